@@ -1,0 +1,61 @@
+#pragma once
+// Virtual time. One Clock drives TSC, PIT, HPET, APIC timer, PM timer and RTC of a machine.
+//
+// Virtual time always advances with retired instructions, so a guest that measures a short stretch
+// never sees a jump. What differs between the two modes is the rate and what idling does:
+//  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the host's
+//    monotonic clock; idling sleeps.
+//  - counting (--icount): a fixed kCountingNsPerInsn for each instruction; idling skips to the next
+//    deadline. Two runs are identical.
+// Time is in nanoseconds from power-on. The guest's TSC ticks at kTscHz, i.e. once a nanosecond.
+
+#include "core/types.hpp"
+
+namespace droste {
+
+inline constexpr u64 kTscHz = 1'000'000'000;
+
+class Clock {
+  public:
+    enum class Mode : u8 { FreeRunning, Counting };
+
+    explicit Clock(Mode mode);
+
+    Mode mode() const { return mode_; }
+    // Current virtual time in ns: monotonic, cheap (no system call).
+    u64 now_ns() const {
+        return base_ns_ + (((*counter_ - base_count_) * ns_per_insn_fp_) >> kRateShift);
+    }
+    // How many instructions may retire before `deadline_ns`; at least 1.
+    u64 instructions_until(u64 deadline_ns) const;
+
+    // Which retired-instruction counter is live (the running vCPU's). Time does not move at the switch.
+    void set_counter(const u64* counter);
+    // Free-running: reads the host clock and slews the rate. Counting: does nothing. Call every quantum.
+    void synchronize();
+    // All vCPUs idle until `deadline_ns`, or until the host slept this long: moves time forward.
+    void advance_to(u64 deadline_ns);
+    // Free-running: host ns to sleep so that virtual time would reach `deadline_ns` (0 in counting mode).
+    u64 host_sleep_ns(u64 deadline_ns) const;
+    // Free-running, after an idle sleep: virtual time becomes the host's, but at most `limit_ns`.
+    void resume_from_sleep(u64 limit_ns);
+
+    static constexpr u64 kCountingNsPerInsn = 10;
+
+  private:
+    static constexpr unsigned kRateShift = 20;
+    static u64 host_ns();
+    void rebase();
+
+    Mode mode_;
+    const u64* counter_;
+    u64 zero_counter_ = 0;
+    u64 base_ns_ = 0;
+    u64 base_count_ = 0;
+    u64 ns_per_insn_fp_ = kCountingNsPerInsn << kRateShift;
+    u64 host_origin_ns_ = 0;      // host time at which virtual time was 0
+    u64 last_sync_host_ns_ = 0;
+    u64 last_sync_count_ = 0;
+};
+
+}  // namespace droste

@@ -1,0 +1,45 @@
+#pragma once
+// Address translation: page walks for all paging modes, and physical accesses of the CPU.
+// SDM Vol. 3A, "Paging".
+
+#include "core/types.hpp"
+#include "cpu/x86/second_stage.hpp"
+#include "cpu/x86/tlb.hpp"
+#include "cpu/x86/vcpu.hpp"
+
+namespace droste {
+
+struct Translation {
+    PhysAddr address = 0;       // of the byte asked for, A20 applied
+    GuestPhysAddr guest = 0;    // before EPT
+    u64 page_bytes = kPageBytes;
+    bool writable = false;      // a write would need nothing more (W allowed, D set, EPT the same)
+    bool global = false;
+};
+
+// Walks for one access by `privilege`; sets A/D. Status::Fault: cpu.fault holds #PF (payload = linear), or
+// fault_is_vm_exit is set.
+Status walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out);
+// The walk a debugger makes: no faults, no A/D updates, no EPT exits; false if not mapped.
+bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out);
+
+bool is_canonical(const Vcpu& cpu, u64 linear);
+// Loads and checks the PAE PDPTEs at `cr3`: #GP(0) by returning Fault. SDM Vol. 3A, "PDPTE Registers".
+Status load_pdptes(Vcpu& cpu, u64 cr3);
+
+// Physical accesses by the CPU itself (no EPT): RAM, ROM, local APIC or bus. bytes 1..8, not crossing a page.
+u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes);
+void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value);
+
+// A20 gate: forces bit 20 of every physical address to 0 when disabled.
+inline constexpr u64 kA20Bit = u64{1} << 20;
+
+// The code page RIP lies in, for the engine. Status::Fault as walk().
+struct CodePage {
+    LinearAddr linear_page = kNoTag;
+    PhysAddr page = 0;
+    const u8* host = nullptr;  // nullptr: not RAM or ROM, fetch byte by byte through read_physical
+};
+Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out);
+
+}  // namespace droste

@@ -1,0 +1,147 @@
+#pragma once
+// One logical processor: architectural state, what is derived from it, and the parts it is wired to.
+//
+// Derived members (cpl, code_bits, data_tlb ...) are refreshed in exactly one place, mode_changed()
+// (mode.cpp), which every change of CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or DR7 must call; nothing else
+// writes them. Functions of the CPU are free functions over Vcpu&, one file an idea.
+
+#include "core/types.hpp"
+#include "cpu/x86/cpu_state.hpp"
+#include "cpu/x86/exception.hpp"
+#include "cpu/x86/features.hpp"
+#include "cpu/x86/tlb.hpp"
+
+#include <atomic>
+#include <memory>
+
+namespace droste {
+
+class ApicBus;
+class BlockCache;
+class Bus;
+class Clock;
+class EventQueue;
+class GuestMemory;
+class Intercepts;
+class LocalApic;
+class Log;
+class MsrStore;
+class SecondStage;
+class ThunkCache;
+class VmxInstructions;
+
+// Reasons for a vCPU to look up from its work; bits of Vcpu::attention.
+namespace attention {
+inline constexpr u32 kInterrupt = 1U << 0;  // the local APIC (or the 8259 through it) has something deliverable
+inline constexpr u32 kNmi = 1U << 1;
+inline constexpr u32 kInit = 1U << 2;
+inline constexpr u32 kSipi = 1U << 3;       // only looked at in wait-for-SIPI
+inline constexpr u32 kStop = 1U << 4;       // return from run() at the next boundary
+inline constexpr u32 kVmx = 1U << 5;        // VMX wants its boundary hook (windows, preemption timer, MTF, posted)
+inline constexpr u32 kStep = 1U << 6;       // one instruction at a time: TF, RF, shadows, code breakpoints, pending debug
+inline constexpr u32 kMachineCheck = 1U << 7;
+}  // namespace attention
+
+struct VcpuCounters {
+    u64 blocks = 0, block_misses = 0, blocks_invalidated = 0;
+    u64 tlb_misses = 0, tlb_flushes = 0, context_switches = 0, page_walks = 0, code_tlb_misses = 0;
+    u64 exceptions = 0, page_faults = 0, interrupts = 0, nmis = 0, halts = 0;
+    u64 mmio_accesses = 0, pio_accesses = 0, smc_writes = 0;
+    u64 vm_entries = 0, vm_exits = 0;
+};
+
+class Vcpu {
+  public:
+    struct Wiring {
+        GuestMemory& memory;
+        Bus& bus;
+        Clock& clock;
+        EventQueue& events;
+        Log& log;
+    };
+    Vcpu(u32 index, const Wiring& wiring, const CpuFeatures& features);
+    ~Vcpu();
+    Vcpu(const Vcpu&) = delete;
+    Vcpu& operator=(const Vcpu&) = delete;
+
+    CpuState state;
+
+    // The exception a handler raised (Status::Fault).
+    Event fault;
+    bool fault_is_vm_exit = false;  // instead: Intercepts::take_pending_exit() knows what to do
+
+    // Derived state; see the head of the file.
+    u8 cpl = 0;
+    u8 code_bits = 16;        // 16, 32 or 64
+    bool long_mode64 = false; // CS.L = 1 and EFER.LMA = 1
+    bool protected_mode = false;  // CR0.PE
+    bool virtual8086 = false;     // CR0.PE and RFLAGS.VM
+    bool alignment_checked = false;  // CPL 3, CR0.AM and RFLAGS.AC
+    u64 stack_mask = 0xFFFF;  // of RSP in implicit stack accesses
+    u64 rip_mask = 0xFFFF;
+    u8 fpu_blocked = 0;       // why FPU/SIMD instructions fault: kFpu* bits below
+    TlbEntry* data_tlb = nullptr;  // data translations of the current address space and privilege class
+
+    static constexpr u8 kFpuEm = 1U << 0, kFpuTs = 1U << 1, kFpuNoOsfxsr = 1U << 2, kFpuNoOsxsave = 1U << 3,
+                        kFpuNoAvxState = 1U << 4 /* XCR0 lacks SSE+AVX */;
+
+    // Interrupt and step requests. Written by others, so atomic; `attention & attention_mask` is polled at
+    // every block boundary. The mask drops what cannot be taken now (kInterrupt while RFLAGS.IF = 0).
+    std::atomic<u32> attention{0};
+    u32 attention_mask = ~0U;
+    u8 sipi_vector = 0;
+
+    u64 icount = 0;  // retired instructions since power-on
+    VcpuCounters counters;
+
+    const u32 index;  // 0 is the bootstrap processor; also the APIC id
+    GuestMemory& memory;
+    Bus& bus;
+    Clock& clock;
+    EventQueue& events;
+    Log& log;
+    const CpuFeatures& features;
+
+    Tlb tlb;
+    std::unique_ptr<LocalApic> apic;
+    std::unique_ptr<MsrStore> msrs;
+    std::unique_ptr<BlockCache> blocks;
+    std::unique_ptr<ThunkCache> thunks;
+    ApicBus* apic_bus = nullptr;  // where this CPU's interrupt messages go; set by the board
+    // VMX: owned by whoever built them (cpu/vmx through frontends/machine); all null without VMX.
+    VmxInstructions* vmx = nullptr;
+    Intercepts* intercepts = nullptr;     // non-null only in VMX non-root operation
+    SecondStage* second_stage = nullptr;  // non-null only with EPT on
+
+    bool a20_enabled = true;
+    bool yield_requested = false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
+
+    u64 tsc() const;  // what RDTSC yields outside VMX non-root operation
+    void request(u32 attention_bits) { attention.fetch_or(attention_bits, std::memory_order_relaxed); }
+    void withdraw(u32 attention_bits) { attention.fetch_and(~attention_bits, std::memory_order_relaxed); }
+};
+
+// Recomputes all derived state (above) after a change of mode; cheap enough to call on every far transfer.
+void mode_changed(Vcpu& cpu);
+// Recomputes attention_mask and attention::kStep after a change of RFLAGS.IF/TF/RF, interruptibility or DR7.
+void update_attention(Vcpu& cpu);
+
+// Power-on / RESET# and INIT states. SDM Vol. 3A, "Processor State After Reset", "After INIT".
+void reset_power_on(Vcpu& cpu);
+void reset_init(Vcpu& cpu);
+
+// Record an exception in cpu.fault; both return Status::Fault.
+inline Status raise(Vcpu& cpu, Exception vector) {
+    cpu.fault = Event{};
+    cpu.fault.vector = static_cast<u8>(vector);
+    return Status::Fault;
+}
+inline Status raise(Vcpu& cpu, Exception vector, u32 error_code) {
+    cpu.fault = Event{};
+    cpu.fault.vector = static_cast<u8>(vector);
+    cpu.fault.has_error_code = true;
+    cpu.fault.error_code = error_code;
+    return Status::Fault;
+}
+
+}  // namespace droste
