@@ -112,6 +112,9 @@ class Vcpu {
     VmxInstructions* vmx = nullptr;
     Intercepts* intercepts = nullptr;     // non-null only in VMX non-root operation
     SecondStage* second_stage = nullptr;  // non-null only with EPT on
+    // Tags of the present address space, for Tlb::activate(); 0 in VMX root operation and outside VMX.
+    u16 vpid = 0;
+    u64 ept_root = 0;  // EP4TA
 
     bool a20_enabled = true;
     bool yield_requested = false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
