@@ -46,6 +46,7 @@ class Clock {
     static constexpr unsigned kRateShift = 20;
     static u64 host_ns();
     void rebase();
+    u64 total_retired() const;  // over all counters that were ever live
 
     Mode mode_;
     const u64* counter_;
@@ -56,6 +57,8 @@ class Clock {
     u64 host_origin_ns_ = 0;      // host time at which virtual time was 0
     u64 last_sync_host_ns_ = 0;
     u64 last_sync_count_ = 0;
+    u64 counter_start_ = 0;       // *counter_ when it went live
+    u64 retired_before_ = 0;      // retired by the counters before it
 };
 
 }  // namespace droste

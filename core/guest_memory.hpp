@@ -76,13 +76,16 @@ class GuestMemory {
         u8* host;
         std::vector<u8> flags;
     };
-    GuestMemory(u8* host, u64 low_bytes, u64 high_bytes);
+    GuestMemory(u8* host, u8* flags, u64 low_bytes, u64 high_bytes);
+    void refresh_overlay_bounds();
 
     u8* host_;
+    u8* flags_;
     u64 low_bytes_;
     u64 high_bytes_;
-    mutable std::vector<u8> flags_;
     mutable std::vector<Overlay> overlays_;
+    PhysAddr overlays_begin_ = ~u64{0};  // bounds of all overlays: most lookups skip them
+    PhysAddr overlays_end_ = 0;
     u64 layout_generation_ = 1;
     std::function<void(PhysAddr)> code_observer_;
 };

@@ -1,0 +1,105 @@
+#include "core/clock.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+namespace droste {
+
+// Slewing: at each synchronize() the rate becomes what would have made virtual time meet the host's at the
+// next one, from the speed just measured; bounded, so a paused process does not make the guest's clock leap.
+namespace {
+constexpr u64 kMaxNsPerInsn = 2000;             // a machine this slow is being starved, not running
+constexpr u64 kMaxCatchUpNs = 20'000'000;       // what a single synchronize() tries to make up for
+constexpr u64 kMinMeasuredNs = 50'000;          // shorter stretches measure noise
+}  // namespace
+
+Clock::Clock(Mode mode) : mode_(mode), counter_(&zero_counter_) {
+    host_origin_ns_ = host_ns();
+    last_sync_host_ns_ = host_origin_ns_;
+}
+
+u64 Clock::host_ns() {
+    return static_cast<u64>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+            .count());
+}
+
+void Clock::rebase() {
+    base_ns_ = now_ns();
+    base_count_ = *counter_;
+}
+
+u64 Clock::instructions_until(u64 deadline_ns) const {
+    const u64 now = now_ns();
+    if (deadline_ns <= now) {
+        return 1;
+    }
+    const u64 distance = std::min<u64>(deadline_ns - now, 1'000'000'000);
+    return std::max<u64>(1, ((distance << kRateShift) + ns_per_insn_fp_ - 1) / ns_per_insn_fp_);
+}
+
+void Clock::set_counter(const u64* counter) {
+    rebase();
+    retired_before_ += *counter_ - counter_start_;
+    counter_ = counter != nullptr ? counter : &zero_counter_;
+    base_count_ = *counter_;
+    counter_start_ = base_count_;
+}
+
+u64 Clock::total_retired() const {
+    return retired_before_ + (*counter_ - counter_start_);
+}
+
+void Clock::synchronize() {
+    if (mode_ == Mode::Counting) {
+        return;
+    }
+    const u64 host = host_ns();
+    const u64 elapsed = host - last_sync_host_ns_;
+    const u64 retired = total_retired() - last_sync_count_;
+    if (elapsed < kMinMeasuredNs || retired == 0) {
+        return;
+    }
+    rebase();
+    const u64 target = host - host_origin_ns_;
+    // Host falls far ahead (the process was stopped): give the time up instead of rushing the guest.
+    if (target > base_ns_ + kMaxCatchUpNs * 10) {
+        host_origin_ns_ += target - base_ns_ - kMaxCatchUpNs;
+    }
+    const i64 behind = static_cast<i64>(host - host_origin_ns_) - static_cast<i64>(base_ns_);
+    const i64 correction = std::clamp<i64>(behind, -static_cast<i64>(elapsed) / 2, static_cast<i64>(elapsed));
+    const u64 wanted_ns = elapsed + static_cast<u64>(correction);
+    const u64 measured = (wanted_ns << kRateShift) / retired;
+    // Half old, half new: short bursts of slow instructions do not swing the rate.
+    ns_per_insn_fp_ = std::clamp<u64>((ns_per_insn_fp_ + measured) / 2, u64{1} << (kRateShift - 2),
+                                      kMaxNsPerInsn << kRateShift);
+    last_sync_host_ns_ = host;
+    last_sync_count_ = total_retired();
+}
+
+void Clock::advance_to(u64 deadline_ns) {
+    rebase();
+    base_ns_ = std::max(base_ns_, deadline_ns);
+}
+
+u64 Clock::host_sleep_ns(u64 deadline_ns) const {
+    if (mode_ == Mode::Counting) {
+        return 0;
+    }
+    const u64 virtual_now_by_host = host_ns() - host_origin_ns_;
+    const u64 now = std::max(now_ns(), virtual_now_by_host);
+    return deadline_ns > now ? deadline_ns - now : 0;
+}
+
+void Clock::resume_from_sleep(u64 limit_ns) {
+    if (mode_ == Mode::Counting) {
+        return;
+    }
+    rebase();
+    const u64 host = host_ns();
+    base_ns_ = std::max(base_ns_, std::min(limit_ns, host - host_origin_ns_));
+    last_sync_host_ns_ = host;
+    last_sync_count_ = total_retired();
+}
+
+}  // namespace droste
