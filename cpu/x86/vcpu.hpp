@@ -29,6 +29,7 @@ class MsrStore;
 class SecondStage;
 class ThunkCache;
 class VmxInstructions;
+struct Insn;
 
 // Reasons for a vCPU to look up from its work; bits of Vcpu::attention.
 namespace attention {
@@ -105,8 +106,12 @@ class Vcpu {
     Tlb tlb;
     std::unique_ptr<LocalApic> apic;
     std::unique_ptr<MsrStore> msrs;
-    std::unique_ptr<BlockCache> blocks;
-    std::unique_ptr<ThunkCache> thunks;
+    // Shared by the vCPUs of a machine: code is decoded once. BlockCache::attach() enrolls a vCPU.
+    std::shared_ptr<BlockCache> blocks;
+    std::shared_ptr<ThunkCache> thunks;
+    // End of the block being executed; null once a store invalidated it (self-modifying code), so that the engine leaves
+    // the block after the current instruction.
+    const Insn* block_end = nullptr;
     ApicBus* apic_bus = nullptr;  // where this CPU's interrupt messages go; set by the board
     // VMX: owned by whoever built them (cpu/vmx through frontends/machine); all null without VMX.
     VmxInstructions* vmx = nullptr;
@@ -115,6 +120,7 @@ class Vcpu {
     // Tags of the present address space, for Tlb::activate(); 0 in VMX root operation and outside VMX.
     u16 vpid = 0;
     u64 ept_root = 0;  // EP4TA
+    PhysAddr apic_access_page = kNoTag;  // accesses go to Intercepts::apic_access(); kNoTag = none
 
     bool a20_enabled = true;
     bool yield_requested = false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
