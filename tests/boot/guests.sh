@@ -1,0 +1,93 @@
+#!/bin/sh
+# Fetches the guests of the boot tests and of demo.sh by Debian package name and unpacks them into a cache.
+#
+#   guests.sh CACHE_DIR [GUEST...]      GUEST: vmlinuz-6.1 vmlinuz-6.12 busybox memtest seabios xen
+#
+# Each GUEST becomes CACHE_DIR/GUEST (a file). What is already there is not fetched again, so a filled
+# cache works without a network. Exit 0 when all are there, 1 when one could not be had (each is named).
+# Nothing is installed: packages are downloaded and unpacked, which needs no root. If the system's package
+# lists do not know a package, a private list inside CACHE_DIR (Debian 12, security, backports) is used.
+set -eu
+
+[ $# -ge 1 ] || { sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
+mkdir -p "$1"
+cache=$(cd "$1" && pwd)
+shift
+[ $# -gt 0 ] || set -- vmlinuz-6.1 vmlinuz-6.12 busybox memtest seabios xen
+
+private_apt="$cache/apt"
+private=no
+
+# apt with its own lists and cache, so that no root and no change of the system is needed.
+apt_options() {
+    [ "$private" = yes ] || return 0
+    printf '%s\n' -o "Dir::State=$private_apt/state" -o "Dir::State::status=/var/lib/dpkg/status" \
+        -o "Dir::Cache=$private_apt/cache" -o "Dir::Etc::sourcelist=$private_apt/sources.list" \
+        -o "Dir::Etc::sourceparts=-" -o "APT::Sandbox::User="
+}
+
+use_private_apt() {
+    [ "$private" = no ] || return 1
+    private=yes
+    mkdir -p "$private_apt/state/lists/partial" "$private_apt/cache/archives/partial"
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    for suite in bookworm bookworm-updates bookworm-backports; do
+        echo "deb [signed-by=$key] http://deb.debian.org/debian $suite main"
+    done >"$private_apt/sources.list"
+    echo "deb [signed-by=$key] http://deb.debian.org/debian-security bookworm-security main" \
+        >>"$private_apt/sources.list"
+    # shellcheck disable=SC2046
+    apt-get $(apt_options) -qq update >/dev/null 2>&1 || true
+}
+
+# The newest package whose name matches the regular expression.
+newest() {
+    # shellcheck disable=SC2046
+    apt-cache $(apt_options) search --names-only "$1" 2>/dev/null | cut -d' ' -f1 | sort -V | tail -n 1
+}
+
+# Downloads and unpacks the newest package matching $1 into $cache/$2.root.
+unpack() {
+    work="$cache/$2.root"
+    rm -rf "$work"
+    mkdir -p "$work"
+    for attempt in system private; do
+        [ "$attempt" = system ] || use_private_apt || break
+        package=$(newest "$1")
+        [ -n "$package" ] || continue
+        # shellcheck disable=SC2046
+        if (cd "$work" && apt-get $(apt_options) -qq -o APT::Sandbox::User= download "$package") >/dev/null 2>&1; then
+            dpkg-deb -x "$work"/*.deb "$work"
+            rm -f "$work"/*.deb
+            echo "$package" >"$cache/$2.package"
+            return 0
+        fi
+    done
+    rm -rf "$work"
+    return 1
+}
+
+# fetch GUEST PACKAGE-REGEX PATH-PATTERN: takes the first file matching PATH-PATTERN out of the package.
+fetch() {
+    [ ! -s "$cache/$1" ] || return 0
+    unpack "$2" "$1" || { echo "guests.sh: cannot get $1 (Debian package $2): no network?" >&2; return 1; }
+    found=$(find "$cache/$1.root" -path "$cache/$1.root/$3" -type f | sort | head -n 1)
+    [ -n "$found" ] || { echo "guests.sh: no $3 in package $(cat "$cache/$1.package")" >&2; return 1; }
+    cp "$found" "$cache/$1.part"
+    mv "$cache/$1.part" "$cache/$1"
+    rm -rf "$cache/$1.root"
+}
+
+status=0
+for guest in "$@"; do
+    case $guest in
+    vmlinuz-6.1) fetch "$guest" '^linux-image-6\.1\.0-[0-9]+-cloud-amd64$' 'boot/vmlinuz-*' ;;
+    vmlinuz-6.12) fetch "$guest" '^linux-image-6\.12[0-9.]*[+~].*-cloud-amd64$' 'boot/vmlinuz-*' ;;
+    busybox) fetch "$guest" '^busybox-static$' 'bin/busybox' ;;
+    memtest) fetch "$guest" '^memtest86\+$' 'boot/memtest86+x64.bin' ;;
+    seabios) fetch "$guest" '^seabios$' 'usr/share/seabios/bios-256k.bin' ;;
+    xen) fetch "$guest" '^xen-hypervisor-4\.17-amd64$' 'boot/xen-*-amd64.gz' ;;
+    *) echo "guests.sh: unknown guest '$guest'" >&2; false ;;
+    esac || status=1
+done
+exit $status
