@@ -23,6 +23,7 @@ class Clock;
 class EventQueue;
 class GuestMemory;
 class Intercepts;
+class IrqLine;
 class LocalApic;
 class Log;
 class MsrStore;
@@ -112,6 +113,7 @@ class Vcpu {
     // End of the block being executed; null once a store invalidated it (self-modifying code), so that the engine leaves
     // the block after the current instruction.
     const Insn* block_end = nullptr;
+    IrqLine* ferr = nullptr;      // FERR#: x87 errors with CR0.NE = 0 (IRQ 13 on a PC); set by the board
     ApicBus* apic_bus = nullptr;  // where this CPU's interrupt messages go; set by the board
     // VMX: owned by whoever built them (cpu/vmx through frontends/machine); all null without VMX.
     VmxInstructions* vmx = nullptr;
