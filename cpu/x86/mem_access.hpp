@@ -162,20 +162,15 @@ inline Status write_e(Vcpu& cpu, const Insn& insn, T value) {
 // Read-modify-write of E. `compute(old)` returns the new value and may write locals it captured; it runs once per
 // attempt (a LOCKed RAM access is a compare-exchange loop), so it must not change guest state. The caller commits
 // flags after Status::Next. A faulting write faults before compute() matters.
+// `locked`: the access is a locked one (LOCK prefix, or XCHG with memory).
 template <typename T, typename Compute>
-inline Status modify_memory(Vcpu& cpu, const Insn& insn, Compute&& compute) {
-    LinearAddr linear = 0;
-    const auto seg = static_cast<SegReg>(insn.seg);
-    if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
-        status != Status::Next) [[unlikely]] {
-        return status;
-    }
+inline Status modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& compute) {
     const TlbEntry& entry = cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
     if (((linear + sizeof(T) - 1) & kPageMask) == entry.write_tag && entry.read_tag == entry.write_tag) [[likely]] {
         void* host = reinterpret_cast<void*>(linear + entry.addend);
         T old;
         std::memcpy(&old, host, sizeof(T));
-        if (insn.lock() && linear % sizeof(T) == 0) {
+        if (locked && linear % sizeof(T) == 0) {
             T* cell = static_cast<T*>(host);
             T desired = compute(old);
             while (!__atomic_compare_exchange(cell, &old, &desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
@@ -196,6 +191,16 @@ inline Status modify_memory(Vcpu& cpu, const Insn& insn, Compute&& compute) {
     }
     const T desired = compute(old);
     return store_slow(cpu, linear, &desired, sizeof(T), seg);
+}
+template <typename T, typename Compute>
+inline Status modify_memory(Vcpu& cpu, const Insn& insn, Compute&& compute) {
+    LinearAddr linear = 0;
+    const auto seg = static_cast<SegReg>(insn.seg);
+    if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
+        status != Status::Next) [[unlikely]] {
+        return status;
+    }
+    return modify_linear<T>(cpu, linear, seg, insn.lock(), compute);
 }
 template <typename T, typename Compute>
 inline Status modify_e(Vcpu& cpu, const Insn& insn, Compute&& compute) {
