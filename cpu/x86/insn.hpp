@@ -52,6 +52,8 @@ inline constexpr u16 kInsnSegOverride = 1U << 9;
 inline constexpr u16 kInsnRipRelative = 1U << 10;
 inline constexpr u16 kInsnEndsBlock = 1U << 11;  // set from the row: control flow, or state a block depends on
 inline constexpr u16 kInsnReadsTime = 1U << 12;  // may observe virtual time or I/O (also ends a block)
+inline constexpr u16 kInsnNative = 1U << 13;   // the row says kNative: a native thunk executes it
+inline constexpr u16 kInsnAligned = 1U << 14;  // the memory operand must be aligned to mem_bytes (16 or 32), else #GP(0)
 
 struct Insn {
     ExecFn exec = nullptr;
@@ -63,7 +65,11 @@ struct Insn {
     u16 flags = 0;
     u16 imm2 = 0;   // ptr16:xx: the selector; ENTER: the nesting level; EXTRQ/INSERTQ/is4: second immediate
     u8 length = 0;  // bytes, 1..15
-    u8 width = 0;   // bytes of the main operand: 1, 2, 4, 8 (integer); 16, 32 (vector); 0 when not meaningful
+    // Bytes of the first operand: 1, 2, 4, 8 (integer); 16, 32 (vector length; 8 with MMX operands only); 0 when not
+    // meaningful. MOVZX, MOVSX, MOVSXD, LAR, LSL: the destination, mem_bytes has the source. CRC32: the source.
+    // MOV_SREG_FROM, SLDT, STR, SMSW: opsize with a register, 2 with memory. MOV CR/DR, VMREAD, INVEPT ...: 8 in 64-bit
+    // mode, else 4. PUSH_SREG, POP_SREG (Form::G, reg = Sreg), PUSH I, far transfers, near branches: opsize.
+    u8 width = 0;
     Form form = Form::None;
     u8 reg = 0;     // G: register number with REX.R. Byte registers AH CH DH BH are 20..23 (only without REX).
                     // Sreg/CRn/DRn/opcode extension of a group row: the ModRM.reg value (with REX.R for CR/DR)
@@ -78,7 +84,9 @@ struct Insn {
     OpcodeMap map = OpcodeMap::OneByte;
     u8 opcode = 0;  // last opcode byte; condition code / x87 group in its low bits
     u8 modrm = 0;   // raw ModRM (0 if none)
-    u8 mem_bytes = 0;  // size of the memory operand, bytes (vector and x87; 0 = width)
+    // Size of E in bytes, whether it is memory or a register (0: E has no size of its own, as in LEA, PREFETCH, INVLPG,
+    // FXSAVE). LES etc. and far m16:xx: opsize + 2; BOUND: twice opsize; LGDT etc.: 6 or 10.
+    u8 mem_bytes = 0;
 
     u8 classes = 0;    // register files of G, E, B: see reg_class()
 
