@@ -64,6 +64,9 @@ class Intercepts {
     virtual bool triple_fault(Vcpu& cpu) = 0;
     // At an instruction boundary, in priority order: what is pending (interrupt window, NMI window, preemption timer,
     // MTF, TPR below threshold, external interrupt, NMI, INIT, SIPI)? True = exited or state changed.
+    // service_boundary() calls it first, whenever it runs in non-root operation, and looks again from the top if it
+    // returned true. While a deliverable #DB waits in state.pending_debug it looks only at what takes priority over a debug trap and
+    // returns false, so that service_boundary() delivers the #DB. An NMI or interrupt that must exit is consumed here.
     virtual bool boundary(Vcpu& cpu) = 0;
     // A SecondStage or apic_access access failed: perform the exit it prepared.
     virtual void take_pending_exit(Vcpu& cpu) = 0;
@@ -71,7 +74,8 @@ class Intercepts {
     virtual void iret_unblocks_nmi(Vcpu& cpu) = 0;
     // RDTSC & co.: offset and scaling applied to the host-side TSC.
     virtual u64 guest_tsc(const Vcpu& cpu, u64 tsc) const = 0;
-    // Does the enabling control let RDTSCP / INVPCID / XSAVES / UMWAIT execute? False: #UD.
+    // Does the enabling control let RDTSCP / INVPCID / XSAVES / UMWAIT execute? False: #UD. RDPID asks as RDTSCP, XRSTORS
+    // as XSAVES, UMONITOR and TPAUSE as UMWAIT.
     virtual bool instruction_enabled(const Vcpu& cpu, Interceptable kind) const = 0;
 };
 
@@ -88,6 +92,10 @@ class VmxInstructions {
     virtual bool blocks_init(const Vcpu& cpu) const = 0;
     // VMXON done: CR0/CR4 fixed bits apply to MOV CR (#GP otherwise), A20 masking is off.
     virtual bool in_vmx_operation(const Vcpu& cpu) const = 0;
+    // Bits that must be 1 now in CR0 / CR4, 0 outside VMX operation; MOV to CR that clears one raises #GP(0). In non-root
+    // operation with "unrestricted guest" CR0.PE and CR0.PG are free. SDM Vol. 3C, "Restrictions on VMX Operation".
+    virtual u64 cr0_required(const Vcpu& cpu) const = 0;
+    virtual u64 cr4_required(const Vcpu& cpu) const = 0;
     // MSRs 480h..493h and IA32_FEATURE_CONTROL: false = not mine or illegal (#GP).
     virtual bool read_msr(Vcpu& cpu, u32 index, u64& value) = 0;
     virtual bool write_msr(Vcpu& cpu, u32 index, u64 value) = 0;

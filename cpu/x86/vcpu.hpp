@@ -42,6 +42,9 @@ inline constexpr u32 kStop = 1U << 4;       // return from run() at the next bou
 inline constexpr u32 kVmx = 1U << 5;        // VMX wants its boundary hook (windows, preemption timer, MTF, posted)
 inline constexpr u32 kStep = 1U << 6;       // one instruction at a time: TF, RF, shadows, code breakpoints, pending debug
 inline constexpr u32 kMachineCheck = 1U << 7;
+// VMX waits for an open interrupt window (interrupt-window exiting, a pending virtual interrupt). update_attention() masks it
+// exactly as kInterrupt; when it is seen, service_boundary() calls Intercepts::boundary().
+inline constexpr u32 kInterruptWindow = 1U << 8;
 }  // namespace attention
 
 struct VcpuCounters {
@@ -123,6 +126,12 @@ class Vcpu {
     u16 vpid = 0;
     u64 ept_root = 0;  // EP4TA
     PhysAddr apic_access_page = kNoTag;  // accesses go to Intercepts::apic_access(); kNoTag = none
+    // What VMX asks of update_attention(), which cpu/vmx calls after changing either:
+    u32 attention_forced = 0;  // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
+    bool step_forced = false;  // it sets attention::kStep (monitor trap flag)
+    // Length of the instruction that returned Status::Fault, set by the engine before deliver_fault(); 0 when the fault
+    // came from fetching it or from delivering an event. VM exits report it.
+    u8 fault_insn_length = 0;
 
     bool a20_enabled = true;
     bool yield_requested = false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
