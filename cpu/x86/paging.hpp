@@ -13,6 +13,7 @@ struct Translation {
     PhysAddr address = 0;       // of the byte asked for, A20 applied
     GuestPhysAddr guest = 0;    // before EPT
     u64 page_bytes = kPageBytes;
+    bool readable = true;       // false only under execute-only EPT mappings
     bool writable = false;      // a write would need nothing more (W allowed, D set, EPT the same)
     bool global = false;
 };

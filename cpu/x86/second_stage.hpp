@@ -39,6 +39,8 @@ class SecondStage {
     // False: a VM exit (violation, misconfiguration, PML full) or #VE is pending in the implementation; the caller
     // returns Status::Fault with cpu.fault_is_vm_exit set and the engine calls Intercepts::take_pending_exit().
     virtual bool translate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& access, StageTwoResult& result) = 0;
+    // The same for a debugger: no exits, no A/D updates; false if not mapped.
+    virtual bool translate_for_debug(Vcpu& cpu, GuestPhysAddr address, StageTwoResult& result) = 0;
 };
 
 }  // namespace droste
