@@ -57,6 +57,13 @@ struct TlbContext {
     std::array<std::array<CodeTlbEntry, kCodeEntries>, 2> code;  // [0] supervisor, [1] user
 };
 
+// Remembers that translations around `linear` came from a large page (see TlbContext::large_first).
+inline void note_large_page(TlbContext& context, u64 linear, u64 page_bytes) {
+    const u64 first = linear & ~(page_bytes - 1);
+    context.large_first = first < context.large_first ? first : context.large_first;
+    context.large_last = first + page_bytes - 1 > context.large_last ? first + page_bytes - 1 : context.large_last;
+}
+
 class Tlb {
   public:
     Tlb();

@@ -141,6 +141,12 @@ class Vcpu {
     void withdraw(u32 attention_bits) { attention.fetch_and(~attention_bits, std::memory_order_relaxed); }
 };
 
+// The decoded-block and thunk caches of a machine: the first vCPU makes them, the others share them.
+void own_code(Vcpu& cpu);
+void share_code(Vcpu& first, Vcpu& other);
+// The A20 gate (i8042 output port, port 92h): masks physical address bit 20 when disabled.
+void set_a20(Vcpu& cpu, bool enabled);
+
 // Recomputes all derived state (above) after a change of mode; cheap enough to call on every far transfer.
 void mode_changed(Vcpu& cpu);
 // Recomputes attention_mask and attention::kStep after a change of RFLAGS.IF/TF/RF, interruptibility or DR7.

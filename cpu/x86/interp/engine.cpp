@@ -1,0 +1,356 @@
+// The interpreter loop: find the decoded block at RIP, run its handlers, look at what is pending, repeat.
+//
+// RIP is kept at the start of the current instruction and advances in a host register; it is stored once for
+// each instruction so that a fault finds it right. A block runs without any test but the handler's status and
+// the end pointer. What must be looked at (interrupts, single-step, budget) is looked at between blocks:
+//   attention & attention_mask   something to deliver, or one-instruction-at-a-time mode (attention::kStep)
+//   Status::Sync / Switched      mode, mappings or pending events changed: everything cached here is re-read
+// An instruction that observes time begins a block of its own, so the retired-instruction clock is exact there.
+
+#include "cpu/x86/interp/engine.hpp"
+
+#include "core/guest_memory.hpp"
+#include "core/log.hpp"
+#include "cpu/x86/decode/decoder.hpp"
+#include "cpu/x86/deliver.hpp"
+#include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/interp/exec_table.hpp"
+#include "cpu/x86/paging.hpp"
+#include "cpu/x86/vcpu.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace droste {
+
+namespace {
+
+constexpr unsigned kMaxInsnBytes = 15;
+
+DecodeMode decode_mode(const Vcpu& cpu) {
+    return {cpu.code_bits, !cpu.protected_mode || cpu.virtual8086};
+}
+
+u32 mode_key(DecodeMode mode) {
+    return mode.code_bits | (mode.real_or_v86 ? 1U : 0U);
+}
+
+// Code bytes at RIP: the rest of the current page, then (only if an instruction needs it) the next one.
+struct CodeBytes {
+    std::array<u8, kMaxInsnBytes> joined{};
+    unsigned count = 0;
+    PhysAddr second_page = Block::kInvalid;
+};
+
+class Interpreter final : public ExecutionEngine {
+  public:
+    RunResult run(Vcpu& cpu, u64 budget) override;
+
+  private:
+    enum class Flow : u8 { Go, Leave };
+
+    static Status find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out);
+    static Block* decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode);
+    static Status decode_one(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Insn& insn,
+                             PhysAddr& second_page);
+    static Status gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, CodeBytes& bytes);
+    static void step(Vcpu& cpu);
+    static void fault(Vcpu& cpu, u8 insn_length);
+    static bool within_limit(const Vcpu& cpu, u64 rip, unsigned bytes) {
+        return cpu.code_bits == 64 || rip + bytes - 1 <= cpu.state.seg[CS].limit;
+    }
+    static LinearAddr linear_rip(const Vcpu& cpu) {
+        const u64 rip = cpu.state.rip();
+        return cpu.code_bits == 64 ? rip : static_cast<u32>(cpu.state.seg[CS].base + rip);
+    }
+    static void log_block(Vcpu& cpu, const Block& block);
+    // The memory layout changed (ROM shadowing, A20): what was decoded or translated before may be something else now.
+    static void settle(Vcpu& cpu) {
+        if (cpu.memory.layout_generation() != cpu.tlb.current().layout_generation) [[unlikely]] {
+            cpu.blocks->flush();
+            cpu.tlb.activate(cpu);
+        }
+    }
+};
+
+void Interpreter::fault(Vcpu& cpu, u8 insn_length) {
+    cpu.fault_insn_length = insn_length;
+    deliver_fault(cpu);
+}
+
+// Bytes that cross into the next page. Status::Fault if that page's fetch faults.
+Status Interpreter::gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, CodeBytes& bytes) {
+    const auto in_page = static_cast<unsigned>(std::min<u64>(kMaxInsnBytes, kPageBytes - linear % kPageBytes));
+    for (unsigned i = 0; i < in_page; ++i) {
+        const PhysAddr address = page.page + linear % kPageBytes + i;
+        bytes.joined[i] =
+            page.host != nullptr ? page.host[linear % kPageBytes + i] : static_cast<u8>(read_physical(cpu, address, 1));
+    }
+    bytes.count = in_page;
+    if (in_page == kMaxInsnBytes) {
+        return Status::Next;
+    }
+    const LinearAddr next =
+        cpu.code_bits == 64 ? linear + in_page : static_cast<u32>(linear + in_page);
+    CodePage second;
+    if (const Status status = fetch_page(cpu, next, second); status != Status::Next) {
+        return status;
+    }
+    bytes.second_page = second.page;
+    for (unsigned i = in_page; i < kMaxInsnBytes; ++i) {
+        const u64 offset = i - in_page;
+        bytes.joined[i] =
+            second.host != nullptr ? second.host[offset] : static_cast<u8>(read_physical(cpu, second.page + offset, 1));
+    }
+    bytes.count = kMaxInsnBytes;
+    return Status::Next;
+}
+
+// Decodes the one instruction at `linear` and picks its handler. `second_page` is set when it reaches there.
+Status Interpreter::decode_one(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Insn& insn,
+                               PhysAddr& second_page) {
+    second_page = Block::kInvalid;
+    const u64 offset = linear % kPageBytes;
+    DecodeResult result = DecodeResult::NeedBytes;
+    if (page.host != nullptr) {
+        const std::size_t count = std::min<std::size_t>(kMaxInsnBytes, kPageBytes - offset);
+        result = decode({page.host + offset, count}, mode, cpu.features, insn);
+    }
+    if (result == DecodeResult::NeedBytes) {
+        CodeBytes bytes;
+        if (const Status status = gather(cpu, page, linear, bytes); status != Status::Next) {
+            return status;
+        }
+        result = decode({bytes.joined.data(), bytes.count}, mode, cpu.features, insn);
+        if (offset + insn.length > kPageBytes) {
+            second_page = bytes.second_page;
+        }
+    }
+    if (result == DecodeResult::TooLong || result == DecodeResult::NeedBytes) {
+        return raise(cpu, Exception::GP, 0);
+    }
+    select_exec(cpu, insn);
+    return Status::Next;
+}
+
+Block* Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode) {
+    std::array<Insn, BlockCache::kMaxInsns> insns;
+    unsigned count = 0;
+    unsigned bytes = 0;
+    PhysAddr second_page = Block::kInvalid;
+    ++cpu.counters.block_misses;
+    while (count < insns.size()) {
+        const LinearAddr at = linear + bytes;
+        if (count != 0 && ((at ^ linear) & kPageMask) != 0) {
+            break;
+        }
+        Insn& insn = insns[count];
+        insn = Insn{};
+        PhysAddr reaches = Block::kInvalid;
+        if (count != 0 && kPageBytes - at % kPageBytes < kMaxInsnBytes) {
+            // Near the page end only what certainly stays inside: looking further could fault too early.
+            const std::size_t room = kPageBytes - at % kPageBytes;
+            if (decode({page.host + at % kPageBytes, room}, mode, cpu.features, insn) != DecodeResult::Ok) {
+                break;
+            }
+            select_exec(cpu, insn);
+        } else if (decode_one(cpu, page, at, mode, insn, reaches) != Status::Next) {
+            if (count == 0) {
+                return nullptr;  // cpu.fault is set
+            }
+            break;
+        }
+        if (count != 0 && (insn.flags & kInsnReadsTime) != 0) {
+            break;
+        }
+        bytes += insn.length;
+        ++count;
+        if (insn.ends_block() || reaches != Block::kInvalid) {
+            second_page = reaches;
+            break;
+        }
+    }
+    const PhysAddr start = page.page | (linear % kPageBytes);
+    return cpu.blocks->insert(start, mode_key(mode), insns.data(), count, bytes, second_page);
+}
+
+void Interpreter::log_block(Vcpu& cpu, const Block& block) {
+    if (!cpu.log.enabled(LogCategory::InAsm)) {
+        return;
+    }
+    u64 rip = cpu.state.rip();
+    for (unsigned i = 0; i < block.count; ++i) {
+        cpu.log.write(LogCategory::InAsm, "{:#018x}  {}", rip, mnemonic(block.insns[i].op));
+        rip += block.insns[i].length;
+    }
+}
+
+// The block at RIP. Status::Fault: cpu.fault is set. `out` stays null when the code does not lie in RAM or ROM.
+Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) {
+    const LinearAddr linear = linear_rip(cpu);
+    if ((linear & kPageMask) != page.linear_page || generation != cpu.tlb.generation()) {
+        if (const Status status = fetch_page(cpu, linear, page); status != Status::Next) {
+            page.linear_page = kNoTag;
+            return status;
+        }
+    }
+    out = nullptr;
+    if (page.host == nullptr) [[unlikely]] {
+        return Status::Next;
+    }
+    const DecodeMode mode = decode_mode(cpu);
+    Block* block = cpu.blocks->find(page.page | (linear % kPageBytes), mode_key(mode));
+    if (block == nullptr) {
+        block = decode_block(cpu, page, linear, mode);
+        if (block == nullptr) {
+            return Status::Fault;
+        }
+        log_block(cpu, *block);
+    } else if (block->second_page != Block::kInvalid) [[unlikely]] {
+        CodePage second;
+        if (const Status status = fetch_page(cpu, (linear & kPageMask) + kPageBytes, second); status != Status::Next) {
+            return status;
+        }
+        if (second.page != block->second_page) {
+            cpu.blocks->written(block->start, 1);  // the mapping behind it changed: decode anew
+            block = decode_block(cpu, page, linear, mode);
+            if (block == nullptr) {
+                return Status::Fault;
+            }
+        }
+    }
+    if (!within_limit(cpu, cpu.state.rip(), block->bytes)) [[unlikely]] {
+        return Status::Next;
+    }
+    out = block;
+    return Status::Next;
+}
+
+// One instruction with everything that is checked around single instructions: code breakpoints, TF, shadows, the
+// CS limit. Also the way through code that is not in RAM.
+void Interpreter::step(Vcpu& cpu) {
+    if (code_breakpoint_hit(cpu)) {
+        return;
+    }
+    CodePage page;
+    Insn insn;
+    PhysAddr second_page = Block::kInvalid;
+    const LinearAddr linear = linear_rip(cpu);
+    if (!within_limit(cpu, cpu.state.rip(), 1)) {
+        (void)raise(cpu, Exception::GP, 0);
+        fault(cpu, 0);
+        return;
+    }
+    if (fetch_page(cpu, linear, page) != Status::Next ||
+        decode_one(cpu, page, linear, decode_mode(cpu), insn, second_page) != Status::Next) {
+        fault(cpu, 0);
+        return;
+    }
+    if (!within_limit(cpu, cpu.state.rip(), insn.length)) {
+        (void)raise(cpu, Exception::GP, 0);
+        fault(cpu, 0);
+        return;
+    }
+    const bool trap_flag = (cpu.state.rflags_system & rflags::kTf) != 0;
+    const Status status = insn.exec(cpu, insn);
+    if (status == Status::Fault) {
+        fault(cpu, insn.length);
+        return;
+    }
+    ++cpu.icount;
+    if (status == Status::Next || status == Status::Sync) {
+        cpu.state.rip() = (cpu.state.rip() + insn.length) & (cpu.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
+    }
+    after_instruction_in_step_mode(cpu, trap_flag);
+    settle(cpu);
+}
+
+RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
+    const u64 limit = cpu.icount + budget;
+    CodePage page;
+    u64 generation = 0;
+    cpu.yield_requested = false;
+    settle(cpu);
+    while (true) {
+        if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0) [[unlikely]] {
+            if ((cpu.attention.load(std::memory_order_relaxed) & attention::kStop) != 0) {
+                return RunResult::Stopped;
+            }
+            if (service_boundary(cpu)) {
+                continue;
+            }
+            if (cpu.state.activity == Activity::Active &&
+                (cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0) {
+                if (cpu.icount >= limit) {
+                    return RunResult::BudgetSpent;
+                }
+                step(cpu);
+                continue;
+            }
+        }
+        if (cpu.state.activity != Activity::Active) [[unlikely]] {
+            return RunResult::Idle;
+        }
+        if (cpu.icount >= limit) [[unlikely]] {
+            return RunResult::BudgetSpent;
+        }
+        Block* block = nullptr;
+        if (find_block(cpu, page, generation, block) != Status::Next) [[unlikely]] {
+            fault(cpu, 0);
+            generation = 0;
+            continue;
+        }
+        generation = cpu.tlb.generation();
+        if (block == nullptr) [[unlikely]] {
+            step(cpu);
+            continue;
+        }
+        const Insn* insn = block->insns;
+        cpu.block_end = insn + block->count;
+        u64 rip = cpu.state.rip();
+        Status status = Status::Next;
+        do {
+            status = insn->exec(cpu, *insn);
+            if (status != Status::Next) {
+                break;
+            }
+            rip += insn->length;
+            cpu.state.rip() = rip;
+            ++insn;
+        } while (insn < cpu.block_end);
+        cpu.icount += static_cast<u64>(insn - block->insns);
+        cpu.block_end = nullptr;
+        ++cpu.counters.blocks;
+        switch (status) {
+            case Status::Next: break;
+            case Status::Branch: ++cpu.icount; break;
+            case Status::Sync:
+                ++cpu.icount;
+                cpu.state.rip() = rip + insn->length;
+                [[fallthrough]];
+            case Status::Switched:
+                if (status == Status::Switched) {
+                    ++cpu.icount;
+                }
+                generation = 0;
+                settle(cpu);
+                if (cpu.yield_requested) {
+                    return RunResult::Yielded;
+                }
+                break;
+            case Status::Fault:
+                fault(cpu, insn->length);
+                generation = 0;
+                break;
+        }
+    }
+}
+
+}  // namespace
+
+std::unique_ptr<ExecutionEngine> make_interpreter() {
+    return std::make_unique<Interpreter>();
+}
+
+}  // namespace droste

@@ -1,0 +1,292 @@
+// The slow side of mem_access.hpp: TLB misses, page crossings, MMIO, alignment checks, watchpoints, writes to pages
+// that hold decoded code, non-canonical addresses, and segment checks the inline test could not pass.
+//
+// Order of faults for one access (SDM Vol. 3A, "Prioritization of Concurrent Events"): segment, canonical, page
+// fault, alignment. A store that crosses a page is translated on both sides before either half is written.
+
+#include "core/bits.hpp"
+#include "core/guest_memory.hpp"
+#include "core/log.hpp"
+#include "cpu/x86/deliver.hpp"
+#include "cpu/x86/intercept.hpp"
+#include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/paging.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace droste {
+
+namespace {
+
+// Where one page's part of an access goes.
+struct Target {
+    u8* host = nullptr;  // RAM (or ROM when reading): byte address
+    PhysAddr address = 0;
+    bool code = false;   // RAM that decoded blocks were made from
+    bool rom = false;
+};
+
+PrivilegeClass data_class(const Vcpu& cpu) {
+    if (cpu.cpl == 3) {
+        return PrivilegeClass::User;
+    }
+    return (cpu.state.rflags_system & rflags::kAc) != 0 ? PrivilegeClass::SupervisorAc : PrivilegeClass::Supervisor;
+}
+
+// Enters the translation into the TLB as far as the page is plain memory.
+void fill(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege, const Translation& translation, const HostPage& page) {
+    const LinearAddr linear_page = linear & kPageMask;
+    TlbContext& context = cpu.tlb.current();
+    const auto c = static_cast<std::size_t>(privilege);
+    const std::size_t index = (linear >> kPageShift) % kTlbEntries;
+    TlbEntry& entry = context.data[c][index];
+    const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
+    entry.addend = reinterpret_cast<u64>(page.host) - linear_page;
+    entry.page = (translation.address & kPageMask) | (translation.global ? 1U : 0U) | (large ? 2U : 0U);
+    entry.read_tag = translation.readable ? linear_page : kNoTag;
+    const bool plain_write = page.kind == PageKind::Ram && translation.writable && (*page.flags & kPageHasCode) == 0;
+    entry.write_tag = plain_write ? linear_page : kNoTag;
+    context.filled[c][index / 64] |= bit(static_cast<unsigned>(index % 64));
+    if (large) {
+        note_large_page(context, linear, translation.page_bytes);
+    }
+}
+
+Status resolve(Vcpu& cpu, LinearAddr linear, bool write, PrivilegeClass privilege, Target& target) {
+    TlbEntry& entry = cpu.tlb.current().data[static_cast<std::size_t>(privilege)][(linear >> kPageShift) % kTlbEntries];
+    if ((write ? entry.write_tag : entry.read_tag) == (linear & kPageMask)) {
+        target.host = reinterpret_cast<u8*>(linear + entry.addend);
+        target.address = (entry.page & kPageMask) | (linear % kPageBytes);
+        return Status::Next;
+    }
+    ++cpu.counters.tlb_misses;
+    Translation translation;
+    if (const Status status = walk(cpu, linear, write ? Access::Write : Access::Read, privilege, translation);
+        status != Status::Next) {
+        return status;
+    }
+    target.address = translation.address;
+    const PhysAddr physical_page = translation.address & kPageMask;
+    if (cpu.apic->claims(physical_page) || physical_page == cpu.apic_access_page) [[unlikely]] {
+        return Status::Next;
+    }
+    const HostPage page = cpu.memory.lookup(physical_page);
+    if (page.host == nullptr) {
+        return Status::Next;
+    }
+    target.rom = page.kind == PageKind::Rom;
+    target.code = page.kind == PageKind::Ram && (*page.flags & kPageHasCode) != 0;
+    target.host = page.host + translation.address % kPageBytes;
+    if (!data_breakpoints_in_page(cpu, linear & kPageMask)) [[likely]] {
+        fill(cpu, linear, privilege, translation, page);
+    }
+    return Status::Next;
+}
+
+// One device access within a page, in naturally sized pieces.
+Status device_access(Vcpu& cpu, PhysAddr address, u8* data, unsigned bytes, bool write) {
+    while (bytes != 0) {
+        unsigned piece = bytes >= 8 ? 8 : bytes >= 4 ? 4 : bytes >= 2 ? 2 : 1;
+        while (address % piece != 0) {
+            piece /= 2;
+        }
+        u64 value = 0;
+        if (write) {
+            std::memcpy(&value, data, piece);
+        }
+        if (cpu.intercepts != nullptr && (address & kPageMask) == cpu.apic_access_page) {
+            Status status = Status::Next;
+            if (cpu.intercepts->apic_access(cpu, address, piece, write ? Access::Write : Access::Read, value, status)) {
+                if (status != Status::Next) {
+                    return status;
+                }
+                if (!write) {
+                    std::memcpy(data, &value, piece);
+                }
+                address += piece;
+                data += piece;
+                bytes -= piece;
+                continue;
+            }
+        }
+        if (write) {
+            write_physical(cpu, address, piece, value);
+        } else {
+            value = read_physical(cpu, address, piece);
+            std::memcpy(data, &value, piece);
+        }
+        address += piece;
+        data += piece;
+        bytes -= piece;
+    }
+    return Status::Next;
+}
+
+Status transfer(Vcpu& cpu, const Target& target, u8* data, unsigned bytes, bool write) {
+    if (target.host == nullptr) [[unlikely]] {
+        return device_access(cpu, target.address, data, bytes, write);
+    }
+    if (!write) {
+        std::memcpy(data, target.host, bytes);
+        return Status::Next;
+    }
+    if (target.rom) {
+        cpu.log.write(LogCategory::GuestErrors, "write to ROM at {:#x}", target.address);
+        return Status::Next;
+    }
+    if (target.code) {
+        ++cpu.counters.smc_writes;
+        cpu.blocks->written(target.address, bytes);
+    }
+    std::memcpy(target.host, data, bytes);
+    return Status::Next;
+}
+
+bool canonical_access(const Vcpu& cpu, LinearAddr linear, unsigned bytes) {
+    return is_canonical(cpu, linear) && is_canonical(cpu, linear + bytes - 1);
+}
+
+// The next linear address, wrapping at 4 GiB outside 64-bit mode.
+LinearAddr advance(const Vcpu& cpu, LinearAddr linear, u64 bytes) {
+    const LinearAddr next = linear + bytes;
+    return cpu.long_mode64 || (cpu.state.efer & efer::kLma) != 0 ? next : static_cast<u32>(next);
+}
+
+struct SlowAccess {
+    LinearAddr linear;
+    u8* data;  // null: only probe
+    unsigned bytes;
+    bool write;
+    SegReg seg;
+    PrivilegeClass privilege;
+    bool check_alignment;
+};
+
+Status access_slow(Vcpu& cpu, const SlowAccess& access) {
+    if (cpu.long_mode64 && !canonical_access(cpu, access.linear, access.bytes)) [[unlikely]] {
+        return raise(cpu, access.seg == SS ? Exception::SS : Exception::GP, 0);
+    }
+    const auto in_page = static_cast<unsigned>(kPageBytes - access.linear % kPageBytes);
+    const unsigned first = std::min(access.bytes, in_page);
+    const unsigned second = access.bytes - first;
+    Target targets[2];
+    if (const Status status = resolve(cpu, access.linear, access.write, access.privilege, targets[0]);
+        status != Status::Next) {
+        return status;
+    }
+    const LinearAddr next = advance(cpu, access.linear, first);
+    if (second != 0) [[unlikely]] {
+        if (const Status status = resolve(cpu, next, access.write, access.privilege, targets[1]);
+            status != Status::Next) {
+            return status;
+        }
+        if (targets[0].host != nullptr && !targets[0].code) {
+            // The second walk may have turned the first page into something else only through its own A/D update.
+            targets[0].code = (*cpu.memory.lookup(targets[0].address & kPageMask).flags & kPageHasCode) != 0;
+        }
+    }
+    if (access.check_alignment && (access.linear & (std::min(std::bit_ceil(access.bytes), 8U) - 1)) != 0) {
+        return raise(cpu, Exception::AC, 0);
+    }
+    if (access.data == nullptr) {
+        return Status::Next;
+    }
+    if ((cpu.state.dr7 & 0xFF) != 0) [[unlikely]] {
+        note_data_access(cpu, access.linear, access.bytes, access.write);
+    }
+    if (const Status status = transfer(cpu, targets[0], access.data, first, access.write); status != Status::Next) {
+        return status;
+    }
+    return second == 0 ? Status::Next : transfer(cpu, targets[1], access.data + first, second, access.write);
+}
+
+}  // namespace
+
+Status load_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes, SegReg seg) {
+    return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, seg, data_class(cpu), cpu.alignment_checked});
+}
+
+Status store_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, SegReg seg) {
+    std::array<u8, 64> copy{};
+    DROSTE_DEBUG_ASSERT(bytes <= copy.size());
+    std::memcpy(copy.data(), data, bytes);
+    return access_slow(cpu, {linear, copy.data(), bytes, true, seg, data_class(cpu), cpu.alignment_checked});
+}
+
+Status load_system_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes) {
+    return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, DS, PrivilegeClass::Supervisor, false});
+}
+
+Status store_system_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes) {
+    std::array<u8, 64> copy{};
+    DROSTE_DEBUG_ASSERT(bytes <= copy.size());
+    std::memcpy(copy.data(), data, bytes);
+    return access_slow(cpu, {linear, copy.data(), bytes, true, DS, PrivilegeClass::Supervisor, false});
+}
+
+Status probe_store(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
+    return access_slow(cpu, {linear, nullptr, bytes, true, seg, data_class(cpu), cpu.alignment_checked});
+}
+
+Status probe_load(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
+    return access_slow(cpu, {linear, nullptr, bytes, false, seg, data_class(cpu), cpu.alignment_checked});
+}
+
+u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write) {
+    const TlbEntry& entry = cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
+    const u64 tag = write ? entry.write_tag : entry.read_tag;
+    return tag == (linear & kPageMask) ? reinterpret_cast<u8*>(linear + entry.addend) : nullptr;
+}
+
+// Segment checks of protected, real and virtual-8086 mode. SDM Vol. 3A, "Limit Checking", "Type Checking".
+Status segment_access_slow(Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear) {
+    const Segment& s = cpu.state.seg[seg];
+    const Exception violation = seg == SS ? Exception::SS : Exception::GP;
+    if (s.unusable()) {
+        return raise(cpu, violation, 0);  // null selector
+    }
+    const bool code = (s.type() & segment_rights::kTypeCode) != 0;
+    const bool protected_rules = cpu.protected_mode && !cpu.virtual8086;
+    if (protected_rules) {
+        const bool allowed = code ? (!write && (s.type() & segment_rights::kTypeReadable) != 0)
+                                  : (!write || (s.type() & segment_rights::kTypeWritable) != 0);
+        if (!allowed) {
+            return raise(cpu, violation, 0);
+        }
+    }
+    const u64 last = offset + bytes - 1;
+    const bool expand_down = !code && (s.type() & segment_rights::kTypeExpandDown) != 0;
+    bool inside = last <= s.limit;
+    if (expand_down && protected_rules) {
+        const u64 top = (s.rights & segment_rights::kDb) != 0 ? 0xFFFF'FFFF : 0xFFFF;
+        inside = offset > s.limit && last <= top;
+    }
+    if (!inside) {
+        return raise(cpu, violation, 0);
+    }
+    linear = static_cast<u32>(s.base + offset);
+    return Status::Next;
+}
+
+u64 read_gpr_sized(const Vcpu& cpu, unsigned number, unsigned bytes) {
+    switch (bytes) {
+        case 1: return read_gpr<u8>(cpu, number);
+        case 2: return read_gpr<u16>(cpu, number);
+        case 4: return read_gpr<u32>(cpu, number);
+        default: return read_gpr<u64>(cpu, number);
+    }
+}
+
+void write_gpr_sized(Vcpu& cpu, unsigned number, unsigned bytes, u64 value) {
+    switch (bytes) {
+        case 1: write_gpr<u8>(cpu, number, static_cast<u8>(value)); break;
+        case 2: write_gpr<u16>(cpu, number, static_cast<u16>(value)); break;
+        case 4: write_gpr<u32>(cpu, number, static_cast<u32>(value)); break;
+        default: write_gpr<u64>(cpu, number, value); break;
+    }
+}
+
+}  // namespace droste

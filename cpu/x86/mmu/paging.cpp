@@ -1,0 +1,495 @@
+// Page walks. SDM Vol. 3A, "Paging".
+//
+// One loop serves all modes: a mode is its number of levels, entry size and index width. Rights are collected on the
+// way down, checked once at the leaf, and accessed/dirty bits are set last, from the root down, by compare-exchange:
+// if another processor changed an entry meanwhile, the walk starts over. Every access to an entry goes through
+// SecondStage when EPT is on. There are no paging-structure caches: the TLB contexts absorb the repetition.
+
+#include "cpu/x86/paging.hpp"
+
+#include "core/bits.hpp"
+#include "core/bus.hpp"
+#include "core/guest_memory.hpp"
+#include "core/log.hpp"
+#include "cpu/x86/local_apic.hpp"
+
+#include <array>
+#include <cstring>
+
+namespace droste {
+
+namespace {
+
+// Paging-structure entry bits. SDM Vol. 3A, Tables "Format of a Page-Table Entry that Maps a 4-KByte Page" etc.
+constexpr u64 kPresent = 1U << 0, kWritable = 1U << 1, kUser = 1U << 2, kAccessed = 1U << 5, kDirty = 1U << 6,
+              kLargePage = 1U << 7, kGlobal = 1U << 8;
+constexpr u64 kNoExecute = u64{1} << 63;
+
+// #PF error code. SDM Vol. 3A, "Page-Fault Exceptions".
+constexpr u32 kErrorPresent = 1U << 0, kErrorWrite = 1U << 1, kErrorUser = 1U << 2, kErrorReserved = 1U << 3,
+              kErrorFetch = 1U << 4, kErrorProtectionKey = 1U << 5;
+
+struct Request {
+    LinearAddr linear;
+    Access access;
+    PrivilegeClass privilege;
+    bool set_accessed_dirty;
+
+    bool user() const { return privilege == PrivilegeClass::User; }
+};
+
+// What the levels above and including the leaf said.
+struct Rights {
+    bool user = true;
+    bool writable = true;
+    bool no_execute = false;
+};
+
+struct Visited {
+    u8* host = nullptr;
+    PhysAddr address = 0;
+    u64 value = 0;
+    u64 to_set = 0;
+};
+
+enum class Outcome : u8 { Done, Retry, Fault };
+
+class Walker {
+  public:
+    Walker(Vcpu& cpu, const Request& request) : cpu_(cpu), request_(request) {}
+
+    Outcome run(Translation& out);
+
+  private:
+    Outcome run_paged(Translation& out);
+    Outcome page_fault(u32 extra);
+    Outcome second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result);
+    Outcome read_entry(GuestPhysAddr table, unsigned index, Visited& visited);
+    Outcome check_rights(const Rights& rights, u64 leaf);
+    Outcome set_accessed_dirty();
+    u64 reserved_mask(unsigned level, bool leaf_large) const;
+    Outcome finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out);
+    Outcome start_level(unsigned& level, GuestPhysAddr& table);
+
+    bool pae() const { return (cpu_.state.cr4 & cr4::kPae) != 0; }
+    bool long_mode() const { return (cpu_.state.efer & efer::kLma) != 0; }
+    bool nx_enabled() const { return (cpu_.state.efer & efer::kNxe) != 0; }
+
+    Vcpu& cpu_;
+    const Request& request_;
+    std::array<Visited, 5> visited_{};
+    std::array<GuestPhysAddr, 5> guest_of_{};  // guest-physical addresses of the entries visited
+    unsigned visited_count_ = 0;
+    bool leaf_dirty_ = false;
+    bool key_forbids_write_ = false;
+};
+
+Outcome Walker::page_fault(u32 extra) {
+    u32 code = extra;
+    if (request_.access == Access::Write) {
+        code |= kErrorWrite;
+    }
+    if (request_.user()) {
+        code |= kErrorUser;
+    }
+    const bool fetch_reported = (pae() && nx_enabled()) || (cpu_.state.cr4 & cr4::kSmep) != 0;
+    if (request_.access == Access::Execute && fetch_reported) {
+        code |= kErrorFetch;
+    }
+    if (request_.set_accessed_dirty) {
+        (void)raise(cpu_, Exception::PF, code);
+        cpu_.fault.payload = request_.linear;
+        ++cpu_.counters.page_faults;
+    }
+    return Outcome::Fault;
+}
+
+Outcome Walker::second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result) {
+    if (cpu_.second_stage == nullptr) {
+        result.address = cpu_.a20_enabled ? guest : guest & ~kA20Bit;
+        result.readable = result.writable = result.executable = true;
+        result.page_bytes = ~u64{0};
+        return Outcome::Done;
+    }
+    if (!request_.set_accessed_dirty) {
+        // A debugger's walk must not exit; it follows only what is already there.
+        return cpu_.second_stage->translate_for_debug(cpu_, guest, result) ? Outcome::Done : Outcome::Fault;
+    }
+    if (cpu_.second_stage->translate(cpu_, guest, access, result)) {
+        return Outcome::Done;
+    }
+    cpu_.fault_is_vm_exit = true;
+    return Outcome::Fault;
+}
+
+Outcome Walker::read_entry(GuestPhysAddr table, unsigned index, Visited& visited) {
+    const bool wide = pae();
+    const GuestPhysAddr guest = table + index * (wide ? 8U : 4U);
+    StageTwoAccess access;
+    access.access = Access::Read;
+    access.paging_structure = true;
+    access.linear = request_.linear;
+    access.user_linear = request_.user();
+    StageTwoResult result;
+    if (second_stage(guest, access, result) != Outcome::Done) {
+        return Outcome::Fault;
+    }
+    visited.address = result.address;
+    const HostPage page = cpu_.memory.lookup(result.address & kPageMask);
+    if (page.host != nullptr) [[likely]] {
+        visited.host = page.kind == PageKind::Ram ? page.host + result.address % kPageBytes : nullptr;
+        const u8* source = page.host + result.address % kPageBytes;
+        if (wide) {
+            std::memcpy(&visited.value, source, 8);
+        } else {
+            u32 narrow = 0;
+            std::memcpy(&narrow, source, 4);
+            visited.value = narrow;
+        }
+    } else {
+        visited.host = nullptr;
+        visited.value = read_physical(cpu_, result.address, wide ? 8 : 4);
+    }
+    return Outcome::Done;
+}
+
+u64 Walker::reserved_mask(unsigned level, bool leaf_large) const {
+    const unsigned physical_bits = cpu_.features.physical_address_bits;
+    if (!pae()) {
+        if (!leaf_large) {
+            return 0;
+        }
+        // PSE-36: bits 20:13 hold address bits 39:32; what exceeds MAXPHYADDR, and bit 21, are reserved.
+        const unsigned wide_bits = physical_bits < 40 ? physical_bits : 40;
+        u64 mask = bit(21);
+        for (unsigned b = wide_bits; b < 40; ++b) {
+            mask |= bit(b - 32 + 13);
+        }
+        return mask;
+    }
+    u64 mask = 0;
+    if (physical_bits < 52) {
+        mask |= bits(~u64{0}, 0, 51 - physical_bits) << physical_bits;
+    }
+    if (!long_mode()) {
+        mask |= bits(~u64{0}, 0, 10) << 52;  // PAE: 62:52 are reserved
+    }
+    if (!nx_enabled()) {
+        mask |= kNoExecute;
+    }
+    if (leaf_large) {
+        mask |= level == 2 ? bits(~u64{0}, 0, 7) << 13 : bits(~u64{0}, 0, 16) << 13;
+    } else if (level >= 4 || (level == 3 && !cpu_.features.has(Feature::PDPE1GB))) {
+        mask |= kLargePage;
+    }
+    return mask;
+}
+
+Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
+    const CpuState& s = cpu_.state;
+    const bool user = request_.user();
+    const bool write_protect = (s.cr0 & cr0::kWp) != 0;
+    if (request_.access == Access::Execute) {
+        const bool forbidden = (rights.no_execute && nx_enabled()) || (user && !rights.user) ||
+                               (!user && rights.user && (s.cr4 & cr4::kSmep) != 0);
+        return forbidden ? page_fault(kErrorPresent) : Outcome::Done;
+    }
+    if (user && !rights.user) {
+        return page_fault(kErrorPresent);
+    }
+    const bool write = request_.access == Access::Write;
+    if (write && !rights.writable && (user || write_protect)) {
+        return page_fault(kErrorPresent);
+    }
+    if (!user && rights.user && (s.cr4 & cr4::kSmap) != 0 && request_.privilege == PrivilegeClass::Supervisor) {
+        return page_fault(kErrorPresent);
+    }
+    if (rights.user && (s.cr4 & cr4::kPke) != 0 && long_mode()) {
+        const auto key = static_cast<unsigned>(bits(leaf, 59, 62));
+        const bool access_disabled = test_bit(s.pkru, key * 2);
+        const bool write_disabled = test_bit(s.pkru, key * 2 + 1);
+        key_forbids_write_ = write_disabled && (user || write_protect);
+        if (access_disabled || (write && key_forbids_write_)) {
+            return page_fault(kErrorPresent | kErrorProtectionKey);
+        }
+    }
+    return Outcome::Done;
+}
+
+Outcome Walker::set_accessed_dirty() {
+    for (unsigned i = 0; i < visited_count_; ++i) {
+        const Visited& entry = visited_[i];
+        if (entry.to_set == 0) {
+            continue;
+        }
+        if (cpu_.second_stage != nullptr) {
+            StageTwoAccess access;
+            access.access = Access::Write;
+            access.paging_structure = true;
+            access.paging_structure_write = true;
+            access.linear = request_.linear;
+            access.user_linear = request_.user();
+            StageTwoResult result;
+            if (second_stage(guest_of_[i], access, result) != Outcome::Done) {
+                return Outcome::Fault;
+            }
+        }
+        if (entry.host == nullptr) {
+            // Paging structures in ROM or MMIO: the write goes to the bus (and is usually lost).
+            write_physical(cpu_, entry.address, pae() ? 8 : 4, entry.value | entry.to_set);
+            continue;
+        }
+        bool swapped = false;
+        if (pae()) {
+            u64 expected = entry.value;
+            swapped = __atomic_compare_exchange_n(reinterpret_cast<u64*>(entry.host), &expected,
+                                                  entry.value | entry.to_set, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        } else {
+            auto expected = static_cast<u32>(entry.value);
+            swapped = __atomic_compare_exchange_n(reinterpret_cast<u32*>(entry.host), &expected,
+                                                  static_cast<u32>(entry.value | entry.to_set), false, __ATOMIC_SEQ_CST,
+                                                  __ATOMIC_SEQ_CST);
+        }
+        if (!swapped) {
+            return Outcome::Retry;
+        }
+    }
+    return Outcome::Done;
+}
+
+Outcome Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out) {
+    StageTwoAccess access;
+    access.access = request_.access;
+    access.linear = request_.linear;
+    access.user_linear = rights.user;
+    access.writable_linear = rights.writable;
+    access.nx_linear = rights.no_execute;
+    StageTwoResult result;
+    if (second_stage(guest, access, result) != Outcome::Done) {
+        return Outcome::Fault;
+    }
+    const bool write_ignores_rw = !request_.user() && (cpu_.state.cr0 & cr0::kWp) == 0;
+    out.guest = guest;
+    out.address = result.address;
+    out.page_bytes = page_bytes < result.page_bytes ? page_bytes : result.page_bytes;
+    out.writable = (rights.writable || write_ignores_rw) && leaf_dirty_ && !key_forbids_write_ && result.writable;
+    out.readable = result.readable;
+    return Outcome::Done;
+}
+
+// The first level and its table. PAE starts at the page directory its PDPTE register names.
+Outcome Walker::start_level(unsigned& level, GuestPhysAddr& table) {
+    const CpuState& s = cpu_.state;
+    if (long_mode()) {
+        level = (s.cr4 & cr4::kLa57) != 0 ? 5 : 4;
+        table = s.cr3 & bits(~u64{0}, 0, 51) & kPageMask;
+        return Outcome::Done;
+    }
+    level = 2;
+    if (!pae()) {
+        table = s.cr3 & 0xFFFFF000;
+        return Outcome::Done;
+    }
+    const u64 pdpte = s.pdpte[bits(request_.linear, 30, 31)];
+    if ((pdpte & kPresent) == 0) {
+        return page_fault(0);
+    }
+    table = pdpte & bits(~u64{0}, 0, 51) & kPageMask;
+    return Outcome::Done;
+}
+
+Outcome Walker::run_paged(Translation& out) {
+    unsigned level = 0;
+    GuestPhysAddr table = 0;
+    if (start_level(level, table) != Outcome::Done) {
+        return Outcome::Fault;
+    }
+    const unsigned index_bits = pae() ? 9 : 10;
+    Rights rights;
+    while (true) {
+        const unsigned shift = 12 + (level - 1) * index_bits;
+        const auto index = static_cast<unsigned>(bits(request_.linear, shift, shift + index_bits - 1));
+        Visited& entry = visited_[visited_count_];
+        entry = {};
+        if (read_entry(table, index, entry) != Outcome::Done) {
+            return Outcome::Fault;
+        }
+        guest_of_[visited_count_] = table + index * (pae() ? 8U : 4U);
+        ++visited_count_;
+        const u64 value = entry.value;
+        if ((value & kPresent) == 0) {
+            return page_fault(0);
+        }
+        const bool large_possible =
+            level == 2 ? (pae() || (cpu_.state.cr4 & cr4::kPse) != 0)
+                       : (level == 3 && long_mode() && cpu_.features.has(Feature::PDPE1GB));
+        const bool large = large_possible && (value & kLargePage) != 0;
+        if ((value & reserved_mask(level, large)) != 0) {
+            return page_fault(kErrorPresent | kErrorReserved);
+        }
+        rights.user = rights.user && (value & kUser) != 0;
+        rights.writable = rights.writable && (value & kWritable) != 0;
+        rights.no_execute = rights.no_execute || (pae() && (value & kNoExecute) != 0);
+        entry.to_set = kAccessed & ~value;
+        if (level > 1 && !large) {
+            table = value & (pae() ? bits(~u64{0}, 0, 51) & kPageMask : u64{0xFFFFF000});
+            --level;
+            continue;
+        }
+        if (check_rights(rights, value) != Outcome::Done) {
+            return Outcome::Fault;
+        }
+        if (request_.access == Access::Write) {
+            entry.to_set |= kDirty & ~value;
+        }
+        leaf_dirty_ = ((value | entry.to_set) & kDirty) != 0;
+        const u64 page_bytes = u64{1} << shift;
+        u64 base = value & bits(~u64{0}, 0, 51) & ~(page_bytes - 1);
+        if (!pae()) {
+            base = value & 0xFFFFFFFF & ~(page_bytes - 1);
+            if (large) {
+                base |= bits(value, 13, 20) << 32;
+            }
+        }
+        out.global = (value & kGlobal) != 0 && (cpu_.state.cr4 & cr4::kPge) != 0;
+        if (request_.set_accessed_dirty) {
+            if (const Outcome outcome = set_accessed_dirty(); outcome != Outcome::Done) {
+                return outcome;
+            }
+        }
+        return finish(base | (request_.linear & (page_bytes - 1)), page_bytes, rights, out);
+    }
+}
+
+Outcome Walker::run(Translation& out) {
+    if ((cpu_.state.cr0 & cr0::kPg) == 0) {
+        leaf_dirty_ = true;
+        out.global = false;
+        Rights rights;
+        return finish(request_.linear, ~u64{0}, rights, out);
+    }
+    return run_paged(out);
+}
+
+}  // namespace
+
+Status walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out) {
+    ++cpu.counters.page_walks;
+    const Request request{linear, access, privilege, true};
+    while (true) {
+        Walker walker(cpu, request);
+        switch (walker.run(out)) {
+            case Outcome::Done: return Status::Next;
+            case Outcome::Fault: return Status::Fault;
+            case Outcome::Retry: break;
+        }
+    }
+}
+
+bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out) {
+    const Request request{linear, Access::Read, PrivilegeClass::SupervisorAc, false};
+    Translation translation;
+    Walker walker(cpu, request);
+    if (walker.run(translation) != Outcome::Done) {
+        return false;
+    }
+    out = translation.address;
+    return true;
+}
+
+bool is_canonical(const Vcpu& cpu, u64 linear) {
+    const unsigned width = (cpu.state.cr4 & cr4::kLa57) != 0 ? 57 : 48;
+    return sign_extend(linear, width) == linear;
+}
+
+Status load_pdptes(Vcpu& cpu, u64 cr3) {
+    std::array<u64, 4> loaded{};
+    const unsigned physical_bits = cpu.features.physical_address_bits;
+    // Bits 2:1, 8:5 and everything from MAXPHYADDR up are reserved. SDM Vol. 3A, "PDPTE Registers".
+    const u64 reserved = 0x1E6 | ~bits(~u64{0}, 0, physical_bits - 1);
+    for (unsigned i = 0; i < loaded.size(); ++i) {
+        const GuestPhysAddr guest = (cr3 & 0xFFFFFFE0) + i * 8;
+        PhysAddr address = cpu.a20_enabled ? guest : guest & ~kA20Bit;
+        if (cpu.second_stage != nullptr) {
+            StageTwoAccess access;
+            access.linear_valid = false;
+            StageTwoResult result;
+            if (!cpu.second_stage->translate(cpu, guest, access, result)) {
+                cpu.fault_is_vm_exit = true;
+                return Status::Fault;
+            }
+            address = result.address;
+        }
+        loaded[i] = read_physical(cpu, address, 8);
+        if ((loaded[i] & kPresent) != 0 && (loaded[i] & reserved) != 0) {
+            return raise(cpu, Exception::GP, 0);
+        }
+    }
+    cpu.state.pdpte = loaded;
+    return Status::Next;
+}
+
+u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
+    u64 value = 0;
+    if (const HostPage page = cpu.memory.lookup(address & kPageMask); page.host != nullptr) [[likely]] {
+        std::memcpy(&value, page.host + address % kPageBytes, bytes);
+        return value;
+    }
+    ++cpu.counters.mmio_accesses;
+    if (cpu.apic->claims(address)) {
+        return cpu.apic->mmio_read(static_cast<u32>(address % kPageBytes), bytes);
+    }
+    return cpu.bus.mmio_read(address, bytes);
+}
+
+void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
+    const HostPage page = cpu.memory.lookup(address & kPageMask);
+    if (page.kind == PageKind::Ram) [[likely]] {
+        // Through GuestMemory, so that decoded code there is noticed.
+        (void)cpu.memory.write(address, {reinterpret_cast<const u8*>(&value), bytes});
+        return;
+    }
+    if (page.kind == PageKind::Rom) {
+        cpu.log.write(LogCategory::GuestErrors, "write of {:#x} to ROM at {:#x}", value, address);
+        return;
+    }
+    ++cpu.counters.mmio_accesses;
+    if (cpu.apic->claims(address)) {
+        cpu.apic->mmio_write(static_cast<u32>(address % kPageBytes), bytes, static_cast<u32>(value));
+        return;
+    }
+    cpu.bus.mmio_write(address, bytes, value);
+}
+
+Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
+    const LinearAddr page = linear & kPageMask;
+    TlbContext& context = cpu.tlb.current();
+    CodeTlbEntry& entry =
+        context.code[cpu.cpl == 3 ? 1 : 0][(linear >> kPageShift) % TlbContext::kCodeEntries];
+    if (entry.tag == page) [[likely]] {
+        out = {page, entry.page & kPageMask, entry.host};
+        return Status::Next;
+    }
+    ++cpu.counters.code_tlb_misses;
+    if (cpu.long_mode64 && !is_canonical(cpu, linear)) {
+        return raise(cpu, Exception::GP, 0);
+    }
+    Translation translation;
+    const PrivilegeClass privilege = cpu.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
+    if (const Status status = walk(cpu, linear, Access::Execute, privilege, translation); status != Status::Next) {
+        return status;
+    }
+    const PhysAddr physical = translation.address & kPageMask;
+    const HostPage host = cpu.memory.lookup(physical);
+    out = {page, physical, host.host};
+    if (host.host != nullptr && !cpu.apic->claims(physical)) {
+        const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
+        entry = {page, physical | (translation.global ? 1U : 0U) | (large ? 2U : 0U), host.host};
+        if (large) {
+            note_large_page(context, linear, translation.page_bytes);
+        }
+    }
+    return Status::Next;
+}
+
+}  // namespace droste

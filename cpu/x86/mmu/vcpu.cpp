@@ -1,0 +1,50 @@
+#include "cpu/x86/vcpu.hpp"
+
+#include "core/clock.hpp"
+#include "core/guest_memory.hpp"
+#include "cpu/x86/fpu/thunk_cache.hpp"
+#include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/model/msr.hpp"
+
+namespace droste {
+
+Vcpu::Vcpu(u32 vcpu_index, const Wiring& wiring, const CpuFeatures& cpu_features)
+    : index(vcpu_index),
+      memory(wiring.memory),
+      bus(wiring.bus),
+      clock(wiring.clock),
+      events(wiring.events),
+      log(wiring.log),
+      features(cpu_features),
+      apic(std::make_unique<LocalApic>(*this)),
+      msrs(std::make_unique<MsrStore>()) {
+    data_tlb = tlb.empty_table();
+}
+
+Vcpu::~Vcpu() = default;
+
+u64 Vcpu::tsc() const {
+    return clock.now_ns() + state.tsc_offset;
+}
+
+void share_code(Vcpu& first, Vcpu& other) {
+    other.blocks = first.blocks;
+    other.thunks = first.thunks;
+    other.blocks->attach(other);
+}
+
+void own_code(Vcpu& cpu) {
+    cpu.blocks = std::make_shared<BlockCache>(cpu.memory);
+    cpu.thunks = std::make_shared<ThunkCache>();
+    cpu.blocks->attach(cpu);
+}
+
+void set_a20(Vcpu& cpu, bool enabled) {
+    if (cpu.a20_enabled != enabled) {
+        cpu.a20_enabled = enabled;
+        cpu.tlb.flush_all(cpu);
+    }
+}
+
+}  // namespace droste
