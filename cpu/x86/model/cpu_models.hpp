@@ -1,0 +1,38 @@
+#pragma once
+// CPU models and the `-cpu MODEL,+feature,-feature,option=value` language.
+
+#include "core/error.hpp"
+#include "core/types.hpp"
+#include "cpu/x86/features.hpp"
+
+#include <bitset>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace droste {
+
+using FeatureSet = std::bitset<static_cast<std::size_t>(Feature::kCount)>;
+
+struct CpuModel {
+    std::string_view name;
+    std::string_view description;
+    std::span<const Feature> features;
+};
+
+// Ascending by what they have: baseline, nested, max.
+std::span<const CpuModel> cpu_models();
+inline constexpr std::string_view kDefaultCpuModel = "nested";
+
+// As features.inc spells it.
+std::string_view feature_name(Feature feature);
+// Takes QEMU's spellings too (sse4_1, pni, abm ...); Feature::kNone if unknown.
+Feature feature_by_name(std::string_view name);
+
+// Features this machine's native unit must be able to execute, and all features of the table.
+// A feature outside `available` cannot be turned on; models drop it silently.
+Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const FeatureSet& available);
+// With what the native CPU can run.
+Expected<CpuFeatures> parse_cpu_model(std::string_view spec);
+
+}  // namespace droste

@@ -1,0 +1,74 @@
+#pragma once
+// The XSAVE area: one row a state component, shared by CPUID leaf 0DH, XSETBV and the XSAVE instructions, so that
+// they cannot disagree. SDM Vol. 1, "XSAVE-Managed State" and "XSAVE Area".
+
+#include "core/bits.hpp"
+#include "core/types.hpp"
+#include "cpu/x86/features.hpp"
+
+#include <array>
+
+namespace droste {
+
+namespace xstate {
+inline constexpr u64 kX87 = bit(0), kSse = bit(1), kAvx = bit(2), kPkru = bit(9);
+inline constexpr u32 kLegacyBytes = 512, kHeaderBytes = 64, kExtendedOffset = kLegacyBytes + kHeaderBytes;
+}  // namespace xstate
+
+struct XstateComponent {
+    u8 number;       // bit of XCR0
+    Feature feature;
+    u32 bytes;
+    u32 offset;      // in the standard format
+    bool aligned64;  // in the compacted format
+};
+
+// Extended components (number >= 2), ascending.
+inline constexpr std::array<XstateComponent, 2> kXstateComponents = {{
+    {2, Feature::AVX, 256, 576, false},
+    {9, Feature::PKU, 8, 2688, false},
+}};
+
+// XCR0 bits the guest may set.
+inline u64 xcr0_supported(const CpuFeatures& features) {
+    u64 mask = xstate::kX87 | xstate::kSse;
+    for (const XstateComponent& component : kXstateComponents) {
+        mask |= features.has(component.feature) ? bit(component.number) : 0;
+    }
+    return features.has(Feature::XSAVE) ? mask : 0;
+}
+// IA32_XSS bits the guest may set: no supervisor component exists.
+inline constexpr u64 kXssSupported = 0;
+
+// Bytes of an area holding the components in `mask`.
+constexpr u32 xsave_standard_bytes(u64 mask) {
+    u32 bytes = xstate::kExtendedOffset;
+    for (const XstateComponent& component : kXstateComponents) {
+        if (test_bit(mask, component.number)) {
+            bytes = component.offset + component.bytes;
+        }
+    }
+    return bytes;
+}
+// Offset of component `number` in the compacted format under XCOMP_BV `mask`; of the end if no such component is left.
+constexpr u32 xsave_compacted_offset(u64 mask, unsigned number) {
+    u32 offset = xstate::kExtendedOffset;
+    for (const XstateComponent& component : kXstateComponents) {
+        if (!test_bit(mask, component.number)) {
+            continue;
+        }
+        if (component.aligned64) {
+            offset = align_up(offset, 64U);
+        }
+        if (component.number == number) {
+            return offset;
+        }
+        offset += component.bytes;
+    }
+    return offset;
+}
+constexpr u32 xsave_compacted_bytes(u64 mask) {
+    return xsave_compacted_offset(mask, 64);
+}
+
+}  // namespace droste
