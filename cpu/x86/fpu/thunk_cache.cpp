@@ -1,0 +1,134 @@
+// Finding and making thunks. See thunk_cache.hpp for what they are, thunk_builder.cpp for their code.
+
+#include "cpu/x86/fpu/thunk_cache.hpp"
+
+#include "cpu/x86/fpu/host_features.hpp"
+#include "cpu/x86/fpu/thunk_builder.hpp"
+#include "cpu/x86/vcpu.hpp"
+
+namespace droste {
+namespace {
+
+// Address space, not memory: all encodings with all immediates take about 12 MiB.
+constexpr std::size_t kReservedBytes = std::size_t{64} << 20;
+
+using RegClass = Insn::RegClass;
+
+// VBLENDVPS, VBLENDVPD, VPBLENDVB: the immediate names a register.
+bool has_register_immediate(const Insn& insn) {
+    return insn.vex() && insn.map == OpcodeMap::Map0F3A && insn.opcode >= 0x4A && insn.opcode <= 0x4C;
+}
+
+bool form_has_immediate(Form form) {
+    using enum Form;
+    return form == EI || form == GEI || form == EGI || form == GBEI || form == BEI || form == GI || form == I;
+}
+
+u8 mandatory_prefix(const Insn& insn) {
+    if (insn.repne()) {
+        return 3;
+    }
+    if (insn.rep()) {
+        return 2;
+    }
+    return (insn.flags & kInsnOpSize) != 0 ? 1 : 0;
+}
+
+// CR0.EM, CR4.OSFXSR, CR4.OSXSAVE and XCR0 make an instruction undefined, CR0.TS unavailable.
+// SDM Vol. 2A, "Instruction Exception Specification".
+void set_availability(const ThunkKey& key, bool uses_xmm, Thunk& thunk) {
+    if (key.vex) {
+        thunk.undefined_by = Vcpu::kFpuNoOsxsave | Vcpu::kFpuNoAvxState;
+    } else {
+        thunk.undefined_by = static_cast<u8>(Vcpu::kFpuEm | (uses_xmm ? Vcpu::kFpuNoOsfxsr : 0));
+    }
+    thunk.blocked_by = thunk.undefined_by | Vcpu::kFpuTs;
+}
+
+Thunk describe(const ThunkKey& key) {
+    const auto g = static_cast<RegClass>(key.classes & 3);
+    const auto e = static_cast<RegClass>((key.classes >> 2) & 3);
+    const bool g_used = form_has_g(key.form);
+    const bool e_register = form_has_e(key.form) && !key.mem;
+    const bool uses_xmm = (g_used && g == RegClass::Xmm) || (e_register && e == RegClass::Xmm);
+    // "This instruction causes a transition from x87 FPU to MMX technology operation", CVTPI2PS with memory too.
+    const bool cvtpi2ps = key.map == OpcodeMap::Map0F && key.opcode == 0x2A && key.prefix == 0;
+    const bool uses_mmx =
+        (g_used && g == RegClass::Mmx) || (e_register && e == RegClass::Mmx) || (cvtpi2ps && !key.vex);
+
+    Thunk thunk;
+    const u8 traits = encoding_traits(key);
+    const Operand first = first_operand(key.form);
+    const bool writes_mmx = (first == Operand::G && g == RegClass::Mmx) ||
+                            (first == Operand::E && e_register && e == RegClass::Mmx);
+    thunk.traits = static_cast<u8>(((traits & EncodingTraits::kMxcsr) != 0 ? Thunk::kUsesMxcsr : 0) |
+                                   ((traits & EncodingTraits::kFlags) != 0 ? Thunk::kWritesFlags : 0) |
+                                   (uses_mmx ? Thunk::kUsesMmx : 0) | (writes_mmx ? Thunk::kWritesMmx : 0));
+    set_availability(key, uses_xmm || cvtpi2ps, thunk);
+    return thunk;
+}
+
+const u8* append_landing(ExecutableMemory& memory) {
+    NativeEmitter emit;
+    build_fault_landing(emit, host_vector_features().has(Feature::AVX));
+    return memory.append(emit.code());
+}
+
+}  // namespace
+
+ThunkKey ThunkKey::of(const Insn& insn) {
+    ThunkKey key;
+    key.prefix = mandatory_prefix(insn);
+    key.map = insn.map;
+    key.opcode = insn.opcode;
+    key.extension = form_has_g(insn.form) ? u8{0} : static_cast<u8>((insn.modrm >> 3) & 7);
+    key.classes = insn.classes;
+    key.form = insn.form;
+    key.w = insn.rex_w();
+    key.l = (insn.flags & kInsnVexL) != 0;
+    key.vex = insn.vex();
+    key.mem = insn.mem();
+    key.has_immediate = form_has_immediate(insn.form);
+    key.immediate_is_register = has_register_immediate(insn);
+    if (key.has_immediate) {
+        key.immediate = static_cast<u8>(key.immediate_is_register ? insn.imm & 0xF : insn.imm);
+    }
+    return key;
+}
+
+u64 ThunkKey::packed() const {
+    u64 value = 0;
+    const auto add = [&value](u64 field, unsigned width) { value = (value << width) | field; };
+    add(prefix, 2);
+    add(static_cast<u64>(map), 3);
+    add(opcode, 8);
+    add(extension, 3);
+    add(immediate, 8);
+    add(classes, 8);
+    add(static_cast<u64>(form), 5);
+    add(w, 1);
+    add(l, 1);
+    add(vex, 1);
+    add(mem, 1);
+    return value;
+}
+
+ThunkCache::ThunkCache()
+    : memory_(kReservedBytes), fault_range_(memory_.first(), memory_.end(), append_landing(memory_)) {}
+
+const Thunk* ThunkCache::vector_thunk(const Insn& insn) {
+    const ThunkKey key = ThunkKey::of(insn);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = by_key_.find(key.packed());
+    if (found != by_key_.end()) {
+        return found->second;
+    }
+    NativeEmitter emit;
+    build_vector_thunk(key, emit);
+    Thunk& thunk = thunks_.emplace_back(describe(key));
+    thunk.entry = reinterpret_cast<Thunk::Entry>(reinterpret_cast<std::uintptr_t>(memory_.append(emit.code())));
+    by_key_.emplace(key.packed(), &thunk);
+    return &thunk;
+}
+
+}  // namespace droste
