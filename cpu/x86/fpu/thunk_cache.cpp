@@ -6,6 +6,9 @@
 #include "cpu/x86/fpu/thunk_builder.hpp"
 #include "cpu/x86/vcpu.hpp"
 
+#include <array>
+#include <cstddef>
+
 namespace droste {
 namespace {
 
@@ -45,6 +48,29 @@ void set_availability(const ThunkKey& key, bool uses_xmm, Thunk& thunk) {
     thunk.blocked_by = thunk.undefined_by | Vcpu::kFpuTs;
 }
 
+// Where the registers of a file lie in CpuState.
+struct RegisterFile {
+    std::size_t offset;
+    u8 shift;
+};
+constexpr std::array<RegisterFile, 3> kRegisterFiles = {{
+    {offsetof(CpuState, gpr), 3},
+    {offsetof(CpuState, x87) + offsetof(X87State, st) + offsetof(X87State::Register, significand), 4},
+    {offsetof(CpuState, ymm), 5},
+}};
+static_assert(sizeof(u64) == 8 && sizeof(X87State::Register) == 16 && sizeof(Ymm) == 32);
+
+void set_register_files(RegClass g, RegClass e, Thunk& thunk) {
+    if (g != RegClass::Other) {
+        thunk.g_offset = static_cast<u16>(kRegisterFiles[static_cast<unsigned>(g)].offset);
+        thunk.g_shift = kRegisterFiles[static_cast<unsigned>(g)].shift;
+    }
+    if (e != RegClass::Other) {
+        thunk.e_offset = static_cast<u16>(kRegisterFiles[static_cast<unsigned>(e)].offset);
+        thunk.e_shift = kRegisterFiles[static_cast<unsigned>(e)].shift;
+    }
+}
+
 Thunk describe(const ThunkKey& key) {
     const auto g = static_cast<RegClass>(key.classes & 3);
     const auto e = static_cast<RegClass>((key.classes >> 2) & 3);
@@ -65,6 +91,7 @@ Thunk describe(const ThunkKey& key) {
                                    ((traits & EncodingTraits::kFlags) != 0 ? Thunk::kWritesFlags : 0) |
                                    (uses_mmx ? Thunk::kUsesMmx : 0) | (writes_mmx ? Thunk::kWritesMmx : 0));
     set_availability(key, uses_xmm || cvtpi2ps, thunk);
+    set_register_files(g, e, thunk);
     return thunk;
 }
 

@@ -54,6 +54,12 @@ struct Thunk {
     u8 traits = 0;
     u8 blocked_by = 0;     // Vcpu::kFpu* bits that make it fault
     u8 undefined_by = 0;   // those of them that mean #UD; the rest mean #NM
+    // Register n of operand G (E) lies at the CpuState + g_offset + (n << g_shift). B and the is4 operand are always vectors.
+    u8 g_shift = 0, e_shift = 0;
+    u16 g_offset = 0, e_offset = 0;
+
+    void* g(CpuState& state, unsigned n) const { return reinterpret_cast<u8*>(&state) + g_offset + (n << g_shift); }
+    void* e(CpuState& state, unsigned n) const { return reinterpret_cast<u8*>(&state) + e_offset + (n << e_shift); }
 };
 
 class ThunkCache {
