@@ -24,12 +24,17 @@ Status deliver_long(Vcpu& cpu, const Event& event);
 bool service_boundary(Vcpu& cpu);
 
 // After an instruction retired in step mode: TF trap, shadow expiry, data/I-O breakpoint traps collected in pending_debug.
-void after_instruction_in_step_mode(Vcpu& cpu, bool trap_flag_was_set);
-// Before an instruction in step mode: instruction breakpoint (fault class). True if #DB was delivered.
+// `branch_taken`: the instruction went elsewhere than to the next one (single-stepping on branches, IA32_DEBUGCTL.BTF).
+void after_instruction_in_step_mode(Vcpu& cpu, bool trap_flag_was_set, bool branch_taken = false);
+// Before every instruction in step mode: instruction breakpoint (fault class), and a note of which shadows and RF the
+// instruction began under, so that after_instruction_in_step_mode() ends those and not what the instruction itself set.
+// True if #DB was delivered.
 bool code_breakpoint_hit(Vcpu& cpu);
 // Does an enabled DR7 data breakpoint cover [linear, linear+bytes)? Records the DR6 bits in state.pending_debug.
 void note_data_access(Vcpu& cpu, LinearAddr linear, unsigned bytes, bool write);
 void note_io_access(Vcpu& cpu, u16 port, unsigned bytes);
 bool data_breakpoints_in_page(const Vcpu& cpu, LinearAddr page);
+// After any change of DR0-DR3, DR7 or CR4.DE: translations that must not stay on the fast path go, kStep is refreshed.
+void debug_registers_changed(Vcpu& cpu);
 
 }  // namespace droste

@@ -129,6 +129,9 @@ class Vcpu {
     // What VMX asks of update_attention(), which cpu/vmx calls after changing either:
     u32 attention_forced = 0;  // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
     bool step_forced = false;  // it sets attention::kStep (monitor trap flag)
+    // Step mode's memory of the state before the current instruction (system/debug_traps.hpp): code_breakpoint_hit() notes it,
+    // after_instruction_in_step_mode() reads it.
+    u32 step_marks = 0;
     // Length of the instruction that returned Status::Fault, set by the engine before deliver_fault(); 0 when the fault
     // came from fetching it or from delivering an event. VM exits report it.
     u8 fault_insn_length = 0;
