@@ -1,5 +1,6 @@
 // Execution of vector instructions by native thunks: checks, memory operands, the call, and what it returned.
 
+#include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
@@ -120,6 +121,9 @@ bool writes_e(Form form) {
 }  // namespace
 
 ExecFn select_native_thunk(Vcpu& cpu, Insn& insn) {
+    if (const ExecFn shortcut = select_vector_shortcut(insn); shortcut != nullptr) {
+        return shortcut;
+    }
     const Thunk* thunk = cpu.thunks->vector_thunk(insn);
     // MMX register numbers ignore REX.
     if (insn.g_class() == Insn::RegClass::Mmx) {

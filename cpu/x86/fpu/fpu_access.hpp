@@ -7,6 +7,7 @@
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>
+#include <cstring>
 
 namespace droste {
 
@@ -68,6 +69,45 @@ inline Status store_vector(Vcpu& cpu, const Insn& insn, const std::array<u8, Byt
     LinearAddr linear = 0;
     const Status status = vector_address(cpu, insn, Bytes, true, linear);
     return status == Status::Next ? store_linear(cpu, linear, value, static_cast<SegReg>(insn.seg)) : status;
+}
+
+// Accesses of single elements by instructions that never raise #AC.
+template <typename T>
+inline Status load_any_alignment(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg) {
+    if (!cpu.alignment_checked) [[likely]] {
+        return load_linear(cpu, linear, out, seg);
+    }
+    std::array<u8, sizeof(T)> bytes;
+    for (unsigned i = 0; i < sizeof(T); ++i) {
+        if (const Status status = load_linear(cpu, linear + i, bytes[i], seg); status != Status::Next) {
+            return status;
+        }
+    }
+    std::memcpy(&out, bytes.data(), sizeof(T));
+    return Status::Next;
+}
+template <typename T>
+inline Status probe_any_alignment(Vcpu& cpu, LinearAddr linear, SegReg seg) {
+    if (!cpu.alignment_checked) [[likely]] {
+        return probe_store(cpu, linear, sizeof(T), seg);
+    }
+    const Status status = probe_store(cpu, linear, 1, seg);
+    return status == Status::Next ? probe_store(cpu, linear + sizeof(T) - 1, 1, seg) : status;
+}
+// After probe_any_alignment() succeeded.
+template <typename T>
+inline Status store_any_alignment(Vcpu& cpu, LinearAddr linear, const T& value, SegReg seg) {
+    if (!cpu.alignment_checked) [[likely]] {
+        return store_linear(cpu, linear, value, seg);
+    }
+    std::array<u8, sizeof(T)> bytes;
+    std::memcpy(bytes.data(), &value, sizeof(T));
+    for (unsigned i = 0; i < sizeof(T); ++i) {
+        if (const Status status = store_linear(cpu, linear + i, bytes[i], seg); status != Status::Next) {
+            return status;
+        }
+    }
+    return Status::Next;
 }
 
 }  // namespace droste
