@@ -32,6 +32,20 @@ std::span<const ExecRow> exec_rows_vector();   // what is not a plain native thu
 std::span<const ExecRow> exec_rows_xsave();    // FXSAVE .. XSAVES, XGETBV
 std::span<const ExecRow> exec_rows_vmx();      // #UD unless cpu.vmx; forwards to the handlers cpu/vmx installed
 
+// The larger families take two or three files.
+std::span<const ExecRow> exec_rows_multiply();     // of arith: MUL, IMUL, DIV, IDIV, MULX
+std::span<const ExecRow> exec_rows_decimal();      // of arith: AAA..DAS
+std::span<const ExecRow> exec_rows_shift();        // of bits: SHL..RCR, SHLD, SHRD
+std::span<const ExecRow> exec_rows_bmi();          // of bits: BMI1 and BMI2
+std::span<const ExecRow> exec_rows_conditional();  // of move: CMOVcc, SETcc
+std::span<const ExecRow> exec_rows_stack();        // of move: PUSH, POP, PUSHA, ENTER, LEAVE ...
+std::span<const ExecRow> exec_rows_interrupt();    // of branch: INT*, BOUND
+std::span<const ExecRow> exec_rows_string_io();    // of string: INS, OUTS
+std::span<const ExecRow> exec_rows_random();       // of misc: RDRAND, RDSEED
+
+// All of the above, for the test that counts them.
+std::span<const std::span<const ExecRow>> exec_families();
+
 // Vector arithmetic carried out by a generated native thunk; serves every Op whose decode row is marked kNative.
 ExecFn select_native_thunk(Vcpu& cpu, Insn& insn);
 
