@@ -18,7 +18,7 @@ Vcpu::Vcpu(u32 vcpu_index, const Wiring& wiring, const CpuFeatures& cpu_features
       log(wiring.log),
       features(cpu_features),
       apic(std::make_unique<LocalApic>(*this)),
-      msrs(std::make_unique<MsrStore>()) {
+      msrs(std::make_unique<MsrStore>(cpu_features)) {
     data_tlb = tlb.empty_table();
 }
 
