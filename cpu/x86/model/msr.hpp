@@ -41,32 +41,28 @@ std::span<const MsrRow> msr_rows_cpu();         // msr_table_cpu.cpp: TSC, APIC,
 
 class MsrStore {
   public:
-    explicit MsrStore(const CpuFeatures& features);
-
-    // The row of `index` if this CPU has the MSR.
-    const MsrRow* find(u32 index) const;
-    // The stored value, without checks or effects. Requires: find(index) and the row has no field.
-    u64 value(u32 index) const;
-    void set_value(u32 index, u64 value);
-    void reset();
-    // For save/restore and tests: `visit(row, index)` for each MSR of this CPU, ascending within a table.
-    template <typename Visit>
-    void for_each(Visit&& visit) const {
-        for (const Entry& entry : entries_) {
-            for (u32 i = 0; i < entry.row->count; ++i) {
-                visit(*entry.row, entry.row->index + i);
-            }
-        }
-    }
-
-  private:
+    // One row of this CPU and where its values are.
     struct Entry {
         const MsrRow* row;
-        u32 slot;  // of the first MSR in values_
+        u32 slot;  // of the row's first MSR in values_
     };
-    const Entry* entry_of(u32 index) const;
 
-    std::vector<Entry> entries_;  // ascending by index
+    explicit MsrStore(const CpuFeatures& features);
+
+    // Null if this CPU has no such MSR.
+    const Entry* find(u32 index) const;
+    // The stored value of MSR `index` of `entry`; unused when the row has a field or computes its value.
+    u64& cell(const Entry& entry, u32 index) { return values_[entry.slot + (index - entry.row->index)]; }
+    // The same by index alone, without checks or effects. Requires: find(index).
+    u64 value(u32 index) const;
+    void set_value(u32 index, u64 value);
+    // Every stored value to its row's.
+    void reset();
+    // Ascending by index.
+    std::span<const Entry> entries() const { return entries_; }
+
+  private:
+    std::vector<Entry> entries_;
     std::vector<u64> values_;
 };
 
