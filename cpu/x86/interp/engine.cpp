@@ -252,6 +252,7 @@ void Interpreter::step(Vcpu& cpu) {
         fault(cpu, 0);
         return;
     }
+    const u64 next = (cpu.state.rip() + insn.length) & (cpu.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
     const bool trap_flag = (cpu.state.rflags_system & rflags::kTf) != 0;
     const Status status = insn.exec(cpu, insn);
     if (status == Status::Fault) {
@@ -260,9 +261,9 @@ void Interpreter::step(Vcpu& cpu) {
     }
     ++cpu.icount;
     if (status == Status::Next || status == Status::Sync) {
-        cpu.state.rip() = (cpu.state.rip() + insn.length) & (cpu.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
+        cpu.state.rip() = next;
     }
-    after_instruction_in_step_mode(cpu, trap_flag);
+    after_instruction_in_step_mode(cpu, trap_flag, cpu.state.rip() != next);
     settle(cpu);
 }
 
