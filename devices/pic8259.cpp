@@ -249,6 +249,7 @@ u8 Pic8259Pair::acknowledge() {
         }
         master_.forget_edge(kCascade);  // the slave's INT falls in its INTA cycle
     }
+    intr_.set_level(false);  // and so does the master's: an ExtINT input may be edge-triggered
     update();
     return vector;
 }
