@@ -1,6 +1,8 @@
 #include "frontends/machine/acpi_tables.hpp"
 
 #include "core/assert.hpp"
+#include "devices/acpi_pm.hpp"
+#include "devices/reset_cf9.hpp"
 #include "frontends/machine/aml.hpp"
 #include "frontends/machine/boot_plan.hpp"
 #include "frontends/machine/dsdt_aml.hpp"
@@ -24,9 +26,9 @@ constexpr u32 kLargestXapicId = 254;
 constexpr u8 kSystemMemory = 0, kSystemIo = 1;
 constexpr u8 kByteAccess = 1, kWordAccess = 2, kDwordAccess = 3;
 
-constexpr u16 kPm1aEvent = 0x600, kPm1aControl = 0x604, kPmTimer = 0x608;
-constexpr u16 kResetPort = 0xCF9;
-constexpr u8 kResetValue = 0x06;  // full reset: PIIX3 reset control register, RCPU and SRST
+constexpr u16 kPm1aEvent = AcpiPm::kDefaultBase;
+constexpr u16 kPm1aControl = AcpiPm::kDefaultBase + AcpiPm::kControlOffset;
+constexpr u16 kPmTimer = AcpiPm::kDefaultBase + AcpiPm::kTimerOffset;
 constexpr u8 kSci = 9;
 
 void append_gas(Record& table, u8 space, u8 bits, u8 access, u64 address) {
@@ -86,7 +88,7 @@ std::vector<u8> make_facs() {
 }
 
 // "Fixed ACPI Description Table (FADT)", revision 5. Pointers are filled in by the caller.
-Record make_fadt(const AcpiConfig& config, std::size_t dsdt_offset) {
+Record make_fadt(std::size_t dsdt_offset) {
     constexpr u32 kWbinvd = 1U << 0, kProcC1 = 1U << 2, kNoPowerButton = 1U << 4, kNoSleepButton = 1U << 5,
                   kFixRtc = 1U << 6, kTmrValExt = 1U << 8, kResetRegSup = 1U << 10;
     constexpr u16 kLegacyDevices = 1U << 0, k8042 = 1U << 1, kVgaNotPresent = 1U << 2;
@@ -98,21 +100,24 @@ Record make_fadt(const AcpiConfig& config, std::size_t dsdt_offset) {
     t.append(1, 0);
     t.append(1, 0);      // preferred profile: unspecified
     t.append(2, kSci);
-    t.append(4, 0);      // SMI_CMD: none, the machine is always in ACPI mode
-    t.append(4, 0);      // ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT
+    t.append(4, AcpiPm::kSmiCommand);
+    t.append(1, AcpiPm::kAcpiEnable);
+    t.append(1, AcpiPm::kAcpiDisable);
+    t.append(2, 0);      // S4BIOS_REQ, PSTATE_CNT
     t.append(4, kPm1aEvent);
     t.append(4, 0);
     t.append(4, kPm1aControl);
     t.append(4, 0);
     t.append(4, 0);      // PM2_CNT_BLK
     t.append(4, kPmTimer);
-    t.append(4, 0);      // GPE0_BLK
+    t.append(4, AcpiPm::kGpeBase);
     t.append(4, 0);      // GPE1_BLK
     t.append(1, 4);      // PM1_EVT_LEN
     t.append(1, 2);      // PM1_CNT_LEN
     t.append(1, 0);
     t.append(1, 4);      // PM_TMR_LEN
-    t.append(4, 0);      // GPE0_BLK_LEN, GPE1_BLK_LEN, GPE1_BASE, CST_CNT
+    t.append(1, AcpiPm::kGpeBytes);
+    t.append(3, 0);      // GPE1_BLK_LEN, GPE1_BASE, CST_CNT
     t.append(2, 0xFFF);  // P_LVL2_LAT: no C2
     t.append(2, 0xFFF);  // P_LVL3_LAT: no C3
     t.append(4, 0);      // FLUSH_SIZE, FLUSH_STRIDE
@@ -124,9 +129,9 @@ Record make_fadt(const AcpiConfig& config, std::size_t dsdt_offset) {
     t.append(2, kLegacyDevices | k8042 | kVgaNotPresent);
     t.append(1, 0);
     t.append(4, kWbinvd | kProcC1 | kNoPowerButton | kNoSleepButton | kFixRtc | kResetRegSup |
-                    (config.pm_timer_32bit ? kTmrValExt : 0));
-    append_gas(t, kSystemIo, 8, kByteAccess, kResetPort);
-    t.append(1, kResetValue);
+                    kTmrValExt);
+    append_gas(t, kSystemIo, 8, kByteAccess, ResetCf9::kPort);
+    t.append(1, ResetCf9::kResetValue);
     t.append(3, 0);
     t.append(8, 0);            // X_FIRMWARE_CTRL: the 32-bit field is used
     t.append(8, dsdt_offset);  // X_DSDT
@@ -136,7 +141,7 @@ Record make_fadt(const AcpiConfig& config, std::size_t dsdt_offset) {
     append_gas(t, kSystemIo, 0, 0, 0);
     append_gas(t, kSystemIo, 0, 0, 0);
     append_gas(t, kSystemIo, 32, kDwordAccess, kPmTimer);
-    append_gas(t, kSystemIo, 0, 0, 0);
+    append_gas(t, kSystemIo, 8 * AcpiPm::kGpeBytes, kByteAccess, AcpiPm::kGpeBase);
     append_gas(t, kSystemIo, 0, 0, 0);
     append_gas(t, kSystemIo, 0, 0, 0);  // SLEEP_CONTROL_REG: hardware-reduced only
     append_gas(t, kSystemIo, 0, 0, 0);  // SLEEP_STATUS_REG
@@ -323,7 +328,7 @@ AcpiTables make_acpi_tables(const AcpiConfig& config) {
     Record dsdt(0);
     dsdt.append(std::span<const u8>(kDsdtAml));
     const std::size_t dsdt_at = builder.add(std::move(dsdt));
-    const std::size_t fadt_at = builder.add(make_fadt(config, dsdt_at));
+    const std::size_t fadt_at = builder.add(make_fadt(dsdt_at));
     builder.point(fadt_at + 36, 4, Index::kFacs);
     builder.point(fadt_at + 40, 4, Index::kTables);
     builder.point(fadt_at + 140, 8, Index::kTables);

@@ -15,7 +15,6 @@ namespace droste {
 struct AcpiConfig {
     u32 vcpu_count = 1;
     u8 serial_ports = 0;  // bit n: COM(n+1) exists
-    bool pm_timer_32bit = false;
 };
 
 struct AcpiTables {

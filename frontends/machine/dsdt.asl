@@ -144,7 +144,11 @@ DefinitionBlock ("", "DSDT", 2, "DROSTE", "DROSTEPC", 0x00000001)
         {
             Name (_HID, EisaId ("PNP0C02"))
             Name (_UID, 1)
-            Name (_CRS, ResourceTemplate () { IO (Decode16, 0x0600, 0x0600, 0x01, 0x40) })
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, 0x0600, 0x0600, 0x01, 0x40)
+                IO (Decode16, 0xAFE0, 0xAFE0, 0x01, 0x04)
+            })
         }
 
         Device (HPET)

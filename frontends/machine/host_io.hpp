@@ -1,0 +1,23 @@
+#pragma once
+// What the run loop needs from the outside world: a place to sleep in, where input and signals wake it.
+
+#include "core/types.hpp"
+
+namespace droste {
+
+class HostIo {
+  public:
+    HostIo() = default;
+    HostIo(const HostIo&) = delete;
+    HostIo& operator=(const HostIo&) = delete;
+    virtual ~HostIo() = default;
+
+    // Sends what is buffered and takes what has arrived; waits for either at most `timeout_ns`.
+    virtual void serve(u64 timeout_ns) = 0;
+    // Somebody does not take our output and the buffer is full: the guest has to wait.
+    virtual bool output_blocked() const = 0;
+    // A person is at the other end: idle time passes as real time even when counting instructions.
+    virtual bool interactive() const = 0;
+};
+
+}  // namespace droste
