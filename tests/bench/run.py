@@ -34,7 +34,9 @@ ata0: enabled=1
 ata0-master: type=cdrom, path={iso}, status=inserted
 boot: cdrom
 com1: enabled=1, mode=file, dev={serial}
-display_library: nogui
+display_library: sdl2
+speaker: enabled=0
+sound: driver=dummy
 log: {work}/bochs.log
 panic: action=fatal
 error: action=report
@@ -56,14 +58,14 @@ def build_initramfs(work):
 
 
 def build_iso(work, kernel, initrd):
-    boot = work / "iso/boot"
+    boot = work / "iso/isolinux"
     boot.mkdir(parents=True)
     for source, name in ((ISOLINUX, "isolinux.bin"), (LDLINUX, "ldlinux.c32"), (kernel, "vmlinuz"), (initrd, "initrd")):
         shutil.copy(source, boot / name)
     (boot / "isolinux.cfg").write_text(
-        f"default linux\nprompt 0\ntimeout 1\nlabel linux\n  kernel /boot/vmlinuz\n  append initrd=/boot/initrd {APPEND}\n")
+        f"default linux\nprompt 0\ntimeout 1\nlabel linux\n  kernel /isolinux/vmlinuz\n  append initrd=/isolinux/initrd {APPEND}\n")
     iso = work / "bench.iso"
-    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", iso, "-b", "boot/isolinux.bin", "-c", "boot/boot.cat",
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", iso, "-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat",
                     "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", work / "iso"],
                    check=True, stderr=subprocess.DEVNULL)
     return iso
@@ -93,9 +95,10 @@ def lines_of_pipe(command, timeout):
         process.wait()
 
 
-def lines_of_file(command, path, timeout):
+def lines_of_file(command, path, timeout, environment):
     start = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**os.environ, **environment})
     offset, pending = 0, b""
     try:
         while time.monotonic() - start < timeout:
@@ -171,7 +174,8 @@ def main():
 
             def bochs():
                 serial.unlink(missing_ok=True)
-                return lines_of_file(["bochs", "-q", "-f", work / "bochsrc", "-rc", work / "rc"], serial, options.timeout)
+                return lines_of_file(["bochs", "-q", "-f", work / "bochsrc", "-rc", work / "rc"], serial, options.timeout,
+                                     {"SDL_VIDEODRIVER": "dummy"})
             runners["bochs"] = bochs
         for peer in peers:
             if peer not in runners:
