@@ -95,6 +95,11 @@ Thunk describe(const ThunkKey& key) {
     return thunk;
 }
 
+template <typename Function>
+Function entry_point(const u8* code) {
+    return reinterpret_cast<Function>(reinterpret_cast<std::uintptr_t>(code));
+}
+
 const u8* append_landing(ExecutableMemory& memory) {
     NativeEmitter emit;
     build_fault_landing(emit, host_vector_features().has(Feature::AVX));
@@ -153,9 +158,30 @@ const Thunk* ThunkCache::vector_thunk(const Insn& insn) {
     NativeEmitter emit;
     build_vector_thunk(key, emit);
     Thunk& thunk = thunks_.emplace_back(describe(key));
-    thunk.entry = reinterpret_cast<Thunk::Entry>(reinterpret_cast<std::uintptr_t>(memory_.append(emit.code())));
+    thunk.entry = entry_point<Thunk::Entry>(memory_.append(emit.code()));
     by_key_.emplace(key.packed(), &thunk);
     return &thunk;
+}
+
+const X87Operation* ThunkCache::x87_operation(const Insn& insn, const X87Spec& spec) {
+    // Memory forms: opcode and ModRM.reg; register forms: opcode and all of ModRM.
+    const u32 modrm = insn.mem() ? insn.modrm & 0x38U : insn.modrm;
+    const u32 key = (static_cast<u32>(insn.opcode) << 16) | (insn.mem() ? 0x100U : 0U) | modrm;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = x87_by_key_.find(key);
+    if (found != x87_by_key_.end()) {
+        return found->second;
+    }
+    NativeEmitter full;
+    NativeEmitter quick;
+    build_x87_full(insn, spec, full);
+    build_x87_quick(insn, spec, quick);
+    X87Operation& operation = x87_operations_.emplace_back();
+    operation.spec = &spec;
+    operation.full = entry_point<X87Operation::Full>(memory_.append(full.code()));
+    operation.quick = entry_point<X87Operation::Quick>(memory_.append(quick.code()));
+    x87_by_key_.emplace(key, &operation);
+    return &operation;
 }
 
 }  // namespace droste

@@ -13,6 +13,7 @@
 #include "cpu/x86/cpu_state.hpp"
 #include "cpu/x86/fpu/executable_memory.hpp"
 #include "cpu/x86/fpu/simd_fault.hpp"
+#include "cpu/x86/fpu/x87_native.hpp"
 #include "cpu/x86/insn.hpp"
 
 #include <deque>
@@ -68,18 +69,8 @@ class ThunkCache {
 
     // The thunk of a vector or MMX instruction, made now if it is the first of its kind.
     const Thunk* vector_thunk(const Insn& insn);
-    // Any other generated routine (x87), by a key of the caller's; `build` fills the code in.
-    template <typename Build>
-    const void* routine(u64 key, Build&& build) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        const auto found = routines_.find(key);
-        if (found != routines_.end()) {
-            return found->second;
-        }
-        const void* entry = memory_.append(build());
-        routines_.emplace(key, entry);
-        return entry;
-    }
+    // An x87 instruction that computes.
+    const X87Operation* x87_operation(const Insn& insn, const X87Spec& spec);
 
     std::size_t thunk_count() const { return thunks_.size(); }
     std::size_t code_bytes() const { return memory_.used(); }
@@ -89,8 +80,9 @@ class ThunkCache {
     ExecutableMemory memory_;
     SimdFaultRange fault_range_;
     std::unordered_map<u64, const Thunk*> by_key_;
-    std::unordered_map<u64, const void*> routines_;
+    std::unordered_map<u32, const X87Operation*> x87_by_key_;
     std::deque<Thunk> thunks_;
+    std::deque<X87Operation> x87_operations_;
 };
 
 }  // namespace droste

@@ -1,0 +1,72 @@
+// See state_area.hpp.
+
+#include "cpu/x86/fpu/state_area.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace droste {
+namespace {
+
+using Piece = std::array<u8, 64>;
+
+LinearAddr at(const Vcpu& cpu, LinearAddr linear, std::size_t offset) {
+    const LinearAddr sum = linear + offset;
+    return cpu.long_mode64 ? sum : static_cast<u32>(sum);
+}
+
+}  // namespace
+
+Status load_area(Vcpu& cpu, LinearAddr linear, std::span<u8> out, SegReg seg, unsigned piece) {
+    std::size_t done = 0;
+    for (; piece == 64 && done + 64 <= out.size(); done += 64) {
+        Piece bytes;
+        if (const Status status = load_linear(cpu, at(cpu, linear, done), bytes, seg); status != Status::Next) {
+            return status;
+        }
+        std::memcpy(out.data() + done, bytes.data(), 64);
+    }
+    while (done < out.size()) {
+        const auto step = static_cast<unsigned>(std::min<std::size_t>(std::min(piece, 8U), out.size() - done));
+        if (const Status status = load_slow(cpu, at(cpu, linear, done), out.data() + done, step, seg);
+            status != Status::Next) {
+            return status;
+        }
+        done += step;
+    }
+    return Status::Next;
+}
+
+Status probe_area(Vcpu& cpu, LinearAddr linear, std::size_t bytes, SegReg seg) {
+    std::size_t done = 0;
+    while (done < bytes) {
+        const LinearAddr first = at(cpu, linear, done);
+        if (const Status status = probe_store(cpu, first, 1, seg); status != Status::Next) {
+            return status;
+        }
+        done += kPageBytes - first % kPageBytes;
+    }
+    return probe_store(cpu, at(cpu, linear, bytes - 1), 1, seg);
+}
+
+Status store_area(Vcpu& cpu, LinearAddr linear, std::span<const u8> data, SegReg seg, unsigned piece) {
+    std::size_t done = 0;
+    for (; piece == 64 && done + 64 <= data.size(); done += 64) {
+        Piece bytes;
+        std::memcpy(bytes.data(), data.data() + done, 64);
+        if (const Status status = store_linear(cpu, at(cpu, linear, done), bytes, seg); status != Status::Next) {
+            return status;
+        }
+    }
+    while (done < data.size()) {
+        const auto step = static_cast<unsigned>(std::min<std::size_t>(std::min(piece, 8U), data.size() - done));
+        if (const Status status = store_slow(cpu, at(cpu, linear, done), data.data() + done, step, seg);
+            status != Status::Next) {
+            return status;
+        }
+        done += step;
+    }
+    return Status::Next;
+}
+
+}  // namespace droste
