@@ -26,6 +26,7 @@ Status write_msr(Vcpu& cpu, u32 index, u64 value);
 
 struct CpuidResult {
     u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+    bool operator==(const CpuidResult&) const = default;
 };
 CpuidResult cpuid(const Vcpu& cpu, u32 leaf, u32 subleaf);
 
