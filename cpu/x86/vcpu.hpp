@@ -137,6 +137,7 @@ class Vcpu {
     u8 fault_insn_length = 0;
 
     bool a20_enabled = true;
+    u64 random_state = 0;  // of the generator behind RDRAND and RDSEED when the clock counts
     bool yield_requested = false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
 
     u64 tsc() const;  // what RDTSC yields outside VMX non-root operation
