@@ -128,6 +128,33 @@ inline void write_gpr_masked(Vcpu& cpu, unsigned number, unsigned bytes, u64 val
     }
 }
 
+// --- the stack in 64-bit mode -------------------------------------------------------------------
+// SS has no base or limit and RSP is used whole. As with Flat operands, only the TLB hit is inline.
+
+Status push_slow64(Vcpu& cpu, u64 value);  // exec_move_stack.cpp
+
+inline Status push64(Vcpu& cpu, u64 value) {
+    const LinearAddr linear = cpu.state.gpr[RSP] - sizeof(u64);
+    const TlbEntry& entry = flat_tlb_entry(cpu, linear);
+    if (flat_tag<u64>(linear) != entry.write_tag) [[unlikely]] {
+        return push_slow64(cpu, value);
+    }
+    std::memcpy(reinterpret_cast<void*>(linear + entry.addend), &value, sizeof(u64));
+    cpu.state.gpr[RSP] = linear;
+    return Status::Next;
+}
+
+// Reads the quadword at RSP without moving it; false on a miss.
+inline bool peek64(Vcpu& cpu, u64& value) {
+    const LinearAddr linear = cpu.state.gpr[RSP];
+    const TlbEntry& entry = flat_tlb_entry(cpu, linear);
+    if (flat_tag<u64>(linear) != entry.read_tag) [[unlikely]] {
+        return false;
+    }
+    std::memcpy(&value, reinterpret_cast<const void*>(linear + entry.addend), sizeof(u64));
+    return true;
+}
+
 // --- tables of instantiations -------------------------------------------------------------------
 
 // 1, 2, 4, 8 bytes -> 0..3.
