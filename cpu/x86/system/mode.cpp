@@ -1,0 +1,66 @@
+// The derived state of a vCPU: what CR0, CR4, EFER, RFLAGS, CS, SS and XCR0 say about how code runs.
+// It is computed here and nowhere else. SDM Vol. 3A, "Modes of Operation", "Mode Switching".
+
+#include "cpu/x86/segment.hpp"
+#include "cpu/x86/vcpu.hpp"
+
+namespace droste {
+
+namespace {
+
+// The privilege level is SS.DPL whatever CS says: a conforming code segment keeps the caller's level, and in 64-bit
+// mode a null SS remembers it (VMX names the same place, SDM Vol. 3C, "Guest Register State").
+u8 privilege_level(const Vcpu& cpu) {
+    if (!cpu.protected_mode) {
+        return 0;
+    }
+    return cpu.virtual8086 ? 3 : static_cast<u8>(cpu.state.seg[SS].dpl());
+}
+
+u8 fpu_blocks(const CpuState& s) {
+    constexpr u64 kSseAndAvx = 6;
+    unsigned blocked = 0;
+    blocked |= (s.cr0 & cr0::kEm) != 0 ? Vcpu::kFpuEm : 0U;
+    blocked |= (s.cr0 & cr0::kTs) != 0 ? Vcpu::kFpuTs : 0U;
+    blocked |= (s.cr4 & cr4::kOsfxsr) == 0 ? Vcpu::kFpuNoOsfxsr : 0U;
+    blocked |= (s.cr4 & cr4::kOsxsave) == 0 ? Vcpu::kFpuNoOsxsave : 0U;
+    blocked |= (s.xcr0 & kSseAndAvx) != kSseAndAvx ? Vcpu::kFpuNoAvxState : 0U;
+    return static_cast<u8>(blocked);
+}
+
+PrivilegeClass data_privilege(const Vcpu& cpu) {
+    if (cpu.cpl == 3) {
+        return PrivilegeClass::User;
+    }
+    const bool smap_lifted = (cpu.state.cr4 & cr4::kSmap) != 0 && (cpu.state.rflags_system & rflags::kAc) != 0;
+    return smap_lifted ? PrivilegeClass::SupervisorAc : PrivilegeClass::Supervisor;
+}
+
+}  // namespace
+
+void mode_changed(Vcpu& cpu) {
+    const CpuState& s = cpu.state;
+    const Segment& cs = s.seg[CS];
+    cpu.protected_mode = (s.cr0 & cr0::kPe) != 0;
+    cpu.virtual8086 = cpu.protected_mode && (s.rflags_system & rflags::kVm) != 0;
+    cpu.long_mode64 = (s.efer & efer::kLma) != 0 && (cs.rights & segment_rights::kL) != 0;
+    cpu.cpl = privilege_level(cpu);
+    cpu.alignment_checked =
+        cpu.cpl == 3 && (s.cr0 & cr0::kAm) != 0 && (s.rflags_system & rflags::kAc) != 0;
+    cpu.fpu_blocked = fpu_blocks(s);
+    if (cpu.long_mode64) {
+        cpu.code_bits = 64;
+        cpu.rip_mask = ~u64{0};
+        cpu.stack_mask = ~u64{0};
+    } else {
+        cpu.code_bits = (cs.rights & segment_rights::kDb) != 0 ? 32 : 16;
+        // EIP is 32 bits wide in 16-bit code too: running past FFFFh is a limit violation, not a wrap. Branches with
+        // a 16-bit operand size truncate their target themselves.
+        cpu.rip_mask = 0xFFFF'FFFF;
+        cpu.stack_mask = (s.seg[SS].rights & segment_rights::kDb) != 0 ? 0xFFFF'FFFF : 0xFFFF;
+    }
+    cpu.data_tlb = cpu.alignment_checked ? cpu.tlb.empty_table()
+                                         : cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))].data();
+}
+
+}  // namespace droste
