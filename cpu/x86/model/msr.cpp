@@ -23,7 +23,7 @@ constexpr u64 kMiscEnableMonitor = bit(18);
 
 }  // namespace
 
-MsrStore::MsrStore(const CpuFeatures& features) {
+MsrStore::MsrStore(const CpuFeatures& features) : has_monitor_(features.has(Feature::MONITOR)) {
     const std::array tables = {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu()};
     u32 slots = 0;
     for (const std::span<const MsrRow> table : tables) {
@@ -65,6 +65,9 @@ void MsrStore::set_value(u32 index, u64 value) {
 void MsrStore::reset() {
     for (const Entry& entry : entries_) {
         std::fill_n(values_.begin() + entry.slot, entry.row->count, entry.row->reset);
+    }
+    if (has_monitor_) {
+        set_value(kMiscEnable, value(kMiscEnable) | kMiscEnableMonitor);
     }
 }
 
@@ -141,9 +144,6 @@ void msr_reset(Vcpu& cpu, bool power_on) {
         if (entry.row->field != nullptr) {
             cpu.state.*entry.row->field = entry.row->reset;
         }
-    }
-    if (cpu.features.has(Feature::MONITOR)) {
-        cpu.msrs->set_value(kMiscEnable, cpu.msrs->value(kMiscEnable) | kMiscEnableMonitor);
     }
     cpu.state.tsc_offset = u64{0} - cpu.clock.now_ns();  // the TSC starts from 0
 }

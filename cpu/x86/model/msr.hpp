@@ -64,6 +64,7 @@ class MsrStore {
   private:
     std::vector<Entry> entries_;
     std::vector<u64> values_;
+    bool has_monitor_;  // IA32_MISC_ENABLE[18] starts as CPUID's MONITOR
 };
 
 // Power-on (all MSRs) or INIT (what INIT changes). SDM Vol. 3A, Table "IA-32 and Intel 64 Processor States
