@@ -27,6 +27,12 @@ bool form_has_immediate(Form form) {
     return form == EI || form == GEI || form == EGI || form == GBEI || form == BEI || form == GI || form == I;
 }
 
+// Of these W is the size of the general register, and ignored outside 64-bit mode; elsewhere it is part of the opcode.
+bool has_general_register(const Insn& insn) {
+    return (form_has_g(insn.form) && insn.g_class() == RegClass::Gpr) ||
+           (form_has_e(insn.form) && insn.e_class() == RegClass::Gpr);
+}
+
 u8 mandatory_prefix(const Insn& insn) {
     if (insn.repne()) {
         return 3;
@@ -116,7 +122,7 @@ ThunkKey ThunkKey::of(const Insn& insn) {
     key.extension = form_has_g(insn.form) ? u8{0} : static_cast<u8>((insn.modrm >> 3) & 7);
     key.classes = insn.classes;
     key.form = insn.form;
-    key.w = insn.rex_w();
+    key.w = insn.rex_w() && (!has_general_register(insn) || insn.opsize == 8);
     key.l = (insn.flags & kInsnVexL) != 0;
     key.vex = insn.vex();
     key.mem = insn.mem();
