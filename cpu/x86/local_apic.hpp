@@ -1,13 +1,16 @@
 #pragma once
-// The local APIC, xAPIC and x2APIC modes. SDM Vol. 3A, "Advanced Programmable Interrupt Controller (APIC)".
+// The local APIC, xAPIC and x2APIC modes. SDM Vol. 3A, "Advanced Programmable Interrupt Controller
+// (APIC)".
 //
-// All registers live in one array indexed as the 4-KByte register page is (apic/apic_registers.hpp names the
-// offsets), so MMIO, MSRs and, later, APIC virtualization speak of the same cells. What an access may do is a
-// table of rows (apic/local_apic_registers.cpp); messages are in local_apic_messages.cpp, the timer in
-// local_apic_timer.cpp. docs/x86/apic.md has the choices the manual leaves open.
+// All registers live in one array indexed as the 4-KByte register page is (apic/apic_registers.hpp
+// names the offsets), so MMIO, MSRs and, later, APIC virtualization speak of the same cells. What
+// an access may do is a table of rows (apic/local_apic_registers.cpp); messages are in
+// local_apic_messages.cpp, the timer in local_apic_timer.cpp. docs/x86/apic.md has the choices the
+// manual leaves open.
 //
-// Invariant: attention::kInterrupt of the vCPU is set exactly while pending_vector() >= 0 or ext_int_pending();
-// update_request() is called after every change of IRR, ISR, TPR, SVR, LINT0 and the enable bits.
+// Invariant: attention::kInterrupt of the vCPU is set exactly while pending_vector() >= 0 or
+// ext_int_pending(); update_request() is called after every change of IRR, ISR, TPR, SVR, LINT0 and
+// the enable bits.
 
 #include "core/apic_bus.hpp"
 #include "core/event_queue.hpp"
@@ -35,9 +38,7 @@ class LocalApic {
     bool globally_enabled() const;  // IA32_APIC_BASE[11]; also what CPUID.01H:EDX.APIC shows
 
     // Does the xAPIC register page answer this physical address (enabled, not x2APIC)?
-    bool claims(PhysAddr address) const {
-        return (address & kPageMask) == mmio_page_;
-    }
+    bool claims(PhysAddr address) const { return (address & kPageMask) == mmio_page_; }
     u32 mmio_read(u32 offset, unsigned bytes);
     void mmio_write(u32 offset, unsigned bytes, u32 value);
     // RDMSR/WRMSR 800h..8FFh in x2APIC mode; false = #GP(0).
@@ -52,11 +53,13 @@ class LocalApic {
     // LINT0 driven by the 8259's INTR, LINT1 by NMI.
     void set_lint(unsigned pin, bool asserted);
 
-    // Highest-priority deliverable vector above PPR, or -1; keeps Vcpu attention::kInterrupt in step.
+    // Highest-priority deliverable vector above PPR, or -1; keeps Vcpu attention::kInterrupt in
+    // step.
     int pending_vector() const;
     // ExtINT through LINT0 waiting?
     bool ext_int_pending() const;
-    // INTA: moves IRR -> ISR and returns the vector (spurious vector if it vanished; ExtINT asks the 8259).
+    // INTA: moves IRR -> ISR and returns the vector (spurious vector if it vanished; ExtINT asks
+    // the 8259).
     u8 acknowledge();
 
     u8 tpr() const;
@@ -72,7 +75,8 @@ class LocalApic {
     void reset();  // power-on: also IA32_APIC_BASE
     void init();   // INIT: keeps IA32_APIC_BASE and the APIC id
     u32 id() const;
-    // What firmware leaves on the bootstrap processor: enabled, LINT0 = ExtINT, LINT1 = NMI ("virtual wire mode").
+    // What firmware leaves on the bootstrap processor: enabled, LINT0 = ExtINT, LINT1 = NMI
+    // ("virtual wire mode").
     void enable_virtual_wire();
 
     // The cell behind a register-page offset (16-byte aligned, below 400h), without side effects.
@@ -101,7 +105,8 @@ class LocalApic {
     void accept_fixed(u8 vector, bool level_triggered);
     void accept_sipi(u8 vector);
     void note_error(u32 esr_bit);
-    bool deliver_local(u32 lvt_offset);  // an LVT's interrupt happens now; false: masked or not delivered
+    bool deliver_local(
+        u32 lvt_offset);  // an LVT's interrupt happens now; false: masked or not delivered
     void evaluate_lint(unsigned pin);
     void send_ipi(u32 icr_low, u32 destination);
 
@@ -118,8 +123,8 @@ class LocalApic {
     u64 base_msr_ = 0;
     u64 mmio_page_ = ~u64{0};
     std::array<u32, kRegisters> registers_{};
-    u32 errors_ = 0;             // ESR bits since the last write to ESR, which shows them
-    std::array<bool, 2> lint_{}; // level of the LINT pins
+    u32 errors_ = 0;                // ESR bits since the last write to ESR, which shows them
+    std::array<bool, 2> lint_{};    // level of the LINT pins
     bool ext_int_message_ = false;  // an ExtINT message (not the pin) waits for its INTA cycle
     ExtIntSource* ext_int_source_ = nullptr;
     EoiListener* eoi_listener_ = nullptr;

@@ -18,13 +18,15 @@ void LocalApicBus::send(const InterruptMessage& message) {
         }
     }
     if (!heard) {
-        log_.write(LogCategory::Apic, "interrupt message: vector {:02x} mode {} to {:x}: nobody there", message.vector,
+        log_.write(LogCategory::Apic,
+                   "interrupt message: vector {:02x} mode {} to {:x}: nobody there", message.vector,
                    static_cast<unsigned>(message.mode), message.destination);
     }
 }
 
-// The APIC whose arbitration priority is lowest takes it. SDM Vol. 3A, "Lowest Priority Delivery Mode". Ties go to the
-// next one after the last that took such a message, so that idle CPUs share the work and a run repeats exactly.
+// The APIC whose arbitration priority is lowest takes it. SDM Vol. 3A, "Lowest Priority Delivery
+// Mode". Ties go to the next one after the last that took such a message, so that idle CPUs share
+// the work and a run repeats exactly.
 void LocalApicBus::send_lowest_priority(const InterruptMessage& message) {
     LocalApic* best = nullptr;
     std::size_t best_index = 0;

@@ -1,5 +1,5 @@
-// Life of a local APIC: enabling and disabling it, reset, INIT, and the interrupt it offers to its CPU.
-// SDM Vol. 3A, "Local APIC State".
+// Life of a local APIC: enabling and disabling it, reset, INIT, and the interrupt it offers to its
+// CPU. SDM Vol. 3A, "Local APIC State".
 
 #include "cpu/x86/local_apic.hpp"
 
@@ -26,21 +26,24 @@ constexpr u32 logical_x2apic_id(u32 id) {
     return ((id >> 4) << 16) | (1U << (id & 0xF));
 }
 
-// SDM Vol. 3A, Figure "Local x2APIC State Transitions with IA32_APIC_BASE, INIT, and Reset": x2APIC mode is left
-// only by disabling the APIC, and entered only from xAPIC mode.
+// SDM Vol. 3A, Figure "Local x2APIC State Transitions with IA32_APIC_BASE, INIT, and Reset": x2APIC
+// mode is left only by disabling the APIC, and entered only from xAPIC mode.
 constexpr bool transition_allowed(u64 from, u64 to) {
     switch (to & kBaseMode) {
-        case 0: return true;
-        case kBaseEnable: return (from & kBaseMode) != kBaseMode;
-        case kBaseMode: return (from & kBaseEnable) != 0;
-        default: return false;  // EXTD without EN
+    case 0: return true;
+    case kBaseEnable: return (from & kBaseMode) != kBaseMode;
+    case kBaseMode: return (from & kBaseEnable) != 0;
+    default: return false;  // EXTD without EN
     }
 }
 
 }  // namespace
 
-LocalApic::LocalApic(Vcpu& cpu) : cpu_(cpu), timer_(cpu.events, [this](u64 deadline_ns) { timer_expired(deadline_ns); }) {
-    mmio_page_ = kDefaultBase;  // so that reset() sees no move: there is no translation to flush yet
+LocalApic::LocalApic(Vcpu& cpu)
+    : cpu_(cpu)
+    , timer_(cpu.events, [this](u64 deadline_ns) { timer_expired(deadline_ns); }) {
+    mmio_page_ =
+        kDefaultBase;  // so that reset() sees no move: there is no translation to flush yet
     reset();
 }
 
@@ -63,7 +66,8 @@ bool LocalApic::software_enabled() const {
 bool LocalApic::write_base_msr(u64 value) {
     const u64 address_bits = (bit(cpu_.features.physical_address_bits) - 1) & kPageMask;
     const u64 extended = cpu_.features.has(Feature::X2APIC) ? kBaseX2apic : 0;
-    if ((value & ~(address_bits | kBaseEnable | kBaseBsp | extended)) != 0 || !transition_allowed(base_msr_, value)) {
+    if ((value & ~(address_bits | kBaseEnable | kBaseBsp | extended)) != 0 ||
+        !transition_allowed(base_msr_, value)) {
         return false;
     }
     const u64 old = base_msr_;
@@ -105,8 +109,8 @@ void LocalApic::clear_registers() {
     cell(reg::kLdr) = x2apic_enabled() ? logical_x2apic_id(id()) : 0;
     cell(reg::kDfr) = ~0U;
     cell(reg::kSvr) = 0xFF;
-    for (const u32 lvt : {reg::kLvtTimer, reg::kLvtThermal, reg::kLvtPerformance, reg::kLvtLint0, reg::kLvtLint1,
-                          reg::kLvtError}) {
+    for (const u32 lvt : {reg::kLvtTimer, reg::kLvtThermal, reg::kLvtPerformance, reg::kLvtLint0,
+                          reg::kLvtLint1, reg::kLvtError}) {
         cell(lvt) = reg::kLvtMasked;
     }
 }
@@ -154,7 +158,8 @@ void LocalApic::set_tpr(u8 value) {
 u8 LocalApic::ppr() const {
     const u32 task = cell(reg::kTpr) & 0xFF;
     const u32 in_service = static_cast<u32>(std::max(highest_vector(reg::kIsr), 0));
-    // With equal classes bits 3:0 may be those of TPR or 0; TPR's are what APIC virtualization prescribes.
+    // With equal classes bits 3:0 may be those of TPR or 0; TPR's are what APIC virtualization
+    // prescribes.
     return static_cast<u8>((task >> 4) >= (in_service >> 4) ? task : in_service & 0xF0);
 }
 

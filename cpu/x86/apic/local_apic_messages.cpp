@@ -1,5 +1,6 @@
-// Interrupt messages: which are for this APIC, what they do on arrival, local interrupts, and sending IPIs.
-// SDM Vol. 3A, "Handling Interrupts", "Issuing Interprocessor Interrupts" and "Local Interrupts".
+// Interrupt messages: which are for this APIC, what they do on arrival, local interrupts, and
+// sending IPIs. SDM Vol. 3A, "Handling Interrupts", "Issuing Interprocessor Interrupts" and "Local
+// Interrupts".
 
 #include "core/bits.hpp"
 #include "core/log.hpp"
@@ -49,7 +50,8 @@ bool LocalApic::matches(const InterruptMessage& message) const {
     }
     const u32 destination = message.destination;
     if (!message.logical) {
-        // An IOAPIC and an MSI have 8 bits for it, and FFH there means everybody in x2APIC mode too.
+        // An IOAPIC and an MSI have 8 bits for it, and FFH there means everybody in x2APIC mode
+        // too.
         return destination == id() || destination == 0xFF || destination == ~0U;
     }
     if (destination == ~0U) {
@@ -67,32 +69,33 @@ bool LocalApic::matches(const InterruptMessage& message) const {
         return destination == 0xFF || (destination & logical_id) != 0;
     }
     // Cluster model; cluster 15 with all four bits is a broadcast.
-    return destination == 0xFF || ((destination >> 4) == (logical_id >> 4) && (destination & logical_id & 0xF) != 0);
+    return destination == 0xFF ||
+           ((destination >> 4) == (logical_id >> 4) && (destination & logical_id & 0xF) != 0);
 }
 
 // --- Arrival. ---
 
 void LocalApic::accept(const InterruptMessage& message) {
     switch (message.mode) {
-        case DeliveryMode::Fixed:
-        case DeliveryMode::LowestPriority: accept_fixed(message.vector, message.level_triggered); break;
-        case DeliveryMode::NMI: cpu_.request(attention::kNmi); break;
-        case DeliveryMode::INIT:
-            // The level de-assert only sets arbitration ids, which processors no longer have.
-            if (message.level_assert) {
-                cpu_.withdraw(attention::kSipi);
-                cpu_.request(attention::kInit);
-            }
-            break;
-        case DeliveryMode::SIPI: accept_sipi(message.vector); break;
-        case DeliveryMode::ExtINT:
-            ext_int_message_ = true;
-            update_request();
-            break;
-        case DeliveryMode::SMI:
-            cpu_.log.write(LogCategory::Unimplemented, "local APIC {}: SMI message ignored", id());
-            break;
-        default: break;
+    case DeliveryMode::Fixed:
+    case DeliveryMode::LowestPriority: accept_fixed(message.vector, message.level_triggered); break;
+    case DeliveryMode::NMI: cpu_.request(attention::kNmi); break;
+    case DeliveryMode::INIT:
+        // The level de-assert only sets arbitration ids, which processors no longer have.
+        if (message.level_assert) {
+            cpu_.withdraw(attention::kSipi);
+            cpu_.request(attention::kInit);
+        }
+        break;
+    case DeliveryMode::SIPI: accept_sipi(message.vector); break;
+    case DeliveryMode::ExtINT:
+        ext_int_message_ = true;
+        update_request();
+        break;
+    case DeliveryMode::SMI:
+        cpu_.log.write(LogCategory::Unimplemented, "local APIC {}: SMI message ignored", id());
+        break;
+    default: break;
     }
 }
 
@@ -109,10 +112,12 @@ void LocalApic::accept_fixed(u8 vector, bool level_triggered) {
     update_request();
 }
 
-// A SIPI means something only in the wait-for-SIPI state, which an INIT not yet taken leads to; otherwise it is lost.
+// A SIPI means something only in the wait-for-SIPI state, which an INIT not yet taken leads to;
+// otherwise it is lost.
 void LocalApic::accept_sipi(u8 vector) {
     const bool waiting = cpu_.state.activity == Activity::WaitForSipi;
-    const bool init_pending = (cpu_.attention.load(std::memory_order_relaxed) & attention::kInit) != 0;
+    const bool init_pending =
+        (cpu_.attention.load(std::memory_order_relaxed) & attention::kInit) != 0;
     if (waiting || init_pending) {
         cpu_.sipi_vector = vector;
         cpu_.request(attention::kSipi);
@@ -140,7 +145,8 @@ bool LocalApic::deliver_local(u32 lvt_offset) {
     message.mode = has_mode ? static_cast<DeliveryMode>(reg::lvt_mode(lvt)) : DeliveryMode::Fixed;
     message.vector = static_cast<u8>(lvt);
     // The trigger mode counts for fixed LINT interrupts only.
-    message.level_triggered = is_lint && message.mode == DeliveryMode::Fixed && (lvt & reg::kLvtLevel) != 0;
+    message.level_triggered =
+        is_lint && message.mode == DeliveryMode::Fixed && (lvt & reg::kLvtLevel) != 0;
     if (message.mode == DeliveryMode::ExtINT) {
         return false;  // ext_int_pending() watches the pin
     }
@@ -169,11 +175,13 @@ void LocalApic::set_lint(unsigned pin, bool asserted) {
     update_request();
 }
 
-// A level-triggered fixed LINT: delivers while the pin is asserted and the previous one has had its EOI.
+// A level-triggered fixed LINT: delivers while the pin is asserted and the previous one has had its
+// EOI.
 void LocalApic::evaluate_lint(unsigned pin) {
     const u32 offset = reg::kLvtLint0 + pin * 0x10;
     const u32 lvt = cell(offset);
-    if (lint_[pin] && (lvt & reg::kLvtLevel) != 0 && (lvt & reg::kLvtRemoteIrr) == 0 && reg::lvt_mode(lvt) == 0) {
+    if (lint_[pin] && (lvt & reg::kLvtLevel) != 0 && (lvt & reg::kLvtRemoteIrr) == 0 &&
+        reg::lvt_mode(lvt) == 0) {
         deliver_local(offset);
     }
 }
@@ -187,18 +195,21 @@ void LocalApic::send_ipi(u32 icr_low, u32 destination) {
     message.logical = (icr_low & reg::kIcrLogical) != 0;
     message.destination = destination;
     // Trigger mode and level mean something for INIT only: IPIs are edge-triggered.
-    message.level_assert = !(message.mode == DeliveryMode::INIT && (icr_low & reg::kIcrLevel) != 0 &&
-                             (icr_low & reg::kIcrAssert) == 0);
-    cpu_.log.write(LogCategory::Apic, "local APIC {}: ICR {:08x} to {:x}", id(), icr_low, destination);
+    message.level_assert = !(message.mode == DeliveryMode::INIT &&
+                             (icr_low & reg::kIcrLevel) != 0 && (icr_low & reg::kIcrAssert) == 0);
+    cpu_.log.write(LogCategory::Apic, "local APIC {}: ICR {:08x} to {:x}", id(), icr_low,
+                   destination);
 
-    const bool carries_vector = message.mode == DeliveryMode::Fixed || message.mode == DeliveryMode::LowestPriority;
+    const bool carries_vector =
+        message.mode == DeliveryMode::Fixed || message.mode == DeliveryMode::LowestPriority;
     if (carries_vector && message.vector < kFirstLegalVector) {
         note_error(reg::kEsrSendIllegalVector);
         return;
     }
     const u32 shorthand = icr_low & reg::kIcrShorthand;
     if (shorthand == reg::kShorthandSelf) {
-        // Undefined for INIT and SIPI ("invalid combinations"); a processor cannot start itself, so they are dropped.
+        // Undefined for INIT and SIPI ("invalid combinations"); a processor cannot start itself, so
+        // they are dropped.
         if (carries_vector || message.mode == DeliveryMode::NMI) {
             accept(message);
         }

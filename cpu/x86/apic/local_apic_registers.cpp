@@ -1,8 +1,9 @@
-// Register accesses: one row a register says what the xAPIC page and the x2APIC MSRs may do with it.
-// SDM Vol. 3A, "Local APIC Register Address Map" and "x2APIC Register Address Space".
+// Register accesses: one row a register says what the xAPIC page and the x2APIC MSRs may do with
+// it. SDM Vol. 3A, "Local APIC Register Address Map" and "x2APIC Register Address Space".
 //
-// What differs between the two views: the page ignores writes to read-only bits and answers a register that is not
-// there with an "illegal register address" error; the MSRs raise #GP(0) for reserved bits and missing registers.
+// What differs between the two views: the page ignores writes to read-only bits and answers a
+// register that is not there with an "illegal register address" error; the MSRs raise #GP(0) for
+// reserved bits and missing registers.
 
 #include "core/log.hpp"
 #include "cpu/x86/apic/apic_registers.hpp"
@@ -24,19 +25,21 @@ constexpr u8 kBoth = kRead | kWrite;
 
 struct RegisterRow {
     u32 offset;
-    u32 count;     // consecutive registers alike
-    u8 xapic;      // kRead | kWrite
+    u32 count;  // consecutive registers alike
+    u8 xapic;   // kRead | kWrite
     u8 x2apic;
     u32 writable;  // bits a write may change
     u32 status;    // read-only bits a write may carry; any other bit is #GP in x2APIC mode
 };
 
-constexpr u32 kLintWritable = reg::kLvtVector | reg::kLvtMode | reg::kLvtPolarity | reg::kLvtLevel | reg::kLvtMasked;
+constexpr u32 kLintWritable =
+    reg::kLvtVector | reg::kLvtMode | reg::kLvtPolarity | reg::kLvtLevel | reg::kLvtMasked;
 constexpr u32 kLocalWritable = reg::kLvtVector | reg::kLvtMode | reg::kLvtMasked;
 constexpr u32 kLintStatus = reg::kLvtDeliveryStatus | reg::kLvtRemoteIrr;
-constexpr u32 kIcrWritable = 0xFFU | reg::kIcrMode | reg::kIcrLogical | reg::kIcrAssert | reg::kIcrLevel |
-                             reg::kIcrShorthand;
-constexpr u32 kSvrWritable = 0xFFU | reg::kSvrEnable | reg::kSvrFocusDisabled | reg::kSvrSuppressEoiBroadcast;
+constexpr u32 kIcrWritable = 0xFFU | reg::kIcrMode | reg::kIcrLogical | reg::kIcrAssert |
+                             reg::kIcrLevel | reg::kIcrShorthand;
+constexpr u32 kSvrWritable =
+    0xFFU | reg::kSvrEnable | reg::kSvrFocusDisabled | reg::kSvrSuppressEoiBroadcast;
 
 // clang-format off
 constexpr auto kRegisters = std::to_array<RegisterRow>({
@@ -71,9 +74,10 @@ constexpr auto kRegisters = std::to_array<RegisterRow>({
 // clang-format on
 
 const RegisterRow* find_row(u32 offset) {
-    const auto* row = std::find_if(kRegisters.begin(), kRegisters.end(), [offset](const RegisterRow& candidate) {
-        return offset >= candidate.offset && offset < candidate.offset + candidate.count * 16;
-    });
+    const auto* row =
+        std::find_if(kRegisters.begin(), kRegisters.end(), [offset](const RegisterRow& candidate) {
+            return offset >= candidate.offset && offset < candidate.offset + candidate.count * 16;
+        });
     return row == kRegisters.end() ? nullptr : row;
 }
 
@@ -82,12 +86,13 @@ const RegisterRow* find_row(u32 offset) {
 // --- The two views. ---
 
 u32 LocalApic::mmio_read(u32 offset, unsigned bytes) {
-    // Only aligned 32-bit accesses are architectural. A narrower read inside the 4 bytes gets its part of them, and
-    // the 12 bytes between two registers read as 0.
+    // Only aligned 32-bit accesses are architectural. A narrower read inside the 4 bytes gets its
+    // part of them, and the 12 bytes between two registers read as 0.
     const u32 register_offset = offset & ~0xFU;
     const RegisterRow* row = find_row(register_offset);
     if (row == nullptr || (row->xapic & kRead) == 0) {
-        cpu_.log.write(LogCategory::GuestErrors, "local APIC {}: {}-byte read of no register at offset {:03x}", id(), bytes,
+        cpu_.log.write(LogCategory::GuestErrors,
+                       "local APIC {}: {}-byte read of no register at offset {:03x}", id(), bytes,
                        offset);
         note_error(reg::kEsrIllegalRegister);
         return 0;
@@ -98,13 +103,15 @@ u32 LocalApic::mmio_read(u32 offset, unsigned bytes) {
 void LocalApic::mmio_write(u32 offset, unsigned bytes, u32 value) {
     const RegisterRow* row = find_row(offset & ~0xFU);
     if (row == nullptr || (row->xapic & kWrite) == 0) {
-        cpu_.log.write(LogCategory::GuestErrors, "local APIC {}: {}-byte write to no register at offset {:03x}", id(),
-                       bytes, offset);
+        cpu_.log.write(LogCategory::GuestErrors,
+                       "local APIC {}: {}-byte write to no register at offset {:03x}", id(), bytes,
+                       offset);
         note_error(reg::kEsrIllegalRegister);
         return;
     }
     if ((offset & 0xF) != 0 || bytes < 4) {
-        cpu_.log.write(LogCategory::GuestErrors, "local APIC {}: {}-byte write at offset {:03x} dropped", id(), bytes,
+        cpu_.log.write(LogCategory::GuestErrors,
+                       "local APIC {}: {}-byte write at offset {:03x} dropped", id(), bytes,
                        offset);
         return;
     }
@@ -145,48 +152,49 @@ bool LocalApic::x2apic_write(u32 msr, u64 value) {
 
 u32 LocalApic::read_register(u32 offset) {
     switch (offset) {
-        case reg::kApr: return arbitration_priority();
-        case reg::kPpr: return ppr();
-        case reg::kCurrentCount: return current_count();
-        case reg::kEoi: return 0;
-        default: return cell(offset);
+    case reg::kApr: return arbitration_priority();
+    case reg::kPpr: return ppr();
+    case reg::kCurrentCount: return current_count();
+    case reg::kEoi: return 0;
+    default: return cell(offset);
     }
 }
 
 // Requires: `value` holds only writable bits of the register's row.
 void LocalApic::write_register(u32 offset, u32 value) {
     switch (offset) {
-        case reg::kTpr: set_tpr(static_cast<u8>(value)); break;
-        case reg::kEoi: end_of_interrupt(); break;
-        case reg::kLdr: cell(reg::kLdr) = value; break;
-        case reg::kDfr: cell(reg::kDfr) = value | 0x0FFF'FFFF; break;
-        case reg::kSvr: write_spurious_vector(value); break;
-        case reg::kEsr:
-            // "... a write (of any value) to the ESR must be done to update the register before attempting to read it."
-            cell(reg::kEsr) = errors_;
-            errors_ = 0;
-            break;
-        case reg::kIcrLow:
-            cell(reg::kIcrLow) = value;
-            send_ipi(value, x2apic_enabled() ? cell(reg::kIcrHigh) : cell(reg::kIcrHigh) >> 24);
-            break;
-        case reg::kIcrHigh: cell(reg::kIcrHigh) = value; break;
-        case reg::kLvtTimer:
-        case reg::kLvtThermal:
-        case reg::kLvtPerformance:
-        case reg::kLvtLint0:
-        case reg::kLvtLint1:
-        case reg::kLvtError: write_lvt(offset, value); break;
-        case reg::kInitialCount:
-            // SDM Vol. 3A, "TSC-Deadline Mode": writes to the initial-count register are ignored.
-            if ((cell(reg::kLvtTimer) & reg::kLvtTimerMode) != reg::kTimerTscDeadline) {
-                cell(reg::kInitialCount) = value;
-                start_timer(value);
-            }
-            break;
-        case reg::kDivideConfiguration: rescale_timer(value); break;
-        case reg::kSelfIpi: send_ipi(reg::kShorthandSelf | (value & 0xFF), 0); break;
-        default: break;  // read-only: the page drops the write
+    case reg::kTpr: set_tpr(static_cast<u8>(value)); break;
+    case reg::kEoi: end_of_interrupt(); break;
+    case reg::kLdr: cell(reg::kLdr) = value; break;
+    case reg::kDfr: cell(reg::kDfr) = value | 0x0FFF'FFFF; break;
+    case reg::kSvr: write_spurious_vector(value); break;
+    case reg::kEsr:
+        // "... a write (of any value) to the ESR must be done to update the register before
+        // attempting to read it."
+        cell(reg::kEsr) = errors_;
+        errors_ = 0;
+        break;
+    case reg::kIcrLow:
+        cell(reg::kIcrLow) = value;
+        send_ipi(value, x2apic_enabled() ? cell(reg::kIcrHigh) : cell(reg::kIcrHigh) >> 24);
+        break;
+    case reg::kIcrHigh: cell(reg::kIcrHigh) = value; break;
+    case reg::kLvtTimer:
+    case reg::kLvtThermal:
+    case reg::kLvtPerformance:
+    case reg::kLvtLint0:
+    case reg::kLvtLint1:
+    case reg::kLvtError: write_lvt(offset, value); break;
+    case reg::kInitialCount:
+        // SDM Vol. 3A, "TSC-Deadline Mode": writes to the initial-count register are ignored.
+        if ((cell(reg::kLvtTimer) & reg::kLvtTimerMode) != reg::kTimerTscDeadline) {
+            cell(reg::kInitialCount) = value;
+            start_timer(value);
+        }
+        break;
+    case reg::kDivideConfiguration: rescale_timer(value); break;
+    case reg::kSelfIpi: send_ipi(reg::kShorthandSelf | (value & 0xFF), 0); break;
+    default: break;  // read-only: the page drops the write
     }
 }
 
@@ -194,7 +202,8 @@ void LocalApic::write_lvt(u32 offset, u32 value) {
     if (offset == reg::kLvtTimer && !cpu_.features.has(Feature::TSC_DEADLINE)) {
         value &= ~reg::kTimerTscDeadline;
     }
-    // SDM Vol. 3A, "Local APIC State After It Has Been Software Disabled": mask bits cannot be cleared.
+    // SDM Vol. 3A, "Local APIC State After It Has Been Software Disabled": mask bits cannot be
+    // cleared.
     if ((cell(reg::kSvr) & reg::kSvrEnable) == 0) {
         value |= reg::kLvtMasked;
     }
@@ -202,10 +211,10 @@ void LocalApic::write_lvt(u32 offset, u32 value) {
     const bool level_fixed = (value & reg::kLvtLevel) != 0 && reg::lvt_mode(value) == 0;
     cell(offset) = value | (level_fixed ? old & reg::kLvtRemoteIrr : 0);
     switch (offset) {
-        case reg::kLvtTimer: change_timer_mode(old, value); break;
-        case reg::kLvtLint0: evaluate_lint(0); break;
-        case reg::kLvtLint1: evaluate_lint(1); break;
-        default: break;
+    case reg::kLvtTimer: change_timer_mode(old, value); break;
+    case reg::kLvtLint0: evaluate_lint(0); break;
+    case reg::kLvtLint1: evaluate_lint(1); break;
+    default: break;
     }
     update_request();
 }

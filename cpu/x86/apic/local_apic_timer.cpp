@@ -1,8 +1,9 @@
 // The APIC timer: one-shot, periodic and TSC-deadline. SDM Vol. 3A, "APIC Timer".
 //
-// It counts the 25 MHz crystal of CPUID leaf 15H (40 ns of virtual time a tick) through its divider. Nothing ticks:
-// a count-down is its start and its first value, the current count is computed when read, and one Timer of the
-// machine's EventQueue fires when it reaches 0. The deadline mode compares the TSC, which moves with virtual time too.
+// It counts the 25 MHz crystal of CPUID leaf 15H (40 ns of virtual time a tick) through its
+// divider. Nothing ticks: a count-down is its start and its first value, the current count is
+// computed when read, and one Timer of the machine's EventQueue fires when it reaches 0. The
+// deadline mode compares the TSC, which moves with virtual time too.
 
 #include "cpu/x86/apic/apic_registers.hpp"
 #include "cpu/x86/local_apic.hpp"
@@ -23,8 +24,8 @@ constexpr u64 divisor(u32 configuration) {
     const u32 code = ((configuration >> 1) & 4) | (configuration & 3);
     return code == 7 ? 1 : u64{2} << code;
 }
-static_assert(divisor(0x0) == 2 && divisor(0x3) == 16 && divisor(0x8) == 32 && divisor(0xA) == 128 &&
-              divisor(0xB) == 1);
+static_assert(divisor(0x0) == 2 && divisor(0x3) == 16 && divisor(0x8) == 32 &&
+              divisor(0xA) == 128 && divisor(0xB) == 1);
 
 }  // namespace
 
@@ -47,7 +48,8 @@ void LocalApic::start_timer(u32 count) {
     }
 }
 
-// The manual leaves a change of the divider under way open: the count goes on from where it is at the new rate.
+// The manual leaves a change of the divider under way open: the count goes on from where it is at
+// the new rate.
 void LocalApic::rescale_timer(u32 divide_configuration) {
     const u32 count = current_count();
     cell(reg::kDivideConfiguration) = divide_configuration;
@@ -56,8 +58,8 @@ void LocalApic::rescale_timer(u32 divide_configuration) {
     }
 }
 
-// "Transitioning between TSC-deadline mode and other timer modes also disarms the timer." Between one-shot and periodic
-// the count under way goes on and ends in the new way.
+// "Transitioning between TSC-deadline mode and other timer modes also disarms the timer." Between
+// one-shot and periodic the count under way goes on and ends in the new way.
 void LocalApic::change_timer_mode(u32 old_lvt, u32 new_lvt) {
     const bool was_deadline = (old_lvt & reg::kLvtTimerMode) == reg::kTimerTscDeadline;
     const bool is_deadline = (new_lvt & reg::kLvtTimerMode) == reg::kTimerTscDeadline;
@@ -77,7 +79,8 @@ u64 LocalApic::deadline() const {
 
 void LocalApic::set_deadline(u64 tsc_deadline) {
     if ((cell(reg::kLvtTimer) & reg::kLvtTimerMode) != reg::kTimerTscDeadline) {
-        return;  // "In other timer modes ... the local APIC timer ignores writes to IA32_TSC_DEADLINE."
+        return;  // "In other timer modes ... the local APIC timer ignores writes to
+                 // IA32_TSC_DEADLINE."
     }
     tsc_deadline_ = tsc_deadline;
     arm_deadline();
@@ -107,9 +110,11 @@ void LocalApic::timer_expired(u64 deadline_ns) {
         deliver_local(reg::kLvtTimer);
         return;
     }
-    if ((cell(reg::kLvtTimer) & reg::kLvtTimerMode) == reg::kTimerPeriodic && cell(reg::kInitialCount) != 0) {
-        // From the deadline, not from now, so the period does not drift. Periods that passed while the vCPU could not
-        // run are skipped in one step: their interrupts would have merged in IRR.
+    if ((cell(reg::kLvtTimer) & reg::kLvtTimerMode) == reg::kTimerPeriodic &&
+        cell(reg::kInitialCount) != 0) {
+        // From the deadline, not from now, so the period does not drift. Periods that passed while
+        // the vCPU could not run are skipped in one step: their interrupts would have merged in
+        // IRR.
         const u64 period = cell(reg::kInitialCount) * tick_ns();
         const u64 late = cpu_.events.now_ns() - deadline_ns;
         count_start_ns_ = deadline_ns + late / period * period;

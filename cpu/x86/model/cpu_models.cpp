@@ -1,18 +1,19 @@
 // CPU models and the language of -cpu. docs/x86/cpuid.md explains both to users.
 //
-// Rules between features are one table (kNeeds): turning a feature on turns on what it needs, turning one off takes
-// along what needs it, and asking for both at once is an error. So the guest never sees, say, AVX without XSAVE.
+// Rules between features are one table (kNeeds): turning a feature on turns on what it needs,
+// turning one off takes along what needs it, and asking for both at once is an error. So the guest
+// never sees, say, AVX without XSAVE.
 
 #include "cpu/x86/model/cpu_models.hpp"
 
 #include "cpu/x86/fpu/host_features.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -22,23 +23,39 @@ using enum Feature;
 
 // --- The models. Each holds its own rows; a model includes the one before it. ---
 
-// x86-64-v2 as in the psABI, with the timers and identity every model shares ("not affected" by speculation bugs).
+// x86-64-v2 as in the psABI, with the timers and identity every model shares ("not affected" by
+// speculation bugs).
 constexpr auto kBaselineFeatures = std::to_array<Feature>({
-    FPU, VME, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE36, CLFSH, MMX, FXSR, SSE, SSE2, SS,
-    SSE3, SSSE3, CX16, SSE4_1, SSE4_2, X2APIC, POPCNT, TSC_DEADLINE, ARAT, TSC_ADJUST, SPEC_CTRL, ARCH_CAPABILITIES,
-    LAHF_LM, SYSCALL, NX, RDTSCP, LM, INVTSC,
+    FPU,     VME,     DE,           PSE,    TSC,        MSR,       PAE,
+    MCE,     CX8,     APIC,         SEP,    MTRR,       PGE,       MCA,
+    CMOV,    PAT,     PSE36,        CLFSH,  MMX,        FXSR,      SSE,
+    SSE2,    SS,      SSE3,         SSSE3,  CX16,       SSE4_1,    SSE4_2,
+    X2APIC,  POPCNT,  TSC_DEADLINE, ARAT,   TSC_ADJUST, SPEC_CTRL, ARCH_CAPABILITIES,
+    LAHF_LM, SYSCALL, NX,           RDTSCP, LM,         INVTSC,
 });
 
-// What KVM, Xen and Hyper-V of today know and pass on. MONITOR is left out: idling by HLT costs an emulator less.
+// What KVM, Xen and Hyper-V of today know and pass on. MONITOR is left out: idling by HLT costs an
+// emulator less.
 constexpr auto kNestedFeatures = std::to_array<Feature>({
-    PCLMULQDQ, FMA, PCID, MOVBE, AES, XSAVE, AVX, F16C, RDRAND, FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX,
-    SMAP, CLFLUSHOPT, CLWB, UMIP, RDPID, FSRM, MD_CLEAR, STIBP, L1D_FLUSH, SSBD, XSAVEOPT, XSAVEC, XGETBV1, XSAVES, LZCNT,
-    PREFETCHW, PDPE1GB, WBNOINVD,
+    PCLMULQDQ, FMA,        PCID,   MOVBE,   AES,    XSAVE, AVX,       F16C,    RDRAND,
+    FSGSBASE,  BMI1,       AVX2,   SMEP,    BMI2,   ERMS,  INVPCID,   RDSEED,  ADX,
+    SMAP,      CLFLUSHOPT, CLWB,   UMIP,    RDPID,  FSRM,  MD_CLEAR,  STIBP,   L1D_FLUSH,
+    SSBD,      XSAVEOPT,   XSAVEC, XGETBV1, XSAVES, LZCNT, PREFETCHW, PDPE1GB, WBNOINVD,
 });
 
 // The rest of what is implemented.
 constexpr auto kMaxFeatures = std::to_array<Feature>({
-    MONITOR, VMX, SHA, PKU, WAITPKG, GFNI, VAES, VPCLMULQDQ, LA57, CLDEMOTE, SERIALIZE,
+    MONITOR,
+    VMX,
+    SHA,
+    PKU,
+    WAITPKG,
+    GFNI,
+    VAES,
+    VPCLMULQDQ,
+    LA57,
+    CLDEMOTE,
+    SERIALIZE,
 });
 
 constexpr auto kModels = std::to_array<CpuModel>({
@@ -52,7 +69,10 @@ struct ModelAlias {
     std::string_view model;
 };
 constexpr auto kModelAliases = std::to_array<ModelAlias>({
-    {"default", "nested"}, {"host", "max"}, {"qemu64", "baseline"}, {"kvm64", "baseline"},
+    {"default", "nested"},
+    {"host", "max"},
+    {"qemu64", "baseline"},
+    {"kvm64", "baseline"},
 });
 
 // --- Features by name. ---
@@ -68,11 +88,32 @@ struct FeatureAlias {
     Feature feature;
 };
 constexpr auto kFeatureAliases = std::to_array<FeatureAlias>({
-    {"pni", SSE3}, {"sse4-1", SSE4_1}, {"sse4-2", SSE4_2}, {"pclmuldq", PCLMULQDQ}, {"cmpxchg8b", CX8},
-    {"cmpxchg16b", CX16}, {"clfsh", CLFSH}, {"tsc-deadline-timer", TSC_DEADLINE}, {"i64", LM}, {"xd", NX},
-    {"abm", LZCNT}, {"3dnowprefetch", PREFETCHW}, {"sha", SHA}, {"rdrnd", RDRAND}, {"flush-l1d", L1D_FLUSH},
-    {"ibrs", SPEC_CTRL}, {"gbpages", PDPE1GB}, {"selfsnoop", SS},
+    {"pni", SSE3},
+    {"sse4-1", SSE4_1},
+    {"sse4-2", SSE4_2},
+    {"pclmuldq", PCLMULQDQ},
+    {"cmpxchg8b", CX8},
+    {"cmpxchg16b", CX16},
+    {"clfsh", CLFSH},
+    {"tsc-deadline-timer", TSC_DEADLINE},
+    {"i64", LM},
+    {"xd", NX},
+    {"abm", LZCNT},
+    {"3dnowprefetch", PREFETCHW},
+    {"sha", SHA},
+    {"rdrnd", RDRAND},
+    {"flush-l1d", L1D_FLUSH},
+    {"ibrs", SPEC_CTRL},
+    {"gbpages", PDPE1GB},
+    {"selfsnoop", SS},
 });
+
+// QEMU's properties that change nothing here: features are always checked, nothing migrates between
+// machines, and there is no PMU to turn off.
+constexpr bool is_accepted_silently(std::string_view item) {
+    return item == "check" || item == "pmu=off" || item == "-pmu" ||
+           item.starts_with("migratable") || item.starts_with("host-phys-bits");
+}
 
 // Bits that follow the state of the vCPU or its neighbors, not the model.
 constexpr bool is_dynamic(Feature feature) {
@@ -85,6 +126,7 @@ struct Need {
     Feature feature;
     Feature needs;
 };
+// clang-format off
 constexpr auto kNeeds = std::to_array<Need>({
     {SSE, FXSR},          {SSE2, SSE},           {SSE3, SSE2},          {SSSE3, SSE3},        {SSE4_1, SSSE3},
     {SSE4_2, SSE4_1},     {SSE4_2, POPCNT},      {AES, SSE2},           {PCLMULQDQ, SSE2},    {SHA, SSE2},
@@ -102,6 +144,7 @@ constexpr auto kNeeds = std::to_array<Need>({
     {SPEC_CTRL, MSR},     {STIBP, SPEC_CTRL},    {SSBD, SPEC_CTRL},     {L1D_FLUSH, MSR},     {ARCH_CAPABILITIES, MSR},
     {VMX, MSR},           {VMX, PAE},            {CLFLUSHOPT, CLFSH},   {CLWB, CLFSH},        {FSRM, ERMS},
 });
+// clang-format on
 
 // --- Spelling. ---
 
@@ -138,7 +181,9 @@ std::size_t distance(std::string_view a, std::string_view b) {
 // " (did you mean 'x'?)", or nothing when no known name is close.
 class Nearest {
   public:
-    explicit Nearest(std::string_view wanted) : wanted_(wanted), best_(std::max<std::size_t>(2, wanted.size() / 3) + 1) {}
+    explicit Nearest(std::string_view wanted)
+        : wanted_(wanted)
+        , best_(std::max<std::size_t>(2, wanted.size() / 3) + 1) {}
     void consider(std::string_view candidate) {
         const std::size_t d = distance(wanted_, candidate);
         if (d < best_) {
@@ -146,7 +191,9 @@ class Nearest {
             name_ = candidate;
         }
     }
-    std::string text() const { return name_.empty() ? "" : fmt::format(" (did you mean '{}'?)", name_); }
+    std::string text() const {
+        return name_.empty() ? "" : fmt::format(" (did you mean '{}'?)", name_);
+    }
 
   private:
     std::string_view wanted_;
@@ -160,7 +207,8 @@ const CpuModel* find_model(std::string_view name) {
             name = alias.model;
         }
     }
-    const auto* model = std::find_if(kModels.begin(), kModels.end(), [name](const CpuModel& m) { return m.name == name; });
+    const auto* model = std::find_if(kModels.begin(), kModels.end(),
+                                     [name](const CpuModel& m) { return m.name == name; });
     return model == kModels.end() ? nullptr : model;
 }
 
@@ -206,8 +254,9 @@ class Parser {
             for (const CpuModel& known : kModels) {
                 nearest.consider(known.name);
             }
-            return Error{fmt::format("-cpu: no CPU model '{}'{}; the models are baseline, nested and max", name,
-                                     nearest.text())};
+            return Error{
+                fmt::format("-cpu: no CPU model '{}'{}; the models are baseline, nested and max",
+                            name, nearest.text())};
         }
         for (const CpuModel& known : kModels) {
             for (const Feature feature : known.features) {
@@ -221,8 +270,8 @@ class Parser {
     }
 
     Expected<void> take_option(const std::string& item) {
-        if (item.empty() || item == "check") {
-            return {};  // QEMU's "check" warns of dropped features
+        if (item.empty() || is_accepted_silently(item)) {
+            return {};
         }
         if (item == "enforce") {
             enforce_ = true;
@@ -259,8 +308,8 @@ class Parser {
             {"model", &CpuFeatures::model, 0, 255},
             {"stepping", &CpuFeatures::stepping, 0, 15},
         });
-        const auto* option =
-            std::find_if(kOptions.begin(), kOptions.end(), [&key](const Option& o) { return o.name == key; });
+        const auto* option = std::find_if(kOptions.begin(), kOptions.end(),
+                                          [&key](const Option& o) { return o.name == key; });
         if (option == kOptions.end()) {
             return false;
         }
@@ -269,8 +318,10 @@ class Parser {
         const char* end = value.data() + value.size();
         unsigned number = 0;
         const auto [parsed_to, failure] = std::from_chars(begin, end, number, hex ? 16 : 10);
-        if (failure != std::errc{} || parsed_to != end || number < option->first || number > option->last) {
-            return Error{fmt::format("-cpu: {}={}: must be a number from {} to {}", key, value, option->first, option->last)};
+        if (failure != std::errc{} || parsed_to != end || number < option->first ||
+            number > option->last) {
+            return Error{fmt::format("-cpu: {}={}: must be a number from {} to {}", key, value,
+                                     option->first, option->last)};
         }
         result_.*option->field = static_cast<u8>(number);
         return true;
@@ -283,10 +334,12 @@ class Parser {
             for (const std::string_view known : kFeatureNames) {
                 nearest.consider(known);
             }
-            return Error{fmt::format("-cpu: no CPU feature or option '{}'{}", name, nearest.text())};
+            return Error{
+                fmt::format("-cpu: no CPU feature or option '{}'{}", name, nearest.text())};
         }
         if (is_dynamic(feature)) {
-            return Error{fmt::format("-cpu: '{}' follows from what the guest or -smp sets and cannot be chosen", name)};
+            return Error{fmt::format(
+                "-cpu: '{}' follows from what the guest or -smp sets and cannot be chosen", name)};
         }
         change(wanted_, feature, on);
         change(refused_, feature, !on);
@@ -321,8 +374,9 @@ class Parser {
     }
 
     static Error missing(Feature feature) {
-        return Error{fmt::format("-cpu: this machine's own CPU lacks '{}', and vector and x87 instructions run on it",
-                                 feature_name(feature))};
+        return Error{fmt::format(
+            "-cpu: this machine's own CPU lacks '{}', and vector and x87 instructions run on it",
+            feature_name(feature))};
     }
 
     void turn_off(Feature feature) {
@@ -336,8 +390,9 @@ class Parser {
 
     Expected<void> turn_on(Feature feature, Feature because) {
         if (test(refused_, feature)) {
-            return Error{fmt::format("-cpu: '{0}' needs '{1}': '+{0}' and '-{1}' exclude each other", feature_name(because),
-                                     feature_name(feature))};
+            return Error{
+                fmt::format("-cpu: '{0}' needs '{1}': '+{0}' and '-{1}' exclude each other",
+                            feature_name(because), feature_name(feature))};
         }
         if (!test(available_, feature)) {
             return missing(feature);

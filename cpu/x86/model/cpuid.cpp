@@ -1,7 +1,8 @@
 // CPUID: one row a leaf. SDM Vol. 2A, "CPUID—CPU Identification".
 //
-// Feature words are not written here: they are the rows of features.inc that name the leaf and register, plus the few
-// bits that follow the state of the vCPU. docs/x86/cpuid.md has the table a reader wants.
+// Feature words are not written here: they are the rows of features.inc that name the leaf and
+// register, plus the few bits that follow the state of the vCPU. docs/x86/cpuid.md has the table a
+// reader wants.
 
 #include "core/bits.hpp"
 #include "core/clock.hpp"
@@ -38,17 +39,18 @@ struct FeatureBit {
 };
 
 constexpr auto kFeatureBits = std::to_array<FeatureBit>({
-#define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) {Feature::id, leaf, subleaf, Register::reg, bit},
+#define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) \
+    {Feature::id, leaf, subleaf, Register::reg, bit},
 #include "cpu/x86/features.inc"
 #undef DROSTE_FEATURE
 });
 
 u32& word_of(CpuidResult& result, Register reg) {
     switch (reg) {
-        case Register::EAX: return result.eax;
-        case Register::EBX: return result.ebx;
-        case Register::ECX: return result.ecx;
-        default: return result.edx;
+    case Register::EAX: return result.eax;
+    case Register::EBX: return result.ebx;
+    case Register::ECX: return result.ecx;
+    default: return result.edx;
     }
 }
 
@@ -56,17 +58,19 @@ u32& word_of(CpuidResult& result, Register reg) {
 bool shows(const Vcpu& cpu, Feature feature) {
     constexpr u32 kMiscEnable = 0x1A0;
     switch (feature) {
-        case Feature::OSXSAVE: return cpu.features.has(Feature::XSAVE) && (cpu.state.cr4 & cr4::kOsxsave) != 0;
-        case Feature::OSPKE: return cpu.features.has(Feature::PKU) && (cpu.state.cr4 & cr4::kPke) != 0;
-        case Feature::APIC: return cpu.features.has(feature) && cpu.apic->globally_enabled();
-        case Feature::HTT: return cpu.features.vcpu_count > 1;
-        // IA32_MISC_ENABLE[18].
-        case Feature::MONITOR: return cpu.features.has(feature) && test_bit(cpu.msrs->value(kMiscEnable), 18);
-        // "SYSCALL/SYSRET available in 64-bit mode": the bit reads 0 elsewhere.
-        case Feature::SYSCALL: return cpu.features.has(feature) && cpu.long_mode64;
-        // Only where somebody executes the instructions.
-        case Feature::VMX: return cpu.features.has(feature) && cpu.vmx != nullptr;
-        default: return cpu.features.has(feature);
+    case Feature::OSXSAVE:
+        return cpu.features.has(Feature::XSAVE) && (cpu.state.cr4 & cr4::kOsxsave) != 0;
+    case Feature::OSPKE: return cpu.features.has(Feature::PKU) && (cpu.state.cr4 & cr4::kPke) != 0;
+    case Feature::APIC: return cpu.features.has(feature) && cpu.apic->globally_enabled();
+    case Feature::HTT: return cpu.features.vcpu_count > 1;
+    // IA32_MISC_ENABLE[18].
+    case Feature::MONITOR:
+        return cpu.features.has(feature) && test_bit(cpu.msrs->value(kMiscEnable), 18);
+    // "SYSCALL/SYSRET available in 64-bit mode": the bit reads 0 elsewhere.
+    case Feature::SYSCALL: return cpu.features.has(feature) && cpu.long_mode64;
+    // Only where somebody executes the instructions.
+    case Feature::VMX: return cpu.features.has(feature) && cpu.vmx != nullptr;
+    default: return cpu.features.has(feature);
     }
 }
 
@@ -100,7 +104,8 @@ CpuidResult vendor(const Vcpu& cpu, u32 /*subleaf*/) {
 u32 signature(const CpuFeatures& f) {
     const u32 family = std::min<u32>(f.family, 0xF);
     const u32 extended_family = f.family - family;
-    return (f.stepping & 0xFU) | (f.model & 0xFU) << 4 | family << 8 | u32{f.model} >> 4 << 16 | extended_family << 20;
+    return (f.stepping & 0xFU) | (f.model & 0xFU) << 4 | family << 8 | u32{f.model} >> 4 << 16 |
+           extended_family << 20;
 }
 
 // Bits that number the cores of the package.
@@ -116,24 +121,34 @@ CpuidResult version_and_features(const Vcpu& cpu, u32 /*subleaf*/) {
     CpuidResult result = feature_words(cpu, 1, 0);
     constexpr u32 kClflushLine = 64 / 8;
     result.eax = signature(cpu.features);
-    result.ebx = kClflushLine << 8 | std::min(addressable_ids(cpu), 255U) << 16 | (cpu.apic->id() & 0xFF) << 24;
+    result.ebx = kClflushLine << 8 | std::min(addressable_ids(cpu), 255U) << 16 |
+                 (cpu.apic->id() & 0xFF) << 24;
     return result;
 }
 
 CpuidResult brand(const Vcpu& cpu, u32 part) {
     std::array<char, 48> text{};
     std::strncpy(text.data(), cpu.features.brand, text.size() - 1);
-    const auto word = [&](u32 i) { return letters(std::string_view(text.data() + part * 16 + i * 4, 4)); };
+    const auto word = [&](u32 i) {
+        return letters(std::string_view(text.data() + part * 16 + i * 4, 4));
+    };
     return {word(0), word(1), word(2), word(3)};
 }
 
-CpuidResult brand_0(const Vcpu& cpu, u32 /*subleaf*/) { return brand(cpu, 0); }
-CpuidResult brand_1(const Vcpu& cpu, u32 /*subleaf*/) { return brand(cpu, 1); }
-CpuidResult brand_2(const Vcpu& cpu, u32 /*subleaf*/) { return brand(cpu, 2); }
+CpuidResult brand_0(const Vcpu& cpu, u32 /*subleaf*/) {
+    return brand(cpu, 0);
+}
+CpuidResult brand_1(const Vcpu& cpu, u32 /*subleaf*/) {
+    return brand(cpu, 1);
+}
+CpuidResult brand_2(const Vcpu& cpu, u32 /*subleaf*/) {
+    return brand(cpu, 2);
+}
 
 // --- Caches and topology: one thread a core, all cores in one package, APIC id = index. ---
 
-// Leaf 2 descriptors: FFH "see leaf 4", 03H, B5H, C3H: data, code and second-level TLB; F0H: 64-byte prefetch.
+// Leaf 2 descriptors: FFH "see leaf 4", 03H, B5H, C3H: data, code and second-level TLB; F0H:
+// 64-byte prefetch.
 CpuidResult cache_descriptors(const Vcpu& /*cpu*/, u32 /*subleaf*/) {
     return {0x03B5'FF01, 0x0000'00F0, 0, 0x00C3'0000};
 }
@@ -146,10 +161,10 @@ struct Cache {
     bool shared;
 };
 constexpr std::array<Cache, 4> kCaches = {{
-    {1, 1, 12, 64, false},      // 48 KB
-    {2, 1, 8, 64, false},       // 32 KB
-    {3, 2, 16, 2048, false},    // 2 MB
-    {3, 3, 16, 32768, true},    // 32 MB
+    {1, 1, 12, 64, false},    // 48 KB
+    {2, 1, 8, 64, false},     // 32 KB
+    {3, 2, 16, 2048, false},  // 2 MB
+    {3, 3, 16, 32768, true},  // 32 MB
 }};
 constexpr u32 kLineBytes = 64;
 
@@ -161,7 +176,8 @@ CpuidResult cache_parameters(const Vcpu& cpu, u32 subleaf) {
     const u32 sharing = cache.shared ? addressable_ids(cpu) - 1 : 0;
     const u32 cores = std::min(addressable_ids(cpu), 64U) - 1;
     constexpr u32 kSelfInitializing = 1U << 8;
-    return {u32{cache.type} | u32{cache.level} << 5 | kSelfInitializing | sharing << 14 | cores << 26,
+    return {u32{cache.type} | u32{cache.level} << 5 | kSelfInitializing | sharing << 14 |
+                cores << 26,
             (kLineBytes - 1) | (cache.ways - 1U) << 22, cache.sets - 1, 0};
 }
 
@@ -178,9 +194,9 @@ CpuidResult extended_topology(const Vcpu& cpu, u32 subleaf) {
     constexpr u32 kCore = 2U << 8;
     const u32 level = subleaf & 0xFF;
     switch (subleaf) {
-        case 0: return {0, 1, level | kSmt, cpu.apic->id()};
-        case 1: return {core_id_bits(cpu), cpu.features.vcpu_count, level | kCore, cpu.apic->id()};
-        default: return {0, 0, level, cpu.apic->id()};
+    case 0: return {0, 1, level | kSmt, cpu.apic->id()};
+    case 1: return {core_id_bits(cpu), cpu.features.vcpu_count, level | kCore, cpu.apic->id()};
+    default: return {0, 0, level, cpu.apic->id()};
     }
 }
 
@@ -190,8 +206,8 @@ CpuidResult monitor_mwait(const Vcpu& cpu, u32 /*subleaf*/) {
     if (!cpu.features.has(Feature::MONITOR)) {
         return {};
     }
-    constexpr u32 kExtensions = 1U << 0;         // the fields below are there
-    constexpr u32 kInterruptsBreak = 1U << 1;    // even with RFLAGS.IF = 0
+    constexpr u32 kExtensions = 1U << 0;       // the fields below are there
+    constexpr u32 kInterruptsBreak = 1U << 1;  // even with RFLAGS.IF = 0
     constexpr u32 kOneC1Substate = 1U << 4;
     return {kLineBytes, kLineBytes, kExtensions | kInterruptsBreak, kOneC1Substate};
 }
@@ -204,15 +220,16 @@ CpuidResult extended_features(const Vcpu& cpu, u32 subleaf) {
     return feature_words(cpu, 7, subleaf);  // EAX: highest subleaf, 0
 }
 
-// Leaf 0DH. SDM Vol. 1, "Enumeration of CPU Support for XSAVE Instructions and XSAVE-Supported Features".
+// Leaf 0DH. SDM Vol. 1, "Enumeration of CPU Support for XSAVE Instructions and XSAVE-Supported
+// Features".
 CpuidResult xsave_state(const Vcpu& cpu, u32 subleaf) {
     const u64 supported = xcr0_supported(cpu.features);
     if (supported == 0) {
         return {};
     }
     if (subleaf == 0) {
-        return {static_cast<u32>(supported), xsave_standard_bytes(cpu.state.xcr0), xsave_standard_bytes(supported),
-                static_cast<u32>(supported >> 32)};
+        return {static_cast<u32>(supported), xsave_standard_bytes(cpu.state.xcr0),
+                xsave_standard_bytes(supported), static_cast<u32>(supported >> 32)};
     }
     if (subleaf == 1) {
         CpuidResult result = feature_words(cpu, 0xD, 1);
@@ -233,7 +250,8 @@ CpuidResult xsave_state(const Vcpu& cpu, u32 subleaf) {
 // TSC = crystal * EBX / EAX.
 CpuidResult tsc_frequency(const Vcpu& /*cpu*/, u32 /*subleaf*/) {
     static_assert(kTscHz % LocalApic::kCrystalHz == 0);
-    return {1, static_cast<u32>(kTscHz / LocalApic::kCrystalHz), static_cast<u32>(LocalApic::kCrystalHz), 0};
+    return {1, static_cast<u32>(kTscHz / LocalApic::kCrystalHz),
+            static_cast<u32>(LocalApic::kCrystalHz), 0};
 }
 
 CpuidResult processor_frequency(const Vcpu& /*cpu*/, u32 /*subleaf*/) {
@@ -277,7 +295,7 @@ constexpr auto kLeaves = std::to_array<Row>({
     {0x07, extended_features},
     {0x0B, extended_topology},  // 0AH: performance monitoring, version 0
     {0x0D, xsave_state},
-    {0x15, tsc_frequency},      // 0FH..14H: resource director, SGX, processor trace: none
+    {0x15, tsc_frequency},  // 0FH..14H: resource director, SGX, processor trace: none
     {0x16, processor_frequency},
     {0x1F, extended_topology},
     {0x8000'0000, max_extended},
@@ -293,10 +311,12 @@ constexpr auto kLeaves = std::to_array<Row>({
 }  // namespace
 
 CpuidResult cpuid(const Vcpu& cpu, u32 leaf, u32 subleaf) {
-    const bool in_range = leaf <= kMaxBasicLeaf || (leaf >= 0x8000'0000 && leaf <= kMaxExtendedLeaf);
+    const bool in_range =
+        leaf <= kMaxBasicLeaf || (leaf >= 0x8000'0000 && leaf <= kMaxExtendedLeaf);
     // "... the data for the highest basic information leaf is returned."
     const u32 answered = in_range ? leaf : kMaxBasicLeaf;
-    const auto row = std::find_if(kLeaves.begin(), kLeaves.end(), [answered](const Row& r) { return r.leaf == answered; });
+    const auto row = std::find_if(kLeaves.begin(), kLeaves.end(),
+                                  [answered](const Row& r) { return r.leaf == answered; });
     return row == kLeaves.end() ? CpuidResult{} : row->answer(cpu, subleaf);
 }
 

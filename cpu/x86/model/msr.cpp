@@ -1,5 +1,5 @@
-// RDMSR and WRMSR over the rows. SDM Vol. 2B, "RDMSR—Read From Model Specific Register"; Vol. 2D, "WRMSR—Write to
-// Model Specific Register".
+// RDMSR and WRMSR over the rows. SDM Vol. 2B, "RDMSR—Read From Model Specific Register"; Vol. 2D,
+// "WRMSR—Write to Model Specific Register".
 
 #include "cpu/x86/model/msr.hpp"
 
@@ -41,8 +41,9 @@ MsrStore::MsrStore(const CpuFeatures& features) : has_monitor_(features.has(Feat
 }
 
 const MsrStore::Entry* MsrStore::find(u32 index) const {
-    const auto after = std::upper_bound(entries_.begin(), entries_.end(), index,
-                                        [](u32 wanted, const Entry& entry) { return wanted < entry.row->index; });
+    const auto after =
+        std::upper_bound(entries_.begin(), entries_.end(), index,
+                         [](u32 wanted, const Entry& entry) { return wanted < entry.row->index; });
     if (after == entries_.begin()) {
         return nullptr;
     }
@@ -88,7 +89,8 @@ u64 stored_value(Vcpu& cpu, const MsrStore::Entry& entry, u32 index) {
 Status read_msr(Vcpu& cpu, u32 index, u64& value) {
     const MsrStore::Entry* entry = cpu.msrs->find(index);
     if (entry == nullptr) {
-        cpu.log.write(LogCategory::Unimplemented, "RDMSR {:08x}: no such MSR, rip {:x}", index, cpu.state.rip());
+        cpu.log.write(LogCategory::Unimplemented, "RDMSR {:08x}: no such MSR, rip {:x}", index,
+                      cpu.state.rip());
         return refuse(cpu);
     }
     const MsrRow& row = *entry->row;
@@ -105,16 +107,17 @@ Status read_msr(Vcpu& cpu, u32 index, u64& value) {
 Status write_msr(Vcpu& cpu, u32 index, u64 value) {
     const MsrStore::Entry* entry = cpu.msrs->find(index);
     if (entry == nullptr) {
-        cpu.log.write(LogCategory::Unimplemented, "WRMSR {:08x} := {:016x}: no such MSR, rip {:x}", index, value,
-                      cpu.state.rip());
+        cpu.log.write(LogCategory::Unimplemented, "WRMSR {:08x} := {:016x}: no such MSR, rip {:x}",
+                      index, value, cpu.state.rip());
         return refuse(cpu);
     }
     const MsrRow& row = *entry->row;
-    const bool illegal = row.access == MsrAccess::ReadOnly || (value & ~(row.writable | row.ignored)) != 0 ||
+    const bool illegal = row.access == MsrAccess::ReadOnly ||
+                         (value & ~(row.writable | row.ignored)) != 0 ||
                          (row.check != nullptr && !row.check(cpu, index, value));
     if (illegal) {
-        cpu.log.write(LogCategory::GuestErrors, "WRMSR {} ({:08x}) := {:016x}: #GP, rip {:x}", row.name, index, value,
-                      cpu.state.rip());
+        cpu.log.write(LogCategory::GuestErrors, "WRMSR {} ({:08x}) := {:016x}: #GP, rip {:x}",
+                      row.name, index, value, cpu.state.rip());
         return refuse(cpu);
     }
     if (row.write != nullptr) {
@@ -161,7 +164,8 @@ void msr_firmware_mtrrs(Vcpu& cpu) {
     const u64 physical = bit(cpu.features.physical_address_bits) - 1;
     MsrStore& msrs = *cpu.msrs;
     msrs.set_value(0x250, kWriteBackBytes);  // IA32_MTRR_FIX64K_00000
-    msrs.set_value(0x258, kWriteBackBytes);  // IA32_MTRR_FIX16K_80000; A0000H..BFFFFH stays uncacheable
+    msrs.set_value(0x258,
+                   kWriteBackBytes);  // IA32_MTRR_FIX16K_80000; A0000H..BFFFFH stays uncacheable
     for (u32 fixed_4k = 0x268; fixed_4k <= 0x26F; ++fixed_4k) {
         msrs.set_value(fixed_4k, kWriteBackBytes);
     }

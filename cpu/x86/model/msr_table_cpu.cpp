@@ -1,4 +1,5 @@
-// MSRs with a behavior of their own: time, the local APIC, system calls, debugging, IA-32e mode, segment bases, VMX.
+// MSRs with a behavior of their own: time, the local APIC, system calls, debugging, IA-32e mode,
+// segment bases, VMX.
 
 #include "core/bits.hpp"
 #include "cpu/x86/intercept.hpp"

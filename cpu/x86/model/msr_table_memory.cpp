@@ -1,8 +1,8 @@
 // MSRs of the memory hierarchy: MTRRs, PAT, and the machine-check banks.
 //
-// Memory types have no effect here (there is one coherent memory), but firmware and kernels write, check and copy
-// them between processors, so they are validated exactly. SDM Vol. 3A, "Memory Type Range Registers (MTRRs)" and "Page
-// Attribute Table (PAT)"; Vol. 3B, "Machine-Check Architecture".
+// Memory types have no effect here (there is one coherent memory), but firmware and kernels write,
+// check and copy them between processors, so they are validated exactly. SDM Vol. 3A, "Memory Type
+// Range Registers (MTRRs)" and "Page Attribute Table (PAT)"; Vol. 3B, "Machine-Check Architecture".
 
 #include "core/bits.hpp"
 #include "cpu/x86/model/msr.hpp"

@@ -1,5 +1,5 @@
-// MSRs that say what the processor is, and the ones whose effect an emulator does not have: speculation controls,
-// microcode, power. SDM Vol. 4, "Architectural MSRs".
+// MSRs that say what the processor is, and the ones whose effect an emulator does not have:
+// speculation controls, microcode, power. SDM Vol. 4, "Architectural MSRs".
 
 #include "core/bits.hpp"
 #include "cpu/x86/model/msr.hpp"
@@ -15,15 +15,20 @@ namespace {
 constexpr u64 kMicrocodeRevision = u64{0x7000'0001} << 32;
 
 constexpr u64 kBusRatio = 10;  // 1 GHz from a 100 MHz bus clock; CPUID leaf 16H says the same
-constexpr u64 kPlatformInfo = (kBusRatio << 8) | (kBusRatio << 40);  // maximum non-turbo, maximum efficiency ratio
+constexpr u64 kPlatformInfo =
+    (kBusRatio << 8) | (kBusRatio << 40);  // maximum non-turbo, maximum efficiency ratio
 
-// MSR_IA32_MISC_ENABLE. SDM Vol. 4, Table "IA-32 Architectural MSRs", 1A0H. Fast strings on, BTS and PEBS unavailable.
+// MSR_IA32_MISC_ENABLE. SDM Vol. 4, Table "IA-32 Architectural MSRs", 1A0H. Fast strings on, BTS
+// and PEBS unavailable.
 constexpr u64 kMiscEnableReset = bit(0) | bit(11) | bit(12);
-constexpr u64 kMiscEnableWritable = bit(0) | bit(3) | bit(16) | bit(18) | bit(22) | bit(23) | bit(38);
-// Read-only bits, prefetcher and thermal switches of older models, and XD Bit Disable (34), which we do not have. A
-// guest clears bit 34 before it has an IDT, so nothing here may fault that a real processor took.
-constexpr u64 kMiscEnableIgnored = bit(2) | bit(7) | bit(9) | bit(10) | bit(11) | bit(12) | bit(13) | bit(19) | bit(20) |
-                                   bit(24) | bit(34) | bit(37) | bit(39);
+constexpr u64 kMiscEnableWritable =
+    bit(0) | bit(3) | bit(16) | bit(18) | bit(22) | bit(23) | bit(38);
+// Read-only bits, prefetcher and thermal switches of older models, and XD Bit Disable (34), which
+// we do not have. A guest clears bit 34 before it has an IDT, so nothing here may fault that a real
+// processor took.
+constexpr u64 kMiscEnableIgnored = bit(2) | bit(7) | bit(9) | bit(10) | bit(11) | bit(12) |
+                                   bit(13) | bit(19) | bit(20) | bit(24) | bit(34) | bit(37) |
+                                   bit(39);
 
 // IA32_ARCH_CAPABILITIES: affected by nothing, so that guests skip the mitigations.
 constexpr u64 kArchCapabilities = bit(0) |   // RDCL_NO
@@ -40,7 +45,7 @@ constexpr u64 kArchCapabilities = bit(0) |   // RDCL_NO
                                   bit(26) |  // GDS_NO
                                   bit(27) |  // RFDS_NO
                                   bit(62);   // ITS_NO: only ever set for virtual processors
-constexpr u64 kIbrsAll = bit(1);  // enhanced IBRS: set once, never switched
+constexpr u64 kIbrsAll = bit(1);             // enhanced IBRS: set once, never switched
 
 bool read_arch_capabilities(Vcpu& cpu, u32 /*index*/, u64& value) {
     value = kArchCapabilities | (cpu.features.has(Feature::SPEC_CTRL) ? kIbrsAll : 0);
@@ -52,7 +57,8 @@ bool read_core_thread_count(Vcpu& cpu, u32 /*index*/, u64& value) {
     return true;
 }
 
-// SDM Vol. 4, IA32_SPEC_CTRL: STIBP is accepted where only IBRS exists; SSBD needs its own CPUID bit.
+// SDM Vol. 4, IA32_SPEC_CTRL: STIBP is accepted where only IBRS exists; SSBD needs its own CPUID
+// bit.
 bool check_spec_ctrl(const Vcpu& cpu, u32 /*index*/, u64 value) {
     return !test_bit(value, 2) || cpu.features.has(Feature::SSBD);
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The XSAVE area: one row a state component, shared by CPUID leaf 0DH, XSETBV and the XSAVE instructions, so that
-// they cannot disagree. SDM Vol. 1, "XSAVE-Managed State" and "XSAVE Area".
+// The XSAVE area: one row a state component, shared by CPUID leaf 0DH, XSETBV and the XSAVE
+// instructions, so that they cannot disagree. SDM Vol. 1, "XSAVE-Managed State" and "XSAVE Area".
 
 #include "core/bits.hpp"
 #include "core/types.hpp"
@@ -12,11 +12,12 @@ namespace droste {
 
 namespace xstate {
 inline constexpr u64 kX87 = bit(0), kSse = bit(1), kAvx = bit(2), kPkru = bit(9);
-inline constexpr u32 kLegacyBytes = 512, kHeaderBytes = 64, kExtendedOffset = kLegacyBytes + kHeaderBytes;
+inline constexpr u32 kLegacyBytes = 512, kHeaderBytes = 64,
+                     kExtendedOffset = kLegacyBytes + kHeaderBytes;
 }  // namespace xstate
 
 struct XstateComponent {
-    u8 number;       // bit of XCR0
+    u8 number;  // bit of XCR0
     Feature feature;
     u32 bytes;
     u32 offset;      // in the standard format
@@ -50,7 +51,8 @@ constexpr u32 xsave_standard_bytes(u64 mask) {
     }
     return bytes;
 }
-// Offset of component `number` in the compacted format under XCOMP_BV `mask`; of the end if no such component is left.
+// Offset of component `number` in the compacted format under XCOMP_BV `mask`; of the end if no such
+// component is left.
 constexpr u32 xsave_compacted_offset(u64 mask, unsigned number) {
     u32 offset = xstate::kExtendedOffset;
     for (const XstateComponent& component : kXstateComponents) {

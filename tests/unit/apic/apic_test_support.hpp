@@ -29,11 +29,13 @@ class ApicMachine {
   public:
     static constexpr u64 kX2apicOn = 0xC00;  // IA32_APIC_BASE: EN and EXTD
 
-    explicit ApicMachine(u32 vcpu_count = 1, std::string_view model = "max") : features_(features_of(model)) {
+    explicit ApicMachine(u32 vcpu_count = 1, std::string_view model = "max")
+        : features_(features_of(model)) {
         features_.vcpu_count = vcpu_count;
         memory_ = GuestMemory::create(1U << 20).value();
         for (u32 i = 0; i < vcpu_count; ++i) {
-            cpus_.push_back(std::make_unique<Vcpu>(i, Vcpu::Wiring{*memory_, bus_, clock_, events_, log_}, features_));
+            cpus_.push_back(std::make_unique<Vcpu>(
+                i, Vcpu::Wiring{*memory_, bus_, clock_, events_, log_}, features_));
             cpus_[i]->apic_bus = &apic_bus_;
             apic_bus_.attach(apic(i));
         }
@@ -55,7 +57,9 @@ class ApicMachine {
         write(reg::kIcrHigh, destination << 24, i);
         write(reg::kIcrLow, icr_low, i);
     }
-    bool requested(u32 attention_bit, u32 i = 0) { return (cpu(i).attention.load() & attention_bit) != 0; }
+    bool requested(u32 attention_bit, u32 i = 0) {
+        return (cpu(i).attention.load() & attention_bit) != 0;
+    }
     // Does the vector wait in IRR?
     bool in_irr(u8 vector, u32 i = 0) { return bit_of(reg::kIrr, vector, i); }
     bool in_isr(u8 vector, u32 i = 0) { return bit_of(reg::kIsr, vector, i); }

@@ -66,7 +66,8 @@ TEST_CASE("IPI: logical destinations, flat model: any common bit", "[apic][ipi]"
     CHECK(receivers(machine, 0x63, 3) == 0);
 }
 
-TEST_CASE("IPI: logical destinations, cluster model: same cluster and a common bit", "[apic][ipi]") {
+TEST_CASE("IPI: logical destinations, cluster model: same cluster and a common bit",
+          "[apic][ipi]") {
     ApicMachine machine(4);
     enable_all(machine, 4);
     const u32 ldr[] = {0x11, 0x12, 0x21, 0x22};
@@ -136,7 +137,8 @@ TEST_CASE("IPI: NMI needs no enabled APIC and no vector", "[apic][ipi]") {
     CHECK_FALSE(machine.requested(attention::kNmi, 0));
 }
 
-TEST_CASE("IPI: INIT then SIPI start a processor; the INIT level de-assert does nothing", "[apic][ipi]") {
+TEST_CASE("IPI: INIT then SIPI start a processor; the INIT level de-assert does nothing",
+          "[apic][ipi]") {
     ApicMachine machine(2);
     machine.cpu(1).state.activity = Activity::WaitForSipi;
     machine.send(kInit | reg::kIcrLevel | reg::kShorthandAll, 0);  // de-assert
@@ -148,7 +150,8 @@ TEST_CASE("IPI: INIT then SIPI start a processor; the INIT level de-assert does 
     CHECK(machine.cpu(1).sipi_vector == 0x9A);
 }
 
-TEST_CASE("IPI: a SIPI is lost on a running processor, kept behind a pending INIT, dropped by the next INIT",
+TEST_CASE("IPI: a SIPI is lost on a running processor, kept behind a pending INIT, dropped by the "
+          "next INIT",
           "[apic][ipi]") {
     ApicMachine machine(2);
     machine.cpu(1).state.activity = Activity::Active;

@@ -43,7 +43,8 @@ TEST_CASE("Local APIC: registers after power-up are the manual's", "[apic]") {
     CHECK_FALSE(machine.requested(attention::kInterrupt));
 }
 
-TEST_CASE("Local APIC: interrupts are taken by priority, and ISR holds back its class and below", "[apic]") {
+TEST_CASE("Local APIC: interrupts are taken by priority, and ISR holds back its class and below",
+          "[apic]") {
     ApicMachine machine;
     machine.enable();
     machine.interrupt(0x31);
@@ -88,14 +89,17 @@ TEST_CASE("Local APIC: TPR holds back its class and below, and CR8 is its upper 
     CHECK(machine.apic().tpr() == 0x30);
 }
 
-TEST_CASE("Local APIC: an interrupt that vanished is answered with the spurious vector and no ISR bit", "[apic]") {
+TEST_CASE(
+    "Local APIC: an interrupt that vanished is answered with the spurious vector and no ISR bit",
+    "[apic]") {
     ApicMachine machine;
     machine.write(reg::kSvr, 0x1EF);
     CHECK(machine.apic().acknowledge() == 0xEF);
     CHECK_FALSE(machine.in_isr(0xEF));
 }
 
-TEST_CASE("Local APIC: software-disabled, it refuses fixed interrupts but takes NMI and INIT", "[apic]") {
+TEST_CASE("Local APIC: software-disabled, it refuses fixed interrupts but takes NMI and INIT",
+          "[apic]") {
     ApicMachine machine;
     machine.enable();
     machine.write(reg::kLvtError, 0x40);
@@ -111,7 +115,8 @@ TEST_CASE("Local APIC: software-disabled, it refuses fixed interrupts but takes 
     CHECK(machine.requested(attention::kNmi));
 }
 
-TEST_CASE("Local APIC: the EOI of a level-triggered vector is broadcast unless SVR suppresses it", "[apic]") {
+TEST_CASE("Local APIC: the EOI of a level-triggered vector is broadcast unless SVR suppresses it",
+          "[apic]") {
     ApicMachine machine;
     RecordedEois ioapic;
     machine.apic().set_eoi_listener(&ioapic);
@@ -132,7 +137,9 @@ TEST_CASE("Local APIC: the EOI of a level-triggered vector is broadcast unless S
     machine.apic().set_eoi_listener(nullptr);
 }
 
-TEST_CASE("Local APIC: ESR shows errors noted before it was written, and the error LVT interrupts once", "[apic]") {
+TEST_CASE(
+    "Local APIC: ESR shows errors noted before it was written, and the error LVT interrupts once",
+    "[apic]") {
     ApicMachine machine;
     machine.enable();
     machine.write(reg::kLvtError, 0x70);
@@ -167,7 +174,8 @@ TEST_CASE("Local APIC: no access width or offset does harm", "[apic]") {
     CHECK((machine.apic().mmio_read(reg::kVersion + 2, 1) & 0xFF) == 5);
 }
 
-TEST_CASE("Local APIC: LINT0 in ExtINT mode passes the 8259's interrupt whatever TPR says", "[apic]") {
+TEST_CASE("Local APIC: LINT0 in ExtINT mode passes the 8259's interrupt whatever TPR says",
+          "[apic]") {
     ApicMachine machine;
     Pic pic;
     machine.apic().set_ext_int_source(&pic);
@@ -204,7 +212,9 @@ TEST_CASE("Local APIC: globally disabled, LINT0 and LINT1 are the INTR and NMI p
     CHECK_FALSE(machine.in_irr(0x61));
 }
 
-TEST_CASE("Local APIC: a level-triggered LINT0 interrupts again after its EOI while the pin is high", "[apic]") {
+TEST_CASE(
+    "Local APIC: a level-triggered LINT0 interrupts again after its EOI while the pin is high",
+    "[apic]") {
     ApicMachine machine;
     machine.enable();
     machine.write(reg::kLvtLint0, 0x80 | reg::kLvtLevel);
@@ -246,10 +256,17 @@ TEST_CASE("IA32_APIC_BASE: only the manual's transitions are legal", "[apic]") {
         bool legal;
     };
     const std::vector<Transition> transitions = {
-        {{}, kXapic, true},          {{}, kX2apic, true},           {{}, kDisabled, true},
-        {{}, kInvalid, false},       {{kDisabled}, kXapic, true},   {{kDisabled}, kX2apic, false},
-        {{kDisabled}, kInvalid, false}, {{kX2apic}, kXapic, false}, {{kX2apic}, kDisabled, true},
-        {{kX2apic}, kX2apic, true},  {{kX2apic}, kInvalid, false},
+        {{}, kXapic, true},
+        {{}, kX2apic, true},
+        {{}, kDisabled, true},
+        {{}, kInvalid, false},
+        {{kDisabled}, kXapic, true},
+        {{kDisabled}, kX2apic, false},
+        {{kDisabled}, kInvalid, false},
+        {{kX2apic}, kXapic, false},
+        {{kX2apic}, kDisabled, true},
+        {{kX2apic}, kX2apic, true},
+        {{kX2apic}, kInvalid, false},
     };
     for (const Transition& t : transitions) {
         ApicMachine machine;
@@ -277,7 +294,8 @@ TEST_CASE("IA32_APIC_BASE: reserved bits and addresses beyond MAXPHYADDR are ref
     CHECK_FALSE(old.apic().write_base_msr(old.apic().base_msr() | bit(10)));
 }
 
-TEST_CASE("IA32_APIC_BASE: the register page moves, and disabling forgets the registers", "[apic]") {
+TEST_CASE("IA32_APIC_BASE: the register page moves, and disabling forgets the registers",
+          "[apic]") {
     ApicMachine machine;
     machine.enable();
     REQUIRE(machine.apic().write_base_msr(0x1'2345'6000 | 0x900));

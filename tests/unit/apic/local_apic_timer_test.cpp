@@ -70,7 +70,8 @@ TEST_CASE("APIC timer: periodic reloads and does not drift", "[apic][timer]") {
     CHECK(machine.read(reg::kCurrentCount) == 15);
 }
 
-TEST_CASE("APIC timer: periods missed while nothing ran merge into one interrupt", "[apic][timer]") {
+TEST_CASE("APIC timer: periods missed while nothing ran merge into one interrupt",
+          "[apic][timer]") {
     ApicMachine machine;
     start(machine, reg::kTimerPeriodic, 25);
     machine.jump(1'000'000'400);
@@ -81,7 +82,8 @@ TEST_CASE("APIC timer: periods missed while nothing ran merge into one interrupt
     CHECK(take(machine));
 }
 
-TEST_CASE("APIC timer: masked, it counts without interrupting; an initial count of 0 stops it", "[apic][timer]") {
+TEST_CASE("APIC timer: masked, it counts without interrupting; an initial count of 0 stops it",
+          "[apic][timer]") {
     ApicMachine machine;
     start(machine, reg::kTimerPeriodic | reg::kLvtMasked, 25);
     machine.pass(2400);
@@ -163,8 +165,9 @@ TEST_CASE("TSC deadline: moving the TSC moves the interrupt", "[apic][timer]") {
     CHECK(take(machine));
 }
 
-TEST_CASE("TSC deadline: other modes ignore it, it ignores the initial count, and changing mode disarms",
-          "[apic][timer]") {
+TEST_CASE(
+    "TSC deadline: other modes ignore it, it ignores the initial count, and changing mode disarms",
+    "[apic][timer]") {
     ApicMachine machine;
     start(machine, reg::kTimerOneShot, 100);
     machine.apic().set_deadline(machine.cpu().tsc() + 10);

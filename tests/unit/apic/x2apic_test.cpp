@@ -9,17 +9,18 @@ using namespace droste::test;
 
 namespace {
 
-// SDM Vol. 3A, Table "Local APIC Register Address Map Supported by x2APIC", without LVT CMCI (MCG_CAP[10] = 0).
+// SDM Vol. 3A, Table "Local APIC Register Address Map Supported by x2APIC", without LVT CMCI
+// (MCG_CAP[10] = 0).
 std::set<u32> readable_msrs() {
-    std::set<u32> msrs = {0x802, 0x803, 0x808, 0x80A, 0x80D, 0x80F, 0x828, 0x830, 0x832, 0x833,
-                          0x834, 0x835, 0x836, 0x837, 0x838, 0x839, 0x83E};
+    std::set<u32> msrs = {0x802, 0x803, 0x808, 0x80A, 0x80D, 0x80F, 0x828, 0x830, 0x832,
+                          0x833, 0x834, 0x835, 0x836, 0x837, 0x838, 0x839, 0x83E};
     for (u32 i = 0; i < 8; ++i) {
         msrs.insert({0x810 + i, 0x818 + i, 0x820 + i});
     }
     return msrs;
 }
-const std::set<u32> kWritableMsrs = {0x808, 0x80B, 0x80F, 0x828, 0x830, 0x832, 0x833, 0x834,
-                                     0x835, 0x836, 0x837, 0x838, 0x83E, 0x83F};
+const std::set<u32> kWritableMsrs = {0x808, 0x80B, 0x80F, 0x828, 0x830, 0x832, 0x833,
+                                     0x834, 0x835, 0x836, 0x837, 0x838, 0x83E, 0x83F};
 
 }  // namespace
 
@@ -44,9 +45,9 @@ TEST_CASE("x2APIC: reserved bits fault and change nothing", "[apic][x2apic]") {
         u64 value;
     };
     const Reserved cases[] = {
-        {0x808, 0x100},          {0x80B, 1},       {0x80F, 0x400},          {0x80F, bit(32)}, {0x828, 1},
-        {0x830, bit(13)},        {0x830, bit(20)}, {0x832, bit(8)},         {0x832, bit(19)}, {0x835, bit(17)},
-        {0x837, bit(8)},         {0x838, bit(32)}, {0x83E, 4},              {0x83F, 0x100},   {0x833, bit(13)},
+        {0x808, 0x100},   {0x80B, 1},       {0x80F, 0x400},  {0x80F, bit(32)}, {0x828, 1},
+        {0x830, bit(13)}, {0x830, bit(20)}, {0x832, bit(8)}, {0x832, bit(19)}, {0x835, bit(17)},
+        {0x837, bit(8)},  {0x838, bit(32)}, {0x83E, 4},      {0x83F, 0x100},   {0x833, bit(13)},
     };
     for (const Reserved& c : cases) {
         u64 before = 0;
@@ -59,7 +60,8 @@ TEST_CASE("x2APIC: reserved bits fault and change nothing", "[apic][x2apic]") {
     }
 }
 
-TEST_CASE("x2APIC: the MSRs fault in xAPIC mode, the page is gone in x2APIC mode", "[apic][x2apic]") {
+TEST_CASE("x2APIC: the MSRs fault in xAPIC mode, the page is gone in x2APIC mode",
+          "[apic][x2apic]") {
     ApicMachine machine;
     u64 value = 0;
     CHECK_FALSE(machine.apic().x2apic_read(0x802, value));

@@ -72,7 +72,10 @@ TEST_CASE("CPUID: every feature of the model shows at its place and nothing else
 #undef EDX
     for (const Expectation& row : rows) {
         const CpuidResult r = cpuid(machine.cpu(), row.leaf, row.subleaf);
-        const u32 word = row.reg == 'a' ? r.eax : row.reg == 'b' ? r.ebx : row.reg == 'c' ? r.ecx : r.edx;
+        const u32 word = row.reg == 'a'   ? r.eax
+                         : row.reg == 'b' ? r.ebx
+                         : row.reg == 'c' ? r.ecx
+                                          : r.edx;
         CAPTURE(feature_name(row.feature));
         if (row.feature != Feature::HTT) {
             CHECK(test_bit(word, row.bit) == features.has(row.feature));
@@ -154,7 +157,8 @@ TEST_CASE("CPUID 0BH and 1FH: one thread a core, x2APIC id is the index", "[cpui
     }
 }
 
-// What Linux (fpu__init_system_xstate) and Xen (xstate_init) recompute, and refuse to boot on a mismatch of.
+// What Linux (fpu__init_system_xstate) and Xen (xstate_init) recompute, and refuse to boot on a
+// mismatch of.
 TEST_CASE("CPUID 0DH: sizes and offsets agree with each other for every XCR0", "[cpuid][xsave]") {
     for (const std::string_view model : {"nested", "max", "nested,-avx", "max,-pku"}) {
         ApicMachine machine(1, model);
@@ -213,7 +217,8 @@ TEST_CASE("CPUID 15H and 16H: the TSC is 1 GHz from a 25 MHz crystal", "[cpuid]"
     CHECK(cpuid(machine.cpu(), 0x16, 0).eax == 1000);
 }
 
-TEST_CASE("CPUID 80000002H..: the brand string is terminated; addresses have the model's widths", "[cpuid]") {
+TEST_CASE("CPUID 80000002H..: the brand string is terminated; addresses have the model's widths",
+          "[cpuid]") {
     ApicMachine machine(1, "max,phys-bits=42");
     std::string brand;
     for (u32 leaf = 0x8000'0002; leaf <= 0x8000'0004; ++leaf) {

@@ -16,8 +16,8 @@ namespace {
 constexpr u32 kMiscEnable = 0x1A0;  // its reset value depends on MONITOR
 
 bool faults(Vcpu& cpu, Status status) {
-    return status == Status::Fault && cpu.fault.vector == static_cast<u8>(Exception::GP) && cpu.fault.has_error_code &&
-           cpu.fault.error_code == 0;
+    return status == Status::Fault && cpu.fault.vector == static_cast<u8>(Exception::GP) &&
+           cpu.fault.has_error_code && cpu.fault.error_code == 0;
 }
 
 bool stored(const MsrRow& row) {
@@ -115,7 +115,8 @@ TEST_CASE("MSR rows: writable bits read back, ignored bits keep their value", "[
 
 TEST_CASE("MSR rows: an MSR is absent when its feature is", "[msr]") {
     ApicMachine machine(1, "max");
-    ApicMachine plain(1, "baseline,-apic,-mtrr,-mca,-pat,-sep,-tsc,-lm,-spec-ctrl,-arch-capabilities");
+    ApicMachine plain(1,
+                      "baseline,-apic,-mtrr,-mca,-pat,-sep,-tsc,-lm,-spec-ctrl,-arch-capabilities");
     for_each_msr(machine, [&](const MsrRow& row, u32 index) {
         if (!plain.cpu().features.has(row.feature)) {
             u64 value = 0;
@@ -128,7 +129,8 @@ TEST_CASE("MSR rows: an MSR is absent when its feature is", "[msr]") {
 TEST_CASE("MSR: an index without a row is #GP(0) and counted as unimplemented", "[msr]") {
     ApicMachine machine;
     u64 value = 0;
-    for (const u32 index : {0x2U, 0x38FU, 0x122U, 0xCFU, 0x4000'0000U, 0xC000'0104U, 0xC001'0015U, 0xFFFF'FFFFU}) {
+    for (const u32 index :
+         {0x2U, 0x38FU, 0x122U, 0xCFU, 0x4000'0000U, 0xC000'0104U, 0xC001'0015U, 0xFFFF'FFFFU}) {
         CAPTURE(index);
         CHECK(faults(machine.cpu(), read_msr(machine.cpu(), index, value)));
         CHECK(faults(machine.cpu(), write_msr(machine.cpu(), index, 0)));

@@ -79,7 +79,8 @@ TEST_CASE("Machine check: CTL takes anything, STATUS, ADDR and MISC only 0", "[m
     CHECK_FALSE(writes(machine, static_cast<u32>(0x400 + 4 * banks), 0));
 }
 
-TEST_CASE("IA32_EFER: LMA is read-only, LME is fixed while paging is on, bits need their feature", "[msr]") {
+TEST_CASE("IA32_EFER: LMA is read-only, LME is fixed while paging is on, bits need their feature",
+          "[msr]") {
     ApicMachine machine;
     CpuState& state = machine.cpu().state;
     CHECK(writes(machine, 0xC000'0080, efer::kLme | efer::kSce | efer::kLma));
@@ -97,7 +98,8 @@ TEST_CASE("IA32_EFER: LMA is read-only, LME is fixed while paging is on, bits ne
 
 TEST_CASE("MSRs that hold addresses take canonical ones only", "[msr]") {
     ApicMachine machine(1, "nested");
-    for (const u32 index : {0x175U, 0x176U, 0xC000'0082U, 0xC000'0083U, 0xC000'0100U, 0xC000'0101U, 0xC000'0102U}) {
+    for (const u32 index :
+         {0x175U, 0x176U, 0xC000'0082U, 0xC000'0083U, 0xC000'0100U, 0xC000'0101U, 0xC000'0102U}) {
         CAPTURE(index);
         CHECK(writes(machine, index, 0xFFFF'8000'0000'1000));
         CHECK(read(machine, index) == 0xFFFF'8000'0000'1000);
@@ -150,10 +152,12 @@ TEST_CASE("x2APIC MSRs fault until IA32_APIC_BASE turns the mode on", "[msr]") {
 TEST_CASE("IA32_ARCH_CAPABILITIES: affected by nothing that has a bit", "[msr]") {
     ApicMachine machine;
     const u64 value = read(machine, 0x10A);
-    for (const unsigned not_affected : {0U, 3U, 4U, 5U, 6U, 8U, 13U, 14U, 15U, 20U, 24U, 26U, 27U, 62U}) {
+    for (const unsigned not_affected :
+         {0U, 3U, 4U, 5U, 6U, 8U, 13U, 14U, 15U, 20U, 24U, 26U, 27U, 62U}) {
         CHECK(test_bit(value, not_affected));
     }
-    for (const unsigned weakness : {2U, 7U, 19U, 25U, 28U}) {  // RSBA, TSX_CTRL, RRSBA, GDS_CTRL, RFDS_CLEAR
+    for (const unsigned weakness :
+         {2U, 7U, 19U, 25U, 28U}) {  // RSBA, TSX_CTRL, RRSBA, GDS_CTRL, RFDS_CLEAR
         CHECK_FALSE(test_bit(value, weakness));
     }
 }
