@@ -1,0 +1,304 @@
+#include "frontends/cli/command_line.hpp"
+
+#include "cpu/x86/model/cpu_models.hpp"
+#include "frontends/cli/devices.hpp"
+#include "frontends/cli/exit_status.hpp"
+#include "frontends/cli/option_values.hpp"
+#include "frontends/cli/values.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace droste::cli {
+
+namespace {
+
+// The state of a parse: the result, and what values may depend on.
+struct Parse {
+    CommandLine line;
+    NativeTime time;
+};
+
+using Apply = Expected<void> (*)(Parse& parse, std::string_view value);
+
+struct OptionRow {
+    std::string_view name;   // without dashes
+    std::string_view value;  // what --help calls its value; empty: it takes none
+    std::string_view help;   // empty: accepted but not listed
+    Apply apply;
+};
+
+// An option that stores its value as it is.
+template <std::string CommandLine::* kMember>
+Expected<void> store(Parse& parse, std::string_view value) {
+    parse.line.*kMember = value;
+    return {};
+}
+template <std::string BootRequest::* kMember>
+Expected<void> store_boot(Parse& parse, std::string_view value) {
+    parse.line.machine.boot.*kMember = value;
+    return {};
+}
+template <bool CommandLine::* kMember, bool kValue = true>
+Expected<void> set_flag(Parse& parse, std::string_view /*value*/) {
+    parse.line.*kMember = kValue;
+    return {};
+}
+template <Expected<void> (*kFunction)(CommandLine&, std::string_view)>
+Expected<void> on_line(Parse& parse, std::string_view value) {
+    return kFunction(parse.line, value);
+}
+
+Expected<void> apply_bios(Parse& parse, std::string_view value) {
+    parse.line.machine.bios = value;
+    return {};
+}
+Expected<void> apply_cpu(Parse& parse, std::string_view value) {
+    if (value != "help" && value != "?") {
+        parse.line.cpu_model = value;
+        return {};
+    }
+    parse.line.answer = "Available CPUs:\n";
+    for (const CpuModel& model : cpu_models()) {
+        parse.line.answer += fmt::format("  {:<10} {}{}\n", model.name, model.description,
+                                         model.name == kDefaultCpuModel ? " (default)" : "");
+    }
+    parse.line.answer += "\nFeatures (+NAME or -NAME after a comma):\n ";
+    for (std::size_t i = 0; i < static_cast<std::size_t>(Feature::kCount); ++i) {
+        parse.line.answer += fmt::format(" {}", feature_name(static_cast<Feature>(i)));
+    }
+    parse.line.answer += "\n";
+    return {};
+}
+Expected<void> apply_serial(Parse& parse, std::string_view value) {
+    const auto spec = parse_char_spec(parse.line, "-serial", value);
+    if (!spec) {
+        return spec.error();
+    }
+    if (parse.line.serials.size() == kMaxSerialPorts) {
+        return Error{fmt::format("-serial {}: a PC has at most {} serial ports", value, kMaxSerialPorts)};
+    }
+    parse.line.serials.push_back(spec.value());
+    return {};
+}
+Expected<void> apply_debugcon(Parse& parse, std::string_view value) {
+    const auto spec = parse_char_spec(parse.line, "-debugcon", value);
+    if (!spec) {
+        return spec.error();
+    }
+    parse.line.debug_consoles.push_back({0, spec.value()});  // the port: see finish()
+    return {};
+}
+Expected<void> apply_rtc(Parse& parse, std::string_view value) {
+    return set_rtc(parse.line, value, parse.time);
+}
+Expected<void> apply_icount(Parse& parse, std::string_view /*value*/) {
+    parse.line.machine.clock_mode = Clock::Mode::Counting;
+    return {};
+}
+Expected<void> apply_name(Parse& parse, std::string_view value) {
+    parse.line.name = value.substr(0, value.find(','));
+    return {};
+}
+Expected<void> apply_until(Parse& parse, std::string_view value) {
+    if (value.empty()) {
+        return Error{"--until: expected a text that is not empty"};
+    }
+    parse.line.until = value;
+    return {};
+}
+Expected<void> apply_help(Parse& parse, std::string_view /*value*/) {
+    parse.line.answer = help_text();
+    return {};
+}
+Expected<void> apply_version(Parse& parse, std::string_view /*value*/) {
+    parse.line.answer = version_text();
+    return {};
+}
+// Switches off what this machine does not have anyway.
+Expected<void> apply_none(Parse& /*parse*/, std::string_view value) {
+    if (value != "none" && value != "null") {
+        return Error{fmt::format("'{}': there is no such device here yet, only none", value)};
+    }
+    return {};
+}
+Expected<void> apply_nothing(Parse& /*parse*/, std::string_view /*value*/) {
+    return {};
+}
+
+// clang-format off
+constexpr std::array kOptions = {
+    OptionRow{"kernel",    "FILE", "start this kernel: Linux bzImage, multiboot (ELF, .gz), PVH ELF", store_boot<&BootRequest::kernel>},
+    OptionRow{"initrd",    "FILE", "its initrd; for multiboot: \"FILE ARGS,FILE ARGS...\" modules",   store_boot<&BootRequest::initrd>},
+    OptionRow{"append",    "TEXT", "its command line",                                                store_boot<&BootRequest::append>},
+    OptionRow{"bios",      "FILE", "start this firmware image instead of a kernel",                   apply_bios},
+    OptionRow{"m",         "SIZE", "RAM: MiB, or with suffix K, M, G (default 128M, at most 64G)",    on_line<set_memory>},
+    OptionRow{"smp",       "N",    "number of CPUs, 1 to 255 (default 1)",                            on_line<set_smp>},
+    OptionRow{"cpu",       "MODEL[,+FEATURE][,-FEATURE]", "CPU model (-cpu help)",                    apply_cpu},
+    OptionRow{"machine",   "TYPE[,PROPERTY=VALUE]", "pc; accel=, entry=auto|32|64 (Linux entry point)", on_line<set_machine>},
+    OptionRow{"M",         "TYPE", "",                                                                on_line<set_machine>},
+    OptionRow{"accel",     "NAME", "interp",                                                          on_line<set_accelerator>},
+    OptionRow{"rtc",       "base=utc|localtime|DATE", "wall clock at power-on (default utc; with --icount 2024-01-01)", apply_rtc},
+    OptionRow{"name",      "NAME", "name of the machine, for messages",                               apply_name},
+
+    OptionRow{"serial",    "DEV",  "next serial port: stdio, mon:stdio, file:PATH, pty, null, none",  apply_serial},
+    OptionRow{"nographic", "",     "first serial port and monitor on the terminal (default)",         set_flag<&CommandLine::nographic>},
+    OptionRow{"display",   "none", "no display",                                                      on_line<set_display>},
+    OptionRow{"debugcon",  "DEV",  "debug console on port 0xe9 (-global isa-debugcon.iobase=)",       apply_debugcon},
+    OptionRow{"chardev",   "KIND,id=ID[,path=PATH]", "named character device",                        on_line<add_chardev>},
+    OptionRow{"device",    "NAME[,PROPERTY=VALUE]", "add a device (-device help)",                    on_line<add_device>},
+    OptionRow{"global",    "DRIVER.PROPERTY=VALUE", "default of a device's property",                 on_line<set_global>},
+    OptionRow{"nodefaults", "",    "no default devices (serial port)",                                set_flag<&CommandLine::defaults, false>},
+
+    OptionRow{"no-reboot", "",     "end the run where the machine would reset",                       set_flag<&CommandLine::no_reboot>},
+    OptionRow{"no-shutdown", "",   "pause where the machine would switch off",                        set_flag<&CommandLine::no_shutdown>},
+    OptionRow{"S",         "",     "start paused (monitor: cont)",                                    set_flag<&CommandLine::start_paused>},
+    OptionRow{"timeout",   "SEC",  "end the run after that many seconds, status 124",                 on_line<set_timeout>},
+    OptionRow{"until",     "TEXT", "end the run when the guest has printed TEXT, status 0",           apply_until},
+    OptionRow{"icount",    "",     "time from retired instructions: two runs are identical",          apply_icount},
+    OptionRow{"stats",     "",     "print counters to standard error at the end",                     set_flag<&CommandLine::stats>},
+    OptionRow{"v",         "",     "say what is loaded and how the run ended",                        set_flag<&CommandLine::verbose>},
+    OptionRow{"verbose",   "",     "",                                                                set_flag<&CommandLine::verbose>},
+    OptionRow{"d",         "ITEM,...", "log these events (-d help)",                                  on_line<set_log_items>},
+    OptionRow{"D",         "FILE", "log to FILE instead of standard error",                           store<&CommandLine::log_file>},
+    OptionRow{"version",   "",     "print the version",                                               apply_version},
+    OptionRow{"help",      "",     "print this text",                                                 apply_help},
+    OptionRow{"h",         "",     "",                                                                apply_help},
+
+    // Accepted from QEMU command lines: they ask for what is so anyway.
+    OptionRow{"vga",       "none", "", apply_none},
+    OptionRow{"nic",       "none", "", apply_none},
+    OptionRow{"net",       "none", "", apply_none},
+    OptionRow{"parallel",  "none", "", apply_none},
+    OptionRow{"monitor",   "none", "", apply_none},
+    OptionRow{"no-user-config", "", "", apply_nothing},
+    OptionRow{"no-fd-bootchk",  "", "", apply_nothing},
+};
+// clang-format on
+
+const OptionRow* find_option(std::string_view name) {
+    const auto found =
+        std::find_if(kOptions.begin(), kOptions.end(), [&](const OptionRow& row) { return row.name == name; });
+    return found == kOptions.end() ? nullptr : found;
+}
+
+Error unknown_option(std::string_view argument, std::string_view name) {
+    std::array<std::string_view, kOptions.size()> names{};
+    std::transform(kOptions.begin(), kOptions.end(), names.begin(), [](const OptionRow& row) { return row.name; });
+    const std::string_view near = nearest(name, names);
+    if (near.empty()) {
+        return Error{fmt::format("{}: unknown option (--help lists them)", argument)};
+    }
+    return Error{fmt::format("{}: unknown option, did you mean -{}?", argument, near)};
+}
+
+// What can be checked and filled in only when all options are known.
+Expected<void> finish(Parse& parse) {
+    CommandLine& line = parse.line;
+    const BootRequest& boot = line.machine.boot;
+    if (boot.kernel.empty()) {
+        if (!boot.initrd.empty()) {
+            return Error{"-initrd without -kernel: an initrd needs a kernel to use it"};
+        }
+        if (!boot.append.empty()) {
+            return Error{"-append without -kernel: a command line needs a kernel to read it"};
+        }
+        if (line.machine.bios.empty()) {
+            return Error{"nothing to start: give -kernel FILE or -bios FILE (--help lists the options)"};
+        }
+    } else if (!line.machine.bios.empty()) {
+        return Error{"-bios with -kernel: a kernel is started without firmware, give only one of them"};
+    }
+    if (!line.rtc_base_given) {
+        constexpr i64 kFixedStart = 1'704'067'200;  // 2024-01-01: runs with --icount repeat exactly
+        line.machine.rtc_start_seconds =
+            line.machine.clock_mode == Clock::Mode::Counting ? kFixedStart : parse.time.now_seconds;
+    }
+    if (line.cpu_model.empty()) {
+        line.cpu_model = kDefaultCpuModel;
+    }
+    for (DebugConsoleSpec& spec : line.debug_consoles) {
+        spec.port = spec.port == 0 ? line.debug_console_port : spec.port;
+    }
+    if (line.serials.empty() && line.defaults && (line.nographic || !line.display_none)) {
+        line.serials.push_back({.kind = CharSpec::Kind::Stdio, .path = {}, .with_monitor = true});
+    }
+    return {};
+}
+
+}  // namespace
+
+Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments, i64 now_seconds,
+                                         i64 utc_offset_seconds) {
+    Parse parse;
+    parse.time = {now_seconds, utc_offset_seconds};
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+        const std::string_view argument = arguments[i];
+        if (argument.size() < 2 || argument[0] != '-') {
+            return Error{fmt::format("'{}': not an option; disk images cannot be given yet", argument)};
+        }
+        std::string_view name = argument.substr(argument[1] == '-' ? 2 : 1);
+        std::optional<std::string_view> attached;
+        if (const std::size_t equals = name.find('='); argument[1] == '-' && equals != std::string_view::npos) {
+            attached = name.substr(equals + 1);
+            name = name.substr(0, equals);
+        }
+        const OptionRow* option = find_option(name);
+        if (option == nullptr) {
+            return unknown_option(argument, name);
+        }
+        if (attached && option->value.empty()) {
+            return Error{fmt::format("{}: takes no value", argument)};
+        }
+        std::string_view value;
+        if (attached) {
+            value = *attached;
+        } else if (!option->value.empty()) {
+            if (i + 1 == arguments.size()) {
+                return Error{fmt::format("{}: needs a value ({})", argument, option->value)};
+            }
+            value = arguments[++i];
+        }
+        if (const auto applied = option->apply(parse, value); !applied) {
+            return applied.error();
+        }
+        if (!parse.line.answer.empty()) {
+            return std::move(parse.line);
+        }
+    }
+    if (const auto finished = finish(parse); !finished) {
+        return finished.error();
+    }
+    return std::move(parse.line);
+}
+
+std::string help_text() {
+    std::string text = "usage: droste -kernel FILE [-initrd FILE] [-append TEXT] [options]\n"
+                       "       droste -bios FILE [options]\n\n"
+                       "An x86-64 PC. Options have one dash or two, as in QEMU.\n\n";
+    for (const OptionRow& row : kOptions) {
+        if (!row.help.empty()) {
+            const std::string left = row.value.empty() ? fmt::format("-{}", row.name)
+                                                       : fmt::format("-{} {}", row.name, row.value);
+            if (left.size() > 22) {
+                text += fmt::format("  {}\n  {:<22} {}\n", left, "", row.help);
+            } else {
+                text += fmt::format("  {:<22} {}\n", left, row.help);
+            }
+        }
+    }
+    text += "\nOn the terminal: Ctrl-A x ends the run, Ctrl-A c opens the monitor, Ctrl-A h helps.\n"
+            "\nExit status:\n";
+    for (const ExitRow& row : kExitRows) {
+        text += fmt::format("  {:<10} {}\n", row.status, row.meaning);
+    }
+    return text;
+}
+
+std::string version_text() {
+    return "droste 0.1.0\n";
+}
+
+}  // namespace droste::cli

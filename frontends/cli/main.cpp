@@ -1,0 +1,178 @@
+// The droste program: command line -> machine -> run -> exit status.
+
+#include "cpu/x86/model/cpu_models.hpp"
+#include "frontends/cli/command_line.hpp"
+#include "frontends/cli/consoles.hpp"
+#include "frontends/cli/exit_status.hpp"
+#include "frontends/headless/machine_report.hpp"
+#include "frontends/headless/monitor.hpp"
+#include "frontends/headless/poll_loop_posix.hpp"
+#include "frontends/headless/signals_posix.hpp"
+#include "frontends/machine/pc.hpp"
+#include "frontends/machine/run_loop.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace droste::cli {
+namespace {
+
+int user_error(const Error& error) {
+    fmt::print(stderr, "droste: {}\n", error.message);
+    return kExitUserError;
+}
+
+Expected<CommandLine> read_command_line(int argc, char** argv) {
+    const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+    const std::time_t now = std::time(nullptr);
+    std::tm local{};
+    localtime_r(&now, &local);
+    return parse_command_line(arguments, static_cast<i64>(now), static_cast<i64>(local.tm_gmtoff));
+}
+
+struct FileCloser {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using FileHandle = std::unique_ptr<std::FILE, FileCloser>;
+
+Expected<FileHandle> open_log(const CommandLine& line, Log& log) {
+    FileHandle file;
+    if (!line.log_file.empty()) {
+        file.reset(std::fopen(line.log_file.c_str(), "we"));
+        if (!file) {
+            return Error{fmt::format("-D {}: cannot write it: {}", line.log_file, std::strerror(errno))};
+        }
+        log.set_sink(file.get());
+    }
+    for (const std::string& item : line.log_items) {
+        log.enable_by_name(item);
+    }
+    return file;
+}
+
+std::string end_message(const RunControl& control) {
+    switch (control.reason()) {
+        case EndReason::TripleFault: return "triple fault: a CPU shut itself down";
+        case EndReason::Timeout: return "--timeout ran out";
+        case EndReason::OutputClosed:
+            return fmt::format("standard output was closed ({}), the machine was stopped",
+                               std::strerror(static_cast<int>(control.value())));
+        case EndReason::Signal: return fmt::format("ended by signal {}", control.value());
+        default: return "";
+    }
+}
+
+std::string verbose_end_message(const RunControl& control) {
+    switch (control.reason()) {
+        case EndReason::PowerOff: return "the guest switched the machine off";
+        case EndReason::GuestReset: return "the guest asked for a reset";
+        case EndReason::DebugExit: return fmt::format("the guest wrote {:#x} to isa-debug-exit", control.value());
+        case EndReason::UntilMatched: return "--until's text appeared";
+        case EndReason::Quit: return "ended by the user";
+        default: return end_message(control);
+    }
+}
+
+void report_end(const CommandLine& line, const RunControl& control, int status) {
+    const std::string prefix = line.name.empty() ? "droste" : fmt::format("droste ({})", line.name);
+    const std::string message = line.verbose ? verbose_end_message(control) : end_message(control);
+    if (!message.empty()) {
+        fmt::print(stderr, "{}: {}\n", prefix, message);
+    }
+    if (status == kExitUntilMissed) {
+        fmt::print(stderr, "{}: the run ended before --until's text appeared\n", prefix);
+    }
+}
+
+// Everything from a parsed command line on.
+int run(CommandLine& line) {
+    const auto features = parse_cpu_model(line.cpu_model);
+    if (!features) {
+        return user_error(features.error());
+    }
+    line.machine.cpu = features.value();
+    Log log;
+    const auto log_file = open_log(line, log);
+    if (!log_file) {
+        return user_error(log_file.error());
+    }
+    RunControl control;
+    PollLoop loop;
+    EndingSignals signals(control);
+    loop.add(signals);
+    std::chrono::steady_clock::time_point start;
+    std::string statistics;
+    {
+        Consoles consoles(loop, control);
+        if (const auto opened = consoles.open(line); !opened) {
+            return user_error(opened.error());
+        }
+        const auto created = Pc::create(line.machine, log, control);
+        if (!created) {
+            return user_error(created.error());
+        }
+        Pc& pc = *created.value();
+        for (const std::string& note : consoles.notes()) {
+            fmt::print(stderr, "{}\n", note);
+        }
+        if (line.verbose) {
+            for (const std::string& note : pc.boot_notes()) {
+                fmt::print(stderr, "{}\n", note);
+            }
+        }
+        std::optional<Monitor> monitor;
+        if (consoles.mux() != nullptr) {
+            monitor.emplace(consoles.mux()->monitor_side(), pc, control);
+            consoles.mux()->set_on_monitor_focus([&] { monitor->prompt(); });
+        }
+        const RunLimits limits = {line.timeout, !line.no_reboot, !line.no_shutdown};
+        RunLoop run_loop(pc, loop, control, limits);
+        control.set_paused(line.start_paused);
+        consoles.enter_raw_mode();
+        start = std::chrono::steady_clock::now();
+        run_loop.run();
+        if (line.stats) {
+            statistics = describe_counters(pc, std::chrono::steady_clock::now() - start);
+        }
+    }
+    const int status = exit_status_of(control, !line.until.empty());
+    std::fflush(stdout);
+    report_end(line, control, status);
+    fmt::print(stderr, "{}", statistics);
+    return status;
+}
+
+int main_or_throw(int argc, char** argv) {
+    auto line = read_command_line(argc, argv);
+    if (!line) {
+        return user_error(line.error());
+    }
+    if (!line.value().answer.empty()) {
+        fmt::print("{}", line.value().answer);
+        return kExitPowerOff;
+    }
+    for (const std::string& warning : line.value().warnings) {
+        fmt::print(stderr, "droste: warning: {}\n", warning);
+    }
+    return run(line.value());
+}
+
+}  // namespace
+}  // namespace droste::cli
+
+int main(int argc, char** argv) {
+    try {
+        return droste::cli::main_or_throw(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "droste: the host failed: %s\n", error.what());
+        return droste::cli::kExitHostFailure;
+    }
+}

@@ -1,0 +1,248 @@
+#include "frontends/cli/option_values.hpp"
+
+#include "core/log.hpp"
+#include "frontends/cli/values.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace droste::cli {
+
+namespace {
+
+constexpr u64 kLeastRam = u64{1} << 20;
+constexpr u64 kMostRam = u64{64} << 30;
+
+Error unknown_value(std::string_view option, std::string_view value, std::span<const std::string_view> known) {
+    return Error{fmt::format("{} {}: unknown{}; known: {}", option, value, suggestion(value, known),
+                             fmt::join(known, ", "))};
+}
+
+Expected<CharSpec> find_chardev(const CommandLine& line, std::string_view option, std::string_view id) {
+    const auto found = line.chardevs.find(std::string(id));
+    if (found == line.chardevs.end()) {
+        return Error{fmt::format("{} chardev:{}: no -chardev before it has that id", option, id)};
+    }
+    return found->second;
+}
+
+}  // namespace
+
+Expected<void> set_memory(CommandLine& line, std::string_view value) {
+    for (const Property& property : parse_properties(value)) {
+        if (!property.key.empty() && property.key != "size") {
+            constexpr std::array<std::string_view, 1> kKnown = {"size"};
+            return unknown_value("-m", property.key, kKnown);
+        }
+        const auto bytes = parse_size(property.value);
+        if (!bytes) {
+            return Error{fmt::format("-m {}: expected a size such as 512, 512M or 2G", value)};
+        }
+        if (*bytes < kLeastRam || *bytes > kMostRam) {
+            return Error{fmt::format("-m {}: expected 1M to 64G", value)};
+        }
+        line.machine.ram_bytes = *bytes & kPageMask;
+    }
+    return {};
+}
+
+Expected<void> set_smp(CommandLine& line, std::string_view value) {
+    constexpr std::array<std::string_view, 6> kKnown = {"cpus", "maxcpus", "sockets", "dies", "cores", "threads"};
+    std::optional<u64> cpus;
+    u64 product = 1;
+    for (const Property& property : parse_properties(value)) {
+        const std::string_view key = property.key.empty() ? "cpus" : std::string_view(property.key);
+        if (std::find(kKnown.begin(), kKnown.end(), key) == kKnown.end()) {
+            return unknown_value("-smp", key, kKnown);
+        }
+        const auto number = parse_number(property.value);
+        if (!number || *number < 1 || *number > kMaxVcpus) {
+            return Error{fmt::format("-smp {}: expected 1 to {} CPUs", value, kMaxVcpus)};
+        }
+        if (key == "cpus") {
+            cpus = number;
+        } else if (key != "maxcpus") {
+            product *= *number;
+        }
+    }
+    const u64 count = cpus.value_or(product);
+    if (count > kMaxVcpus || (product != 1 && product != count)) {
+        return Error{fmt::format("-smp {}: sockets, dies, cores and threads make {} CPUs, not {}", value, product,
+                                 count)};
+    }
+    line.machine.vcpu_count = static_cast<u32>(count);
+    return {};
+}
+
+Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
+    // "tcg" is what a QEMU command line says for "no virtualization hardware".
+    constexpr std::array<std::string_view, 2> kKnown = {"interp", "tcg"};
+    if (value == "help") {
+        line.answer = "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n";
+        return {};
+    }
+    const std::string_view name = value.substr(0, value.find(','));
+    if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end()) {
+        return unknown_value("-accel", name, kKnown);
+    }
+    return {};
+}
+
+Expected<void> set_machine(CommandLine& line, std::string_view value) {
+    constexpr std::array<std::string_view, 2> kTypes = {"pc", "pc-i440fx"};
+    constexpr std::array<std::string_view, 4> kKeys = {"type", "accel", "entry", "usb"};
+    if (value == "help" || value == "?") {
+        line.answer = "Supported machines are:\npc    PC with i440FX and PIIX3 (default; pc-i440fx is another name)\n";
+        return {};
+    }
+    for (const Property& property : parse_properties(value)) {
+        if (property.key.empty() || property.key == "type") {
+            const std::string_view type = property.value;
+            if (type != "pc" && !type.starts_with("pc-i440fx")) {
+                return unknown_value("-machine", type, kTypes);
+            }
+        } else if (property.key == "accel") {
+            if (const auto set = set_accelerator(line, property.value); !set) {
+                return set;
+            }
+        } else if (property.key == "entry") {
+            constexpr std::array<std::string_view, 3> kEntries = {"auto", "32", "64"};
+            if (std::find(kEntries.begin(), kEntries.end(), property.value) == kEntries.end()) {
+                return unknown_value("-machine entry", property.value, kEntries);
+            }
+            line.machine.boot.entry_64 = property.value == "auto" ? std::nullopt : std::optional(property.value == "64");
+        } else if (property.key == "usb" && property.value == "off") {
+            continue;
+        } else {
+            return unknown_value("-machine", property.key, kKeys);
+        }
+    }
+    return {};
+}
+
+Expected<void> set_rtc(CommandLine& line, std::string_view value, const NativeTime& time) {
+    constexpr std::array<std::string_view, 3> kKeys = {"base", "clock", "driftfix"};
+    constexpr std::array<std::string_view, 3> kClocks = {"host", "rt", "vm"};
+    for (const Property& property : parse_properties(value)) {
+        if (property.key == "base") {
+            line.rtc_base_given = true;
+            if (property.value == "utc" || property.value == "localtime") {
+                line.machine.rtc_start_seconds =
+                    time.now_seconds + (property.value == "utc" ? 0 : time.utc_offset_seconds);
+                continue;
+            }
+            const auto date = parse_datetime(property.value);
+            if (!date) {
+                return Error{fmt::format("-rtc base={}: expected utc, localtime, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS",
+                                         property.value)};
+            }
+            line.machine.rtc_start_seconds = *date;
+        } else if (property.key == "clock") {
+            // Virtual time follows the host's clock anyway unless --icount is on; nothing to choose.
+            if (std::find(kClocks.begin(), kClocks.end(), property.value) == kClocks.end()) {
+                return unknown_value("-rtc clock", property.value, kClocks);
+            }
+        } else if (property.key != "driftfix") {
+            return unknown_value("-rtc", property.key.empty() ? property.value : property.key, kKeys);
+        }
+    }
+    return {};
+}
+
+Expected<void> set_log_items(CommandLine& line, std::string_view value) {
+    std::vector<std::string_view> names;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(LogCategory::kCount); ++i) {
+        names.push_back(Log::name_of(static_cast<LogCategory>(i)));
+    }
+    if (value == "help" || value == "?") {
+        line.answer = "Log items (comma separated):\n";
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            line.answer += fmt::format("{:<14} {}\n", names[i], Log::describe(static_cast<LogCategory>(i)));
+        }
+        return {};
+    }
+    for (const Property& property : parse_properties(value)) {
+        if (std::find(names.begin(), names.end(), property.value) == names.end()) {
+            return unknown_value("-d", property.value, names);
+        }
+        line.log_items.push_back(property.value);
+    }
+    return {};
+}
+
+Expected<void> set_timeout(CommandLine& line, std::string_view value) {
+    const auto nanoseconds = parse_seconds(value);
+    if (!nanoseconds || *nanoseconds == 0) {
+        return Error{fmt::format("--timeout {}: expected a number of seconds greater than 0", value)};
+    }
+    line.timeout = std::chrono::nanoseconds(*nanoseconds);
+    return {};
+}
+
+Expected<void> set_display(CommandLine& line, std::string_view value) {
+    if (value != "none") {
+        return Error{fmt::format("-display {}: there is no window yet, only none", value)};
+    }
+    line.display_none = true;
+    return {};
+}
+
+Expected<CharSpec> parse_char_spec(const CommandLine& line, std::string_view option, std::string_view value) {
+    using Kind = CharSpec::Kind;
+    if (value == "none") {
+        return CharSpec{};
+    }
+    if (value == "null") {
+        return CharSpec{.kind = Kind::Null, .path = {}};
+    }
+    if (value == "stdio" || value == "mon:stdio") {
+        return CharSpec{.kind = Kind::Stdio, .path = {}, .with_monitor = value != "stdio"};
+    }
+    if (value == "pty") {
+        return CharSpec{.kind = Kind::Pty, .path = {}};
+    }
+    if (value.starts_with("file:") && value.size() > 5) {
+        return CharSpec{.kind = Kind::File, .path = std::string(value.substr(5))};
+    }
+    if (value.starts_with("chardev:")) {
+        return find_chardev(line, option, value.substr(8));
+    }
+    constexpr std::array<std::string_view, 7> kKnown = {"stdio", "mon:stdio",   "file:PATH", "pty",
+                                                        "null",  "chardev:ID", "none"};
+    return unknown_value(option, value, kKnown);
+}
+
+Expected<void> add_chardev(CommandLine& line, std::string_view value) {
+    std::string kind;
+    std::string id;
+    std::string path;
+    bool mux = false;
+    for (const Property& property : parse_properties(value)) {
+        if (property.key.empty()) {
+            kind = property.value;
+        } else if (property.key == "id") {
+            id = property.value;
+        } else if (property.key == "path") {
+            path = property.value;
+        } else if (property.key == "mux") {
+            mux = property.value == "on";
+        } else if (property.key != "signal") {
+            constexpr std::array<std::string_view, 4> kKeys = {"id", "path", "mux", "signal"};
+            return unknown_value("-chardev", property.key, kKeys);
+        }
+    }
+    if (id.empty()) {
+        return Error{fmt::format("-chardev {}: needs id=ID", value)};
+    }
+    const std::string text = kind == "file" ? "file:" + path : mux && kind == "stdio" ? "mon:stdio" : kind;
+    const auto spec = parse_char_spec(line, "-chardev", text);
+    if (!spec) {
+        return spec.error();
+    }
+    line.chardevs[id] = spec.value();
+    return {};
+}
+
+}  // namespace droste::cli

@@ -1,0 +1,128 @@
+#include "frontends/headless/machine_report.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <string_view>
+
+namespace droste {
+
+namespace {
+
+struct CounterRow {
+    std::string_view name;
+    u64 VcpuCounters::* member;
+};
+
+// clang-format off
+constexpr std::array kRows = {
+    CounterRow{"blocks entered",        &VcpuCounters::blocks},
+    CounterRow{"blocks decoded",        &VcpuCounters::block_misses},
+    CounterRow{"blocks invalidated",    &VcpuCounters::blocks_invalidated},
+    CounterRow{"writes to code pages",  &VcpuCounters::smc_writes},
+    CounterRow{"data TLB misses",       &VcpuCounters::tlb_misses},
+    CounterRow{"code TLB misses",       &VcpuCounters::code_tlb_misses},
+    CounterRow{"TLB flushes",           &VcpuCounters::tlb_flushes},
+    CounterRow{"page walks",            &VcpuCounters::page_walks},
+    CounterRow{"address-space switches", &VcpuCounters::context_switches},
+    CounterRow{"exceptions",            &VcpuCounters::exceptions},
+    CounterRow{"  page faults",         &VcpuCounters::page_faults},
+    CounterRow{"interrupts",            &VcpuCounters::interrupts},
+    CounterRow{"NMIs",                  &VcpuCounters::nmis},
+    CounterRow{"halts",                 &VcpuCounters::halts},
+    CounterRow{"port accesses",         &VcpuCounters::pio_accesses},
+    CounterRow{"MMIO accesses",         &VcpuCounters::mmio_accesses},
+    CounterRow{"VM entries",            &VcpuCounters::vm_entries},
+    CounterRow{"VM exits",              &VcpuCounters::vm_exits},
+};
+// clang-format on
+
+u64 total_instructions(Pc& pc) {
+    u64 total = 0;
+    for (const auto& cpu : pc.vcpus()) {
+        total += cpu->icount;
+    }
+    return total;
+}
+
+std::string describe_segment(std::string_view name, const Segment& segment) {
+    return fmt::format("{:<4} {:04x} {:016x} {:08x} {:05x}\n", name, segment.selector, segment.base, segment.limit,
+                       segment.rights);
+}
+
+std::string describe_vcpu(const Vcpu& cpu) {
+    static constexpr std::array<std::string_view, 16> kNames = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                                                "R8",  "R9",  "R10", "R11", "R12", "R13", "R14", "R15"};
+    static constexpr std::array<std::string_view, 6> kSegments = {"ES", "CS", "SS", "DS", "FS", "GS"};
+    static constexpr std::array<std::string_view, 4> kActivities = {"active", "HLT", "shutdown", "wait-for-SIPI"};
+    const CpuState& s = cpu.state;
+    std::string text = fmt::format("CPU#{} ({}, {}-bit code, CPL {})\n", cpu.index,
+                                   kActivities[static_cast<std::size_t>(s.activity)], cpu.code_bits, cpu.cpl);
+    for (std::size_t i = 0; i < kNames.size(); ++i) {
+        text += fmt::format("{}={:016x}{}", kNames[i], s.gpr[i], i % 4 == 3 ? "\n" : " ");
+    }
+    text += fmt::format("RIP={:016x} RFL={:08x}\n", s.rip(), s.rflags());
+    for (std::size_t i = 0; i < kSegments.size(); ++i) {
+        text += describe_segment(kSegments[i], s.seg[i]);
+    }
+    text += describe_segment("LDT", s.ldtr);
+    text += describe_segment("TR", s.tr);
+    text += fmt::format("GDT  {:016x} {:04x}\nIDT  {:016x} {:04x}\n", s.gdtr.base, s.gdtr.limit, s.idtr.base,
+                        s.idtr.limit);
+    text += fmt::format("CR0={:08x} CR2={:016x} CR3={:016x} CR4={:08x} EFER={:x}\n", s.cr0, s.cr2, s.cr3, s.cr4,
+                        s.efer);
+    return text;
+}
+
+}  // namespace
+
+std::string describe_registers(const Pc& pc) {
+    std::string text;
+    for (const auto& cpu : pc.vcpus()) {
+        text += describe_vcpu(*cpu);
+    }
+    return text;
+}
+
+std::string describe_counters(Pc& pc, std::optional<std::chrono::nanoseconds> elapsed) {
+    const u64 instructions = total_instructions(pc);
+    std::string text = fmt::format("{:<24}", "");
+    const bool many = pc.vcpus().size() > 1;
+    text += fmt::format("{:>16}", "total");
+    if (many) {
+        for (const auto& cpu : pc.vcpus()) {
+            text += fmt::format("{:>16}", fmt::format("CPU#{}", cpu->index));
+        }
+    }
+    text += fmt::format("\n{:<24}{:>16}", "instructions", instructions);
+    if (many) {
+        for (const auto& cpu : pc.vcpus()) {
+            text += fmt::format("{:>16}", cpu->icount);
+        }
+    }
+    text += "\n";
+    for (const CounterRow& row : kRows) {
+        u64 sum = 0;
+        for (const auto& cpu : pc.vcpus()) {
+            sum += cpu->counters.*row.member;
+        }
+        text += fmt::format("{:<24}{:>16}", row.name, sum);
+        if (many) {
+            for (const auto& cpu : pc.vcpus()) {
+                text += fmt::format("{:>16}", cpu->counters.*row.member);
+            }
+        }
+        text += "\n";
+    }
+    text += fmt::format("{:<24}{:>16}\n", "accesses to nothing", pc.bus().unclaimed_accesses());
+    text += fmt::format("{:<24}{:>16.3f}\n", "virtual time, s", static_cast<double>(pc.clock().now_ns()) / 1e9);
+    text += fmt::format("{:<24}{:>16}\n", "RAM touched, MiB", pc.memory().resident_bytes() >> 20);
+    if (elapsed) {
+        const double seconds = static_cast<double>(elapsed->count()) / 1e9;
+        text += fmt::format("{:<24}{:>16.3f}\n", "time, s", seconds);
+        text += fmt::format("{:<24}{:>16.1f}\n", "MIPS", static_cast<double>(instructions) / 1e6 / seconds);
+    }
+    return text;
+}
+
+}  // namespace droste

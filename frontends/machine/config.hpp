@@ -1,0 +1,44 @@
+#pragma once
+// What a machine is made of: everything the user can choose about it.
+
+#include "core/clock.hpp"
+#include "core/types.hpp"
+#include "cpu/x86/features.hpp"
+#include "frontends/machine/boot_plan.hpp"
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace droste {
+
+class CharBackend;
+
+inline constexpr std::size_t kMaxSerialPorts = 4;
+inline constexpr u32 kMaxVcpus = 255;
+
+struct DebugExitConfig {
+    u16 iobase = 0x501;
+    u16 iosize = 2;
+};
+
+struct DebugConsoleConfig {
+    u16 port = 0xE9;
+    CharBackend* backend = nullptr;
+};
+
+struct MachineConfig {
+    u64 ram_bytes = u64{128} << 20;
+    u32 vcpu_count = 1;
+    CpuFeatures cpu;
+    Clock::Mode clock_mode = Clock::Mode::FreeRunning;
+    i64 rtc_start_seconds = 0;  // the wall clock at power-on, seconds since 1970
+    BootRequest boot;           // with a kernel: it is started directly
+    std::string bios;           // otherwise: this firmware
+    std::array<CharBackend*, kMaxSerialPorts> serial{};  // null: the port does not exist
+    std::vector<DebugConsoleConfig> debug_consoles;
+    std::vector<DebugExitConfig> debug_exits;
+    bool pc_testdev = false;
+};
+
+}  // namespace droste

@@ -1,0 +1,78 @@
+#include "frontends/machine/cpu_entry.hpp"
+
+#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/model/msr.hpp"
+#include "cpu/x86/segment.hpp"
+#include "cpu/x86/system.hpp"
+#include "frontends/machine/memory_map.hpp"
+
+namespace droste {
+
+namespace {
+
+constexpr u32 kIa32FeatureControl = 0x3A;
+constexpr u64 kFeatureControlLocked = 1U << 0, kFeatureControlVmxOutsideSmx = 1U << 2;
+
+Segment flat_segment(u16 selector, u32 type, bool long_code) {
+    using namespace segment_rights;
+    Segment segment;
+    segment.selector = selector;
+    segment.rights = type | kTypeAccessed | kS | kPresent | kG | (long_code ? kL : kDb);
+    segment.limit = 0xFFFF'FFFF;
+    return segment;
+}
+
+}  // namespace
+
+void apply_firmware_settings(Vcpu& cpu) {
+    msr_firmware_mtrrs(cpu);
+    if (cpu.features.has(Feature::VMX)) {
+        write_msr(cpu, kIa32FeatureControl, kFeatureControlLocked | kFeatureControlVmxOutsideSmx);
+    }
+}
+
+void apply_virtual_wire_mode(Vcpu& cpu) {
+    // SDM Vol. 3A, "Local Vector Table" and "Spurious Interrupt".
+    constexpr u32 kSpuriousVector = 0xF0, kLvtLint0 = 0x350, kLvtLint1 = 0x360;
+    constexpr u32 kEnableVector255 = 0x1FF, kExtInt = 0x700, kNmi = 0x400;
+    cpu.apic->mmio_write(kSpuriousVector, 4, kEnableVector255);
+    cpu.apic->mmio_write(kLvtLint0, 4, kExtInt);
+    cpu.apic->mmio_write(kLvtLint1, 4, kNmi);
+}
+
+void enter(Vcpu& cpu, const EntryState& entry) {
+    if (entry.mode == EntryMode::Reset) {
+        return;
+    }
+    using namespace segment_rights;
+    CpuState& state = cpu.state;
+    const bool long_mode = entry.mode == EntryMode::Long64;
+    state.gdtr = {memory_map::kBootGdt, 0x1F};
+    state.idtr = {0, 0};
+    state.cr0 = cr0::kPe | cr0::kEt | cr0::kNe | (long_mode ? cr0::kPg : 0);
+    if (long_mode) {
+        state.cr3 = memory_map::kBootPageTables;
+        state.cr4 = cr4::kPae;
+        state.efer = efer::kLme | efer::kLma;
+    }
+    set_segment(cpu, CS, flat_segment(entry.code_selector, kTypeCode | kTypeReadable, long_mode));
+    for (const SegReg reg : {SS, DS, ES, FS, GS}) {
+        set_segment(cpu, reg, flat_segment(entry.data_selector, kTypeWritable, false));
+    }
+    state.ldtr = Segment{};
+    state.ldtr.rights = kUnusable;
+    state.tr = Segment{};
+    state.tr.limit = 0x67;
+    state.tr.rights = kPresent | 0xB;  // busy TSS
+    state.set_rflags(rflags::kFixed1);
+    state.gpr.fill(0);
+    state.gpr[RAX] = entry.rax;
+    state.gpr[RBX] = entry.rbx;
+    state.gpr[RSI] = entry.rsi;
+    state.rip() = entry.rip;
+    cpu.tlb.activate(cpu);
+    mode_changed(cpu);
+    update_attention(cpu);
+}
+
+}  // namespace droste

@@ -1,0 +1,174 @@
+#include "frontends/machine/pc.hpp"
+
+#include "cpu/x86/interp/engine.hpp"
+#include "cpu/x86/local_apic.hpp"
+#include "frontends/machine/boot_image.hpp"
+#include "frontends/machine/cpu_entry.hpp"
+#include "frontends/machine/firmware.hpp"
+#include "frontends/machine/memory_map.hpp"
+#include "frontends/machine/pc_chips.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+
+namespace droste {
+
+namespace {
+
+constexpr PhysAddr kRsdpAddress = 0xF'0000;
+
+// Entropy for the guest's random pool. With --icount it must be the same in every run.
+std::vector<u8> make_seed(Clock::Mode mode) {
+    std::vector<u8> seed(32);
+    if (mode == Clock::Mode::Counting) {
+        for (std::size_t i = 0; i < seed.size(); ++i) {
+            seed[i] = static_cast<u8>(i * 37 + 11);
+        }
+        return seed;
+    }
+    std::random_device device;
+    for (u8& byte : seed) {
+        byte = static_cast<u8>(device());
+    }
+    return seed;
+}
+
+u8 serial_mask(const MachineConfig& config) {
+    u8 mask = 0;
+    for (std::size_t i = 0; i < config.serial.size(); ++i) {
+        mask = static_cast<u8>(mask | (config.serial[i] != nullptr ? 1U << i : 0U));
+    }
+    return mask;
+}
+
+}  // namespace
+
+Expected<std::unique_ptr<Pc>> Pc::create(const MachineConfig& config, Log& log, RunControl& control) {
+    auto memory = GuestMemory::create(config.ram_bytes);
+    if (!memory) {
+        return memory.error();
+    }
+    std::unique_ptr<Pc> pc(new Pc(config, log, std::move(memory).value()));
+    pc->make_vcpus();
+    if (const auto loaded = pc->load(control); !loaded) {
+        return loaded.error();
+    }
+    pc->reset();
+    return pc;
+}
+
+Pc::Pc(const MachineConfig& config, Log& log, std::unique_ptr<GuestMemory> memory)
+    : config_(config)
+    , log_(log)
+    , clock_(config.clock_mode)
+    , events_(clock_)
+    , memory_(std::move(memory))
+    , bus_(log)
+    , apic_bus_(log) {}
+
+Pc::~Pc() {
+    clock_.set_counter(nullptr);
+}
+
+void Pc::make_vcpus() {
+    config_.cpu.vcpu_count = config_.vcpu_count;
+    const Vcpu::Wiring wiring = {*memory_, bus_, clock_, events_, log_};
+    for (u32 index = 0; index < config_.vcpu_count; ++index) {
+        vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
+        engines_.push_back(make_interpreter());
+        apic_bus_.attach(*vcpus_.back()->apic);
+        if (index == 0) {
+            own_code(*vcpus_.front());
+        } else {
+            share_code(*vcpus_.front(), *vcpus_.back());
+        }
+    }
+    clock_.set_counter(&vcpus_.front()->icount);
+}
+
+Expected<void> Pc::load(RunControl& control) {
+    const AcpiTables tables =
+        make_acpi_tables({.vcpu_count = config_.vcpu_count, .serial_ports = serial_mask(config_)});
+    const auto loaded = config_.bios.empty() ? load_kernel(tables) : load_firmware(tables);
+    if (!loaded) {
+        return loaded;
+    }
+    if (memory_->low_bytes() > memory_map::kVgaHole) {
+        memory_->overlay(memory_map::kVgaHole, memory_map::kVgaHoleBytes, PageKind::Mmio, nullptr);
+    }
+    chips_ = std::make_unique<PcChips>(config_, events_, vcpus_, apic_bus_, control);
+    return chips_->attach(bus_);
+}
+
+Expected<void> Pc::load_kernel(const AcpiTables& tables) {
+    BootEnvironment environment;
+    environment.low_bytes = memory_->low_bytes();
+    environment.high_bytes = memory_->high_bytes();
+    environment.acpi_rsdp = kRsdpAddress;
+    environment.long_mode = config_.cpu.has(Feature::LM);
+    environment.seed = make_seed(config_.clock_mode);
+    auto plan = plan_boot(config_.boot, environment);
+    if (!plan) {
+        return plan.error();
+    }
+    plan_ = std::move(plan).value();
+    notes_ = plan_.notes;
+    const PhysAddr tables_at = environment.usable_end();
+    const PhysAddr facs_at = memory_->low_bytes() - memory_map::kAcpiNvsBytes;
+    auto blocks = tables.placed(kRsdpAddress, tables_at, facs_at);
+    if (blocks[AcpiTables::kTables].size() > facs_at - tables_at) {
+        return Error{"the ACPI tables do not fit into the memory kept for them"};
+    }
+    plan_.place(kRsdpAddress, std::move(blocks[AcpiTables::kRsdp]));
+    plan_.place(tables_at, std::move(blocks[AcpiTables::kTables]));
+    plan_.place(facs_at, std::move(blocks[AcpiTables::kFacs]));
+    return {};
+}
+
+Expected<void> Pc::load_firmware(const AcpiTables& /*tables*/) {
+    auto rom = read_firmware(config_.bios);
+    if (!rom) {
+        return rom.error();
+    }
+    rom_ = std::move(rom).value();
+    const PhysAddr base = firmware_base(rom_.size());
+    memory_->overlay(base, rom_.size(), PageKind::Rom, rom_.data());
+    const u64 shadow_bytes = std::min<u64>(rom_.size(), memory_map::kOneMiB - memory_map::kBiosArea);
+    memory_->overlay(memory_map::kOneMiB - shadow_bytes, shadow_bytes, PageKind::Rom,
+                     rom_.data() + rom_.size() - shadow_bytes);
+    notes_.push_back(fmt::format("firmware {}: {} KiB at {:#x}", config_.bios, rom_.size() / 1024, base));
+    return {};
+}
+
+void Pc::install_boot_plan() {
+    for (const BootPlan::Chunk& chunk : plan_.chunks()) {
+        const bool written = memory_->write(chunk.first, chunk.bytes);
+        DROSTE_ASSERT(written);  // the loaders checked against the memory map
+        const std::vector<u8> zeros(std::min<u64>(chunk.zero_bytes, u64{1} << 20));
+        for (u64 done = 0; done < chunk.zero_bytes; done += zeros.size()) {
+            const u64 count = std::min<u64>(zeros.size(), chunk.zero_bytes - done);
+            memory_->write(chunk.first + chunk.bytes.size() + done, std::span<const u8>(zeros).first(count));
+        }
+    }
+}
+
+void Pc::reset() {
+    chips_->reset();
+    for (const auto& cpu : vcpus_) {
+        set_a20(*cpu, true);
+        reset_power_on(*cpu);
+    }
+    if (config_.bios.empty()) {
+        chips_->pm().enable_acpi_mode();
+        for (const auto& cpu : vcpus_) {
+            apply_firmware_settings(*cpu);
+        }
+        apply_virtual_wire_mode(*vcpus_.front());
+        install_boot_plan();
+        enter(*vcpus_.front(), plan_.entry);
+    }
+}
+
+}  // namespace droste

@@ -1,0 +1,72 @@
+#pragma once
+// The board: memory, bus, CPUs, chips, and the wires between them. Adding a device is one member here and
+// its line in pc.cpp.
+
+#include "core/bus.hpp"
+#include "core/clock.hpp"
+#include "core/error.hpp"
+#include "core/event_queue.hpp"
+#include "core/guest_memory.hpp"
+#include "core/log.hpp"
+#include "cpu/x86/apic/apic_bus_x86.hpp"
+#include "cpu/x86/execution_engine.hpp"
+#include "cpu/x86/vcpu.hpp"
+#include "frontends/machine/acpi_tables.hpp"
+#include "frontends/machine/boot_plan.hpp"
+#include "frontends/machine/config.hpp"
+#include "frontends/machine/run_control.hpp"
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace droste {
+
+class PcChips;
+
+class Pc {
+  public:
+    // Borrows `log`, `control` and the configuration's backends.
+    static Expected<std::unique_ptr<Pc>> create(const MachineConfig& config, Log& log, RunControl& control);
+    ~Pc();
+    Pc(const Pc&) = delete;
+    Pc& operator=(const Pc&) = delete;
+
+    Log& log() { return log_; }
+    Clock& clock() { return clock_; }
+    EventQueue& events() { return events_; }
+    GuestMemory& memory() { return *memory_; }
+    Bus& bus() { return bus_; }
+    std::span<const std::unique_ptr<Vcpu>> vcpus() const { return vcpus_; }
+    ExecutionEngine& engine(const Vcpu& cpu) { return *engines_[cpu.index]; }
+    // What was loaded, a line each.
+    std::span<const std::string> boot_notes() const { return notes_; }
+
+    // As the reset line: all chips and CPUs, then the boot plan or firmware again.
+    void reset();
+
+  private:
+    Pc(const MachineConfig& config, Log& log, std::unique_ptr<GuestMemory> memory);
+    void make_vcpus();
+    Expected<void> load(RunControl& control);
+    Expected<void> load_kernel(const AcpiTables& tables);
+    Expected<void> load_firmware(const AcpiTables& tables);
+    void install_boot_plan();
+
+    MachineConfig config_;
+    Log& log_;
+    Clock clock_;
+    EventQueue events_;
+    std::unique_ptr<GuestMemory> memory_;
+    Bus bus_;
+    LocalApicBus apic_bus_;
+    std::vector<std::unique_ptr<Vcpu>> vcpus_;
+    std::vector<std::unique_ptr<ExecutionEngine>> engines_;  // one a vCPU
+    std::vector<u8> rom_;
+    std::unique_ptr<PcChips> chips_;
+    BootPlan plan_;
+    std::vector<std::string> notes_;
+};
+
+}  // namespace droste
