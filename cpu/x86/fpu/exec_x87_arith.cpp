@@ -31,6 +31,7 @@ constexpr auto kSpecs = std::to_array<X87Spec>({
     {Op::FCOM,   X87Shape::Compare, 0, kConditions}, {Op::FCOMP,  X87Shape::Compare, 1, kConditions}, {Op::FCOMPP,  X87Shape::Compare, 2, kConditions},
     {Op::FUCOM,  X87Shape::Compare, 0, kConditions}, {Op::FUCOMP, X87Shape::Compare, 1, kConditions}, {Op::FUCOMPP, X87Shape::Compare, 2, kConditions},
     {Op::FICOM,  X87Shape::Compare, 0, kConditions}, {Op::FICOMP, X87Shape::Compare, 1, kConditions}, {Op::FTST,    X87Shape::Compare, 0, kConditions},
+    // FCOMI and its like clear C1, which is what the quick routine's clean start amounts to.
     {Op::FCOMI,  X87Shape::CompareInt, 0, kC1}, {Op::FCOMIP,  X87Shape::CompareInt, 1, kC1},
     {Op::FUCOMI, X87Shape::CompareInt, 0, kC1}, {Op::FUCOMIP, X87Shape::CompareInt, 1, kC1},
     {Op::FSQRT,  X87Shape::Unary, 0, kC1},      {Op::FRNDINT, X87Shape::Unary, 0, kC1},     {Op::F2XM1, X87Shape::Unary, 0, kC1},
@@ -178,6 +179,7 @@ Status finish_full(Vcpu& cpu, const Insn& insn, const X87Operation& operation, M
     cpu.state.x87 = after;
     if (spec.shape == X87Shape::CompareInt) {
         cpu.state.flags = LazyFlags::from_status(rflags);
+        x87::set_c1(cpu.state.x87, false);  // processors differ in whether they do what the manual says
     }
     x87::note_pointers(cpu, insn);
     return Status::Next;

@@ -112,6 +112,19 @@ Status exec_fst_register(Vcpu& cpu, const Insn& insn) {
     });
 }
 
+// D9 D8+i, not in the manual: FSTP ST(i) that raises no stack underflow; with ST(0) empty it only pops.
+Status exec_fstp_no_check(Vcpu& cpu, const Insn& insn) {
+    return on_stack(cpu, insn, [&](X87State& fpu) {
+        const unsigned i = insn.modrm & 7U;
+        x87::set_c1(fpu, false);
+        if (!x87::empty(fpu, 0)) {
+            x87::st(fpu, i) = x87::st(fpu, 0);
+            x87::set_valid(fpu, i);
+        }
+        x87::pop(fpu);
+    });
+}
+
 // An empty register a masked stack underflow makes readable.
 void fill_if_empty(X87State& fpu, unsigned i) {
     if (x87::empty(fpu, i)) {
@@ -135,7 +148,8 @@ Status exec_fxch(Vcpu& cpu, const Insn& insn) {
     });
 }
 
-// FCMOVcc: opcode DA or DB, condition in ModRM.reg: B, E, BE, U and their negations.
+// FCMOVcc: opcode DA or DB, condition in ModRM.reg: B, E, BE, U and their negations. C1 is kept unless the stack
+// underflows.
 bool fcmov_condition(const LazyFlags& flags, const Insn& insn) {
     bool met = false;
     switch ((insn.modrm >> 3) & 3) {
@@ -150,7 +164,6 @@ bool fcmov_condition(const LazyFlags& flags, const Insn& insn) {
 Status exec_fcmov(Vcpu& cpu, const Insn& insn) {
     return on_stack(cpu, insn, [&](X87State& fpu) {
         const unsigned i = insn.modrm & 7U;
-        x87::set_c1(fpu, false);
         if (x87::empty(fpu, 0) || x87::empty(fpu, i)) [[unlikely]] {
             if (stack_fault(fpu, false)) {
                 x87::st(fpu, 0) = kRealIndefinite;
@@ -223,11 +236,15 @@ Status exec_fdecstp(Vcpu& cpu, const Insn& insn) {
     });
 }
 Status exec_ffree(Vcpu& cpu, const Insn& insn) {
-    return on_stack(cpu, insn, [&](X87State& fpu) { x87::set_empty(fpu, insn.modrm & 7U); });
+    return on_stack(cpu, insn, [&](X87State& fpu) {
+        x87::set_c1(fpu, false);
+        x87::set_empty(fpu, insn.modrm & 7U);
+    });
 }
 // FFREEP is FFREE, then a pop.
 Status exec_ffreep(Vcpu& cpu, const Insn& insn) {
     return on_stack(cpu, insn, [&](X87State& fpu) {
+        x87::set_c1(fpu, false);
         x87::set_empty(fpu, insn.modrm & 7U);
         x87::pop(fpu);
     });
@@ -246,6 +263,9 @@ ExecFn select_fld(Vcpu& cpu, Insn& insn) {
 }
 ExecFn select_fst(Vcpu& cpu, Insn& insn) {
     if (!insn.mem()) {
+        if (insn.opcode == 0xD9) {
+            return exec_fstp_no_check;
+        }
         return insn.op == Op::FSTP ? exec_fst_register<true> : exec_fst_register<false>;
     }
     return insn.mem_bytes == 10 ? exec_fstp_m80 : select_x87_arith(cpu, insn);

@@ -10,7 +10,6 @@ namespace droste {
 namespace {
 
 constexpr u32 kNativeMxcsr = 0x1F80;
-constexpr u16 kStatusEs = x87::kEs;
 
 constexpr u8 fixed_modrm(unsigned reg, unsigned rm) {
     return static_cast<u8>(0xC0 | (reg << 3) | rm);
@@ -119,6 +118,15 @@ void restore_native_control(NativeEmitter& emit) {
     emit.bytes({0xD9, 0x2C, 0x24, 0x5A});
 }
 
+// Status bits after which the quick routine's results are not the whole story.
+u16 gives_up_on(X87Shape shape) {
+    switch (shape) {
+        case X87Shape::Split: return x87::kEs | x87::kC2;     // FPTAN, FSINCOS out of range: nothing is pushed
+        case X87Shape::WithNext: return x87::kEs | x87::kIe;  // FPREM: an invalid operation leaves C0, C2 and C3 alone
+        default: return x87::kEs;
+    }
+}
+
 bool touches_rflags(const Insn& insn) {
     const u8 row = insn.modrm;
     const bool fcmov = (insn.opcode == 0xDA || insn.opcode == 0xDB) && row >= 0xC0 && row < 0xE0;
@@ -142,8 +150,7 @@ void build_x87_quick(const Insn& insn, const X87Spec& spec, NativeEmitter& emit)
         emit.bytes({0x9C, 0x59, 0x48, 0xC1, 0xE1, 32});  // PUSHFQ; POP RCX; SHL RCX, 32
     }
     emit.bytes({0x31, 0xC0, 0xDF, 0xE0});  // XOR EAX, EAX; FNSTSW AX
-    // FPTAN and FSINCOS push nothing when the operand is out of range (C2 = 1).
-    const u16 gives_up = static_cast<u16>(kStatusEs | (spec.shape == X87Shape::Split ? x87::kC2 : 0));
+    const u16 gives_up = gives_up_on(spec.shape);
     NativeEmitter tail;
     quick_results(spec, has_other, tail);
     restore_native_control(tail);
