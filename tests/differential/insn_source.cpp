@@ -102,7 +102,7 @@ Candidate draw(Rng& rng, Family family, const CpuFeatures& features) {
             excluded(candidate.insn.op) || !in_family(candidate.insn, family)) {
             continue;
         }
-        const bool segment_based = candidate.insn.mem() && candidate.insn.seg >= FS;
+        const bool segment_based = candidate.insn.seg == FS || candidate.insn.seg == GS;
         const bool rip_relative = (candidate.insn.flags & kInsnRipRelative) != 0;
         const bool absolute = candidate.insn.mem() && candidate.insn.base == kZeroSlot;
         if (segment_based || rip_relative || (absolute && !rng.one_in(16))) {

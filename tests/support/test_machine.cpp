@@ -91,6 +91,9 @@ void TestMachine::enter_long_mode(unsigned cpl) {
     for (const SegReg reg : {SS, DS, ES, FS, GS}) {
         s.seg[reg] = flat_segment(static_cast<u16>(0x18 | rpl), kData | dpl);
     }
+    // A TSS without an I/O permission bitmap: port I/O at CPL 3 is #GP.
+    s.tr = flat_segment(0x20, 0x8B);
+    s.tr.limit = 0x50;
     s.set_rflags(rflags::kFixed1);
     cpu().tlb.activate(cpu());
     mode_changed(cpu());
