@@ -53,7 +53,7 @@ unsigned draw_bytes(Rng& rng, Family family, std::array<u8, 16>& out) {
     unsigned n = 0;
     const auto put = [&](u64 byte) { out[n++] = static_cast<u8>(byte); };
     static constexpr std::array<u8, 11> kPrefixes = {0x66, 0x66, 0xF2, 0xF3, 0xF2, 0xF3, 0x67, 0x66, 0xF0, 0x3E, 0x2E};
-    const u64 kind = family == Family::X87 ? 0 : family == Family::Vector ? 3 + rng.below(5) : rng.below(8);
+    const u64 kind = family == Family::X87 ? 0 : family == Family::Vector ? 2 + rng.below(6) : rng.below(8);
     const bool vex = kind >= 5;
     unsigned prefixes = 0;
     while (prefixes < 3 && rng.one_in(vex ? 24 : 3)) {
