@@ -28,7 +28,7 @@ constexpr u16 with_byte(u16 word, unsigned index, u8 value) {
 }  // namespace
 
 AcpiPm::AcpiPm(EventQueue& events, IrqLine& sci, std::function<void()> power_off, TimerWidth width)
-    : ranges_{PortRange{.first = kDefaultBase, .count = 64},
+    : ranges_{PortRange{.first = kDefaultBase, .count = kPmBytes},
               PortRange{.first = kGpeBase, .count = kGpeBytes},
               PortRange{.first = kSmiCommand, .count = 2}}
     , events_(events)

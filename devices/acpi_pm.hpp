@@ -19,6 +19,7 @@ namespace droste {
 class AcpiPm final : public PioDevice, public Resettable {
   public:
     static constexpr u16 kDefaultBase = 0x600;
+    static constexpr u16 kPmBytes = 64;
     static constexpr u16 kControlOffset = 4;
     static constexpr u16 kTimerOffset = 8;
     static constexpr u16 kGpeBase = 0xAFE0;
@@ -36,9 +37,11 @@ class AcpiPm final : public PioDevice, public Resettable {
            std::function<void()> power_off,
            TimerWidth width = TimerWidth::Bits32);
 
-    // The base of the PM block. The caller detaches the device from the bus before and attaches it
-    // after.
-    void set_base(u16 base) { ranges_[0].first = base; }
+    // Moves the PM block; 0 takes it off the bus, the other ports stay. The caller detaches the
+    // device from the bus before and attaches it after.
+    void set_base(u16 base) {
+        ranges_[0] = PortRange{.first = base, .count = base != 0 ? kPmBytes : u16{0}};
+    }
     u16 base() const { return ranges_[0].first; }
 
     void press_power_button();

@@ -54,7 +54,7 @@ Hpet::Hpet(EventQueue& events, IrqLine& irq0, IrqLine& irq8, const Gsis& gsis, P
                       settle();
                       schedule();
                   })
-    , legacy_pins_{InputPin<Hpet>{*this, 0}, InputPin<Hpet>{*this, 1}} {
+    , legacy_pins_(*this) {
     for (unsigned i = 0; i < gsis_.size(); ++i) {
         route_capability_ |= gsis_[i] != nullptr ? bit(i) : 0;
     }

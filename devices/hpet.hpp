@@ -80,7 +80,7 @@ class Hpet final : public MmioDevice, public Resettable {
     Gsis gsis_;
     u64 route_capability_ = 0;
     Timer next_match_;
-    std::array<InputPin<Hpet>, 2> legacy_pins_;
+    InputPins<Hpet, 2> legacy_pins_;
     std::array<bool, 2> legacy_inputs_{};
 
     u64 config_ = 0;

@@ -41,12 +41,6 @@ constexpr bool is_level(u64 entry) {
            (mode == DeliveryMode::Fixed || mode == DeliveryMode::LowestPriority);
 }
 
-template <std::size_t... kPin>
-std::array<InputPin<IoApic>, sizeof...(kPin)> make_pins(IoApic& ioapic,
-                                                        std::index_sequence<kPin...> /*pins*/) {
-    return {InputPin<IoApic>{ioapic, kPin}...};
-}
-
 }  // namespace
 
 IoApic::IoApic(ApicBus& apics, u8 id, PhysAddr base)
@@ -54,7 +48,7 @@ IoApic::IoApic(ApicBus& apics, u8 id, PhysAddr base)
     , apics_(apics)
     , initial_id_(id & 0xF)
     , id_(initial_id_)
-    , pins_(make_pins(*this, std::make_index_sequence<kPins>{})) {
+    , pins_(*this) {
     entries_.fill(kMasked);
 }
 

@@ -51,7 +51,7 @@ class IoApic final : public MmioDevice, public EoiListener, public Resettable {
     u8 select_ = 0;
     std::array<u64, kPins> entries_{};
     u32 lines_ = 0;
-    std::array<InputPin<IoApic>, kPins> pins_;
+    InputPins<IoApic, kPins> pins_;
 };
 
 }  // namespace droste

@@ -17,12 +17,6 @@ constexpr u8 bit_of(unsigned ir) {
     return static_cast<u8>(1U << ir);
 }
 
-template <std::size_t... kPin>
-std::array<InputPin<Pic8259Pair>, sizeof...(kPin)>
-make_pins(Pic8259Pair& pic, std::index_sequence<kPin...> /*pins*/) {
-    return {InputPin<Pic8259Pair>{pic, kPin}...};
-}
-
 }  // namespace
 
 void Pic8259Chip::reset() {
@@ -209,9 +203,7 @@ bool Pic8259Chip::consume_polled() {
     return polled;
 }
 
-Pic8259Pair::Pic8259Pair(IrqLine& intr)
-    : intr_(intr)
-    , pins_(make_pins(*this, std::make_index_sequence<kInputs>{})) {}
+Pic8259Pair::Pic8259Pair(IrqLine& intr) : intr_(intr), pins_(*this) {}
 
 void Pic8259Pair::reset() {
     master_.reset();

@@ -109,7 +109,7 @@ class Pic8259Pair final : public PioDevice, public ExtIntSource, public Resettab
     IrqLine& intr_;
     Pic8259Chip master_{0xF8};  // IRQ 0, 1 and 2 are always edge-triggered
     Pic8259Chip slave_{0xDE};   // so are IRQ 8 and 13
-    std::array<InputPin<Pic8259Pair>, kInputs> pins_;
+    InputPins<Pic8259Pair, kInputs> pins_;
 };
 
 }  // namespace droste

@@ -6,15 +6,13 @@
 
 #include <array>
 #include <cstddef>
-#include <utility>
 
 namespace droste {
 
 template <std::size_t kInputs>
 class WiredOr {
   public:
-    explicit WiredOr(IrqLine& output)
-        : WiredOr(output, std::make_integer_sequence<unsigned, unsigned{kInputs}>{}) {}
+    explicit WiredOr(IrqLine& output) : output_(output), pins_(*this) {}
     WiredOr(const WiredOr&) = delete;
     WiredOr& operator=(const WiredOr&) = delete;
 
@@ -31,13 +29,8 @@ class WiredOr {
     }
 
   private:
-    template <unsigned... kPin>
-    WiredOr(IrqLine& output, std::integer_sequence<unsigned, kPin...> /*pins*/)
-        : output_(output)
-        , pins_{InputPin<WiredOr>{*this, kPin}...} {}
-
     IrqLine& output_;
-    std::array<InputPin<WiredOr>, kInputs> pins_;
+    InputPins<WiredOr, kInputs> pins_;
     std::array<bool, kInputs> levels_{};
 };
 
