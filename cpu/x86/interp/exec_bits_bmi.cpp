@@ -2,7 +2,7 @@
 // SDM Vol. 2, the pages of that name. All are VEX-encoded, with 32-bit or 64-bit operands (VEX.W).
 //
 // Undefined, as on Zen 4 (docs/x86/undefined.md): PF from the result, AF clear (set by BEXTR), SF of BEXTR
-// from the result.
+// clear.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -33,7 +33,7 @@ struct Bextr {
             result &= static_cast<T>((T{1} << length) - 1);
         }
         flags = LazyFlags::logic<T>(result);
-        flags.carries |= bit(3);
+        flags.carries |= bit(3) | (flags.sf() ? LazyFlags::kSignFlip : 0);
         return result;
     }
 };

@@ -175,7 +175,8 @@ inline T shld(T dest, T source, unsigned count, LazyFlags& flags) {
     const u64 low = source;
     const T result = static_cast<T>(count == kBits ? low : (high << count) | (low >> (kBits - count)));
     const bool carry = ((high >> (kBits - count)) & 1) != 0;
-    flags = shift_flags<T>(result, carry, carry != top_bit(result));
+    const bool next = count != kBits && ((high >> (kBits - count - 1)) & 1) != 0;  // of DEST, 0 when it ran out
+    flags = shift_flags<T>(result, carry, carry != next);
     return result;
 }
 // SHRD: SRC:DEST shifted right, DEST keeps the lower half.
