@@ -65,8 +65,15 @@ unsigned other_index(const Insn& insn, X87Shape shape) {
     return shape == X87Shape::WithNext || shape == X87Shape::IntoNext ? 1 : insn.modrm & 7U;
 }
 
+bool nan_or_infinity(const X87State::Register& value) {
+    return (value.sign_exponent & 0x7FFF) == 0x7FFF;
+}
+
 bool quick_may_run(const X87State& fpu, const Insn& insn, const X87Spec& spec) {
     switch (spec.shape) {
+        case X87Shape::WithNext:  // FPREM of a NaN leaves the condition codes alone, which only the full routine shows
+            return !x87::empty(fpu, 0) && !x87::empty(fpu, 1) && !nan_or_infinity(fpu.st[x87::physical(fpu, 0)]) &&
+                   !nan_or_infinity(fpu.st[x87::physical(fpu, 1)]);
         case X87Shape::Push: return x87::empty(fpu, 7);
         case X87Shape::Split: return !x87::empty(fpu, 0) && x87::empty(fpu, 7);
         case X87Shape::Unary:
