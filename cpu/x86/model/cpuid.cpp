@@ -126,10 +126,10 @@ CpuidResult version_and_features(const Vcpu& cpu, u32 /*subleaf*/) {
     return result;
 }
 
-CpuidResult brand(const Vcpu& cpu, u32 part) {
+CpuidResult brand(const Vcpu& cpu, std::size_t part) {
     std::array<char, 48> text{};
     std::strncpy(text.data(), cpu.features.brand, text.size() - 1);
-    const auto word = [&](u32 i) {
+    const auto word = [&](std::size_t i) {
         return letters(std::string_view(text.data() + part * 16 + i * 4, 4));
     };
     return {word(0), word(1), word(2), word(3)};

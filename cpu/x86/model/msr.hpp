@@ -21,8 +21,8 @@ class Vcpu;
 enum class MsrAccess : u8 { ReadWrite, ReadOnly, WriteOnly };
 
 struct MsrRow {
-    u32 index;
-    const char* name;  // the SDM's
+    u32 index = 0;
+    const char* name = "";  // the SDM's
     Feature feature = Feature::kNone;
     MsrAccess access = MsrAccess::ReadWrite;
     u64 reset = 0;                   // at power-on
