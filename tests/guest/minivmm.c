@@ -2,8 +2,8 @@
 //
 //   minivmm [-m MIB] [-smp N] KERNEL INITRD "COMMAND LINE"
 //
-// In-kernel irqchip and PIT, a 16450 on ports 3F8h, an MP table (no ACPI), nothing else. The guest ends the machine by a triple
-// fault (reboot=t), or by writing a value to port F4h, which becomes the exit status. Built statically: it is all there is in
+// In-kernel irqchip and PIT, a 16450 on ports 3F8h, just enough ACPI for SMP and power-off. The guest ends the machine by
+// switching off, by a triple fault (reboot=t), or by writing a value to port F4h, which becomes the exit status. Built statically: it is all there is in
 // the initramfs of a level besides busybox.
 
 #include <errno.h>
@@ -25,7 +25,9 @@ enum {
     kCommandLine = 0x20000,
     kPageTables = 0x30000,
     kGdt = 0x40000,
-    kMpTable = 0xF0000,
+    kAcpi = 0xF0000,
+    kPm1Event = 0x600,
+    kPm1Control = 0x604,
     kKernelBase = 0x1000000,
     kUartPort = 0x3F8,
     kUartIrq = 4,
@@ -158,53 +160,67 @@ static uint8_t checksum(const uint8_t* data, size_t bytes) {
     return (uint8_t)-sum;
 }
 
-// Intel MultiProcessor Specification 1.4: floating pointer, then the configuration table.
-static void build_mp_table(void) {
-    uint8_t* pointer = ram + kMpTable;
-    uint8_t* table = pointer + 16;
-    memcpy(pointer, "_MP_", 4);
-    put32(pointer + 4, kMpTable + 16);
-    pointer[8] = 1;
-    pointer[9] = 4;
-    pointer[10] = checksum(pointer, 16);
-    memcpy(table, "PCMP", 4);
-    table[6] = 4;
-    memcpy(table + 8, "DROSTE  MINIVMM     ", 20);
-    put32(table + 36, 0xFEE00000);
-    uint8_t* entry = table + 44;
-    unsigned entries = 0;
-    for (unsigned i = 0; i < cpu_count; i++, entries++, entry += 20) {
-        entry[0] = 0;
-        entry[1] = (uint8_t)i;
-        entry[2] = 0x14;
-        entry[3] = i == 0 ? 3 : 1;
-        put32(entry + 4, 0x600);
-        put32(entry + 8, 0x201);
+static uint8_t* table_header(uint8_t* at, const char* signature, size_t bytes, unsigned revision) {
+    memset(at, 0, bytes);
+    memcpy(at, signature, 4);
+    put32(at + 4, (uint32_t)bytes);
+    at[8] = (uint8_t)revision;
+    memcpy(at + 10, "DROSTE", 6);
+    memcpy(at + 16, "MINIVMM ", 8);
+    memcpy(at + 28, "MINI", 4);
+    return at;
+}
+
+// RSDP, XSDT, FADT, MADT and a DSDT that holds \_S5 only. ACPI Specification 6.4, "ACPI Software Programming Model".
+static void build_acpi(void) {
+    enum { kXsdt = kAcpi + 0x100, kFadt = kAcpi + 0x200, kMadt = kAcpi + 0x400, kDsdt = kAcpi + 0x600 };
+    uint8_t* rsdp = ram + kAcpi;
+    memcpy(rsdp, "RSD PTR ", 8);
+    memcpy(rsdp + 9, "DROSTE", 6);
+    rsdp[15] = 2;
+    put32(rsdp + 20, 36);
+    put64(rsdp + 24, kXsdt);
+    rsdp[8] = checksum(rsdp, 20);
+    rsdp[32] = checksum(rsdp, 36);
+
+    uint8_t* xsdt = table_header(ram + kXsdt, "XSDT", 36 + 16, 1);
+    put64(xsdt + 36, kFadt);
+    put64(xsdt + 44, kMadt);
+    xsdt[9] = checksum(xsdt, 52);
+
+    static const uint8_t kSoftOff[] = {0x08, 0x5C, '_', 'S', '5', '_', 0x12, 0x06, 0x04, 0, 0, 0, 0};
+    uint8_t* dsdt = table_header(ram + kDsdt, "DSDT", 36 + sizeof(kSoftOff), 2);
+    memcpy(dsdt + 36, kSoftOff, sizeof(kSoftOff));
+    dsdt[9] = checksum(dsdt, 36 + sizeof(kSoftOff));
+
+    uint8_t* fadt = table_header(ram + kFadt, "FACP", 244, 3);
+    put32(fadt + 40, kDsdt);
+    put16(fadt + 46, 9);  // SCI
+    put32(fadt + 56, kPm1Event);
+    put32(fadt + 64, kPm1Control);
+    fadt[88] = 4;
+    fadt[89] = 2;
+    put16(fadt + 109, 3);           // legacy devices, 8042
+    put32(fadt + 112, 1u | 1u << 4 | 1u << 5);  // WBINVD; no fixed power and sleep buttons
+    put64(fadt + 140, kDsdt);
+    fadt[9] = checksum(fadt, 244);
+
+    const size_t madt_bytes = 44 + 8 * cpu_count + 12 + 10 + 6;
+    uint8_t* madt = table_header(ram + kMadt, "APIC", madt_bytes, 3);
+    put32(madt + 36, 0xFEE00000);
+    put32(madt + 40, 1);
+    uint8_t* entry = madt + 44;
+    for (unsigned i = 0; i < cpu_count; i++, entry += 8) {
+        entry[0] = 0, entry[1] = 8, entry[2] = (uint8_t)i, entry[3] = (uint8_t)i, entry[4] = 1;
     }
-    entry[0] = 1;  // ISA bus
-    memcpy(entry + 2, "ISA   ", 6);
-    entry += 8, entries++;
-    entry[0] = 2;  // I/O APIC
-    entry[1] = (uint8_t)cpu_count;
-    entry[2] = 0x11;
-    entry[3] = 1;
+    entry[0] = 1, entry[1] = 12, entry[2] = (uint8_t)cpu_count;
     put32(entry + 4, 0xFEC00000);
-    entry += 8, entries++;
-    for (unsigned irq = 0; irq < 16; irq++, entries++, entry += 8) {
-        entry[0] = 3;
-        entry[5] = (uint8_t)irq;
-        entry[6] = (uint8_t)cpu_count;
-        entry[7] = (uint8_t)(irq == 0 ? 2 : irq);
-    }
-    for (unsigned pin = 0; pin < 2; pin++, entries++, entry += 8) {  // LINT0 = ExtINT, LINT1 = NMI
-        entry[0] = 4;
-        entry[1] = pin == 0 ? 3 : 1;
-        entry[6] = 0xFF;
-        entry[7] = (uint8_t)pin;
-    }
-    put16(table + 4, (unsigned)(entry - table));
-    put16(table + 34, entries);
-    table[7] = checksum(table, (size_t)(entry - table));
+    entry += 12;
+    entry[0] = 2, entry[1] = 10, entry[3] = 0;  // IRQ 0 is on pin 2
+    put32(entry + 4, 2);
+    entry += 10;
+    entry[0] = 4, entry[1] = 6, entry[2] = 0xFF, entry[5] = 1;  // LINT1 = NMI
+    madt[9] = checksum(madt, madt_bytes);
 }
 
 static void e820(uint8_t* params, uint64_t first, uint64_t bytes, uint32_t type) {
@@ -234,6 +250,7 @@ static uint64_t load_linux(const char* kernel_name, const char* initrd_name, con
     strcpy((char*)ram + kCommandLine, command_line);
     uint8_t* params = ram + kBootParams;
     memcpy(params + 0x1F1, kernel + 0x1F1, 0x202 + kernel[0x201] - 0x1F1);
+    put64(params + 0x70, kAcpi);
     params[0x210] = 0xFF;
     params[0x211] |= 0x80;
     put32(params + 0x218, (uint32_t)initrd_at);
@@ -310,6 +327,8 @@ static void port_io(struct kvm_run* run) {
         if (run->io.direction == KVM_EXIT_IO_OUT) {
             if (port >= kUartPort && port < kUartPort + 8) {
                 uart_write(port - kUartPort, *data);
+            } else if (port == kPm1Control && (data[1] & 0x20) != 0) {
+                exit(0);  // SLP_EN
             } else if (port == kExitPort) {
                 exit(*data);
             } else if (port == 0x64 && *data == 0xFE) {
@@ -319,6 +338,9 @@ static void port_io(struct kvm_run* run) {
             memset(data, 0xFF, run->io.size);
             if (port >= kUartPort && port < kUartPort + 8) {
                 *data = uart_read(port - kUartPort);
+            } else if (port >= kPm1Event && port < kPm1Control + 2) {
+                memset(data, 0, run->io.size);
+                *data = port == kPm1Control;  // SCI_EN: ACPI mode is on
             } else if (port == 0x61) {
                 *data = 0x20;
             } else if (port == 0x71) {
@@ -405,7 +427,7 @@ int main(int argc, char** argv) {
         fail("guest memory");
     }
     const uint64_t entry = load_linux(argv[next], argv[next + 1], argv[next + 2]);
-    build_mp_table();
+    build_acpi();
     const int run_bytes = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     struct vcpu cpus[8];
     for (unsigned i = 0; i < cpu_count; i++) {
