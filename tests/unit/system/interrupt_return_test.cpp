@@ -1,0 +1,170 @@
+// IRET in all modes. SDM Vol. 2A, "IRET/IRETD/IRETQ—Interrupt Return".
+
+#include "tests/unit/system/guest.hpp"
+
+using namespace droste;
+using namespace droste::test;
+
+namespace {
+
+constexpr std::initializer_list<u8> kIret = {0xCF};
+constexpr std::initializer_list<u8> kIretq = {0x48, 0xCF};
+
+void push_frame32(Guest& g, u32 flags, u16 cs, u32 eip) {
+    g.push<u32>(flags);
+    g.push<u32>(cs);
+    g.push<u32>(eip);
+}
+
+void push_frame64(Guest& g, u16 ss, u64 rsp, u64 flags, u16 cs, u64 rip) {
+    for (const u64 value : {u64{ss}, rsp, flags, u64{cs}, rip}) {
+        g.push<u64>(value);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("IRET to the same level restores EIP, CS and EFLAGS", "[iret]") {
+    Guest g;
+    g.protected_mode();
+    push_frame32(g, rflags::kIf | rflags::kCf | rflags::kAc | rflags::kId | rflags::kIopl, Guest::kCode0, 0x5555);
+    CHECK(g.exec(kIret) == kNoFault);
+    CHECK(g.rip() == 0x5555);
+    CHECK(g.reg(RSP) == Guest::kStack0);
+    CHECK(g.flags() == (rflags::kIf | rflags::kCf | rflags::kAc | rflags::kId | rflags::kIopl | rflags::kFixed1));
+}
+
+TEST_CASE("IRET to an outer level pops SS:ESP and drops inner data segments", "[iret]") {
+    Guest g;
+    g.protected_mode();
+    g.push<u32>(Guest::kData3);
+    g.push<u32>(Guest::kStack3);
+    push_frame32(g, rflags::kIf, Guest::kCode3, 0x5555);
+    CHECK(g.exec(kIret) == kNoFault);
+    CHECK(g.cpu().cpl == 3);
+    CHECK(g.reg(RSP) == Guest::kStack3);
+    CHECK(g.seg(DS).unusable());
+    CHECK((g.flags() & rflags::kIf) != 0);
+}
+
+TEST_CASE("IRET at ring 3 changes neither IOPL nor, above IOPL, IF", "[iret]") {
+    Guest g;
+    g.protected_mode(3);
+    push_frame32(g, rflags::kIf | rflags::kIopl | rflags::kVif | rflags::kZf, Guest::kCode3, 0x5555);
+    CHECK(g.exec(kIret) == kNoFault);
+    CHECK(g.flags() == (rflags::kZf | rflags::kFixed1));
+}
+
+TEST_CASE("IRET with a 16-bit operand size leaves the upper flags alone", "[iret]") {
+    Guest g;
+    g.protected_mode();
+    g.state().set_rflags(rflags::kId);
+    g.push<u16>(rflags::kCf);
+    g.push<u16>(Guest::kCode0);
+    g.push<u16>(0x5555);
+    CHECK(g.exec({0x66, 0xCF}) == kNoFault);
+    CHECK(g.flags() == (rflags::kCf | rflags::kId | rflags::kFixed1));
+    CHECK(g.rip() == 0x5555);
+}
+
+TEST_CASE("IRET: selector and stack faults leave everything in place", "[iret]") {
+    Guest g;
+    g.protected_mode(3);
+    push_frame32(g, 0, Guest::kCode0, 0x5555);
+    const u64 rsp = g.reg(RSP);
+    CHECK(g.exec(kIret) == fault(Exception::GP, Guest::kCode0));  // RPL < CPL
+    CHECK(g.reg(RSP) == rsp);
+    g.protected_mode();
+    g.push<u32>(Guest::kData0);
+    g.push<u32>(Guest::kStack3);
+    push_frame32(g, 0, Guest::kCode3, 0x5555);
+    CHECK(g.exec(kIret) == fault(Exception::GP, Guest::kData0));
+    CHECK(g.cpu().cpl == 0);
+}
+
+TEST_CASE("IRETQ pops SS:RSP even to the same level", "[iret][long]") {
+    Guest g;
+    g.long_mode();
+    push_frame64(g, Guest::kData0, 0x7008, rflags::kIf, Guest::kCode0, 0x5555);
+    CHECK(g.exec(kIretq) == kNoFault);
+    CHECK(g.rip() == 0x5555);
+    CHECK(g.reg(RSP) == 0x7008);
+    CHECK(g.seg(SS).selector == Guest::kData0);
+}
+
+TEST_CASE("IRETQ: a null SS is legal for 64-bit code below ring 3 only", "[iret][long]") {
+    Guest g;
+    g.long_mode();
+    push_frame64(g, 0, 0x7008, 0, Guest::kCode0, 0x5555);
+    CHECK(g.exec(kIretq) == kNoFault);
+    CHECK(g.seg(SS).unusable());
+    CHECK(g.cpu().cpl == 0);
+    push_frame64(g, 3, 0x7008, 0, Guest::kCode3, 0x5555);
+    CHECK(g.exec(kIretq) == fault(Exception::GP, 0));
+}
+
+TEST_CASE("IRETQ: a non-canonical RIP raises #GP(0) at the old level", "[iret][long]") {
+    Guest g;
+    g.long_mode();
+    push_frame64(g, Guest::kData3, Guest::kStack3, 0, Guest::kCode3, 0x8000'0000'0000);
+    CHECK(g.exec(kIretq) == fault(Exception::GP, 0));
+    CHECK(g.cpu().cpl == 0);
+}
+
+TEST_CASE("IRETQ to compatibility mode", "[iret][long]") {
+    Guest g;
+    g.long_mode();
+    g.set_descriptor(Guest::kFree, flat(access::kCode | access::kDpl3, kFlags32));
+    push_frame64(g, Guest::kData3, 0xFFFF'FFF0, rflags::kIf, Guest::kFree | 3, 0x5555);
+    CHECK(g.exec(kIretq) == kNoFault);
+    CHECK(g.cpu().code_bits == 32);
+    CHECK(g.cpu().cpl == 3);
+    CHECK(g.reg(RSP) == 0xFFFF'FFF0);
+}
+
+TEST_CASE("IRET with NT set raises #GP(0) in IA-32e mode", "[iret][long]") {
+    Guest g;
+    g.long_mode();
+    g.state().set_rflags(rflags::kNt);
+    push_frame64(g, Guest::kData0, 0x7008, 0, Guest::kCode0, 0x5555);
+    CHECK(g.exec(kIretq) == fault(Exception::GP, 0));
+}
+
+TEST_CASE("IRET unblocks NMIs, even when it faults", "[iret][nmi]") {
+    Guest g;
+    g.protected_mode();
+    g.state().interruptibility = blocking::kNmi;
+    push_frame32(g, 0, 0, 0x5555);
+    CHECK(g.exec(kIret) == fault(Exception::GP, 0));
+    CHECK((g.state().interruptibility & blocking::kNmi) == 0);
+}
+
+TEST_CASE("IRET in real mode: 16 and 32 bits", "[iret][real]") {
+    Guest g;
+    g.real_mode();
+    g.push<u16>(rflags::kIf | rflags::kIopl | rflags::kNt);
+    g.push<u16>(0x0600);
+    g.push<u16>(0x0010);
+    CHECK(g.exec(kIret) == kNoFault);
+    CHECK(g.rip() == 0x10);
+    CHECK(g.seg(CS).base == 0x6000);
+    CHECK(g.flags() == (rflags::kIf | rflags::kIopl | rflags::kNt | rflags::kFixed1));
+    g.push<u32>(rflags::kAc | rflags::kVm | rflags::kVif);
+    g.push<u32>(0x0600);
+    g.push<u32>(0x1'0000);
+    CHECK(g.exec({0x66, 0xCF}) == fault(Exception::GP, 0));  // EIP beyond the limit
+    g.reg(RSP) += 4;
+    g.push<u32>(0x20);
+    CHECK(g.exec({0x66, 0xCF}) == kNoFault);
+    CHECK(g.flags() == (rflags::kAc | rflags::kFixed1));  // VM and VIF cannot be loaded
+}
+
+TEST_CASE("IRET loads RF: a fault's frame returns with RF in force for one instruction", "[iret][rf]") {
+    Guest g;
+    g.protected_mode();
+    push_frame32(g, rflags::kRf, Guest::kCode0, Guest::kCode);
+    g.step(kIret);
+    CHECK((g.flags() & rflags::kRf) != 0);
+    g.step({0x90});
+    CHECK((g.flags() & rflags::kRf) == 0);
+}
