@@ -1,8 +1,8 @@
 // Decimal adjustments: AAA, AAS, AAM, AAD, DAA, DAS (not in 64-bit mode: the decoder says #UD).
 // SDM Vol. 2, "AAA—ASCII Adjust After Addition" and the pages of the others.
 //
-// Undefined flags follow from how Zen 4 computes: each instruction is one byte-wide addition or subtraction
-// whose flags are kept (before the low nibble is masked off); docs/x86/undefined.md.
+// Undefined flags follow from how Zen 4 computes: each instruction is one addition or subtraction (of AX for AAA and
+// AAS, else of AL) whose flags are kept, before the high nibble of AL is masked off; docs/x86/undefined.md.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -23,12 +23,12 @@ inline void set_carry_adjust(LazyFlags& flags, bool carry, bool adjust) {
 // AAA: IF ((AL AND 0FH) > 9) or (AF = 1): AX := AX + 106H; AF := CF := 1. ELSE AF := CF := 0. AL := AL AND 0FH.
 Status exec_aaa(Vcpu& cpu, const Insn& /*insn*/) {
     const auto ax = read_gpr<u16>(cpu, RAX);
-    const auto al = static_cast<u8>(ax);
-    const bool adjust = low_nibble_needs_adjust(cpu, al);
-    const auto step = static_cast<u8>(adjust ? 6 : 0);
-    LazyFlags flags = LazyFlags::add<u8>(al, step, static_cast<u8>(al + step));
+    const bool adjust = low_nibble_needs_adjust(cpu, static_cast<u8>(ax));
+    const auto step = static_cast<u16>(adjust ? 0x106 : 0);
+    const auto sum = static_cast<u16>(ax + step);
+    LazyFlags flags = LazyFlags::add<u16>(ax, step, sum);
     set_carry_adjust(flags, adjust, adjust);
-    write_gpr<u16>(cpu, RAX, static_cast<u16>((ax + (adjust ? 0x106 : 0)) & 0xFF0F));
+    write_gpr<u16>(cpu, RAX, sum & 0xFF0F);
     cpu.state.flags = flags;
     return Status::Next;
 }
@@ -36,12 +36,12 @@ Status exec_aaa(Vcpu& cpu, const Insn& /*insn*/) {
 // AAS: likewise with AX := AX - 6; AH := AH - 1.
 Status exec_aas(Vcpu& cpu, const Insn& /*insn*/) {
     const auto ax = read_gpr<u16>(cpu, RAX);
-    const auto al = static_cast<u8>(ax);
-    const bool adjust = low_nibble_needs_adjust(cpu, al);
-    const auto step = static_cast<u8>(adjust ? 6 : 0);
-    LazyFlags flags = LazyFlags::sub<u8>(al, step, static_cast<u8>(al - step));
+    const bool adjust = low_nibble_needs_adjust(cpu, static_cast<u8>(ax));
+    const auto step = static_cast<u16>(adjust ? 0x106 : 0);
+    const auto difference = static_cast<u16>(ax - step);
+    LazyFlags flags = LazyFlags::sub<u16>(ax, step, difference);
     set_carry_adjust(flags, adjust, adjust);
-    write_gpr<u16>(cpu, RAX, static_cast<u16>((ax - (adjust ? 0x106 : 0)) & 0xFF0F));
+    write_gpr<u16>(cpu, RAX, difference & 0xFF0F);
     cpu.state.flags = flags;
     return Status::Next;
 }
