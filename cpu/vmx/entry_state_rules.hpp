@@ -1,0 +1,28 @@
+#pragma once
+// Rules on register values that the host-state and guest-state checks share.
+
+#include "core/bits.hpp"
+#include "core/types.hpp"
+#include "cpu/x86/regs.hpp"
+
+namespace droste {
+
+inline constexpr u64 kEferDefined = efer::kSce | efer::kLme | efer::kLma | efer::kNxe;
+
+// IA32_PAT: memory types 0 UC, 1 WC, 4 WT, 5 WP, 6 WB, 7 UC-. SDM Vol. 3A, "IA32_PAT MSR".
+constexpr bool pat_ok(u64 pat) {
+    for (unsigned i = 0; i < 8; ++i) {
+        const u64 type = (pat >> (i * 8)) & 0xFF;
+        if (type > 7 || type == 2 || type == 3) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// IA32_PERF_GLOBAL_CTRL: four general-purpose and three fixed counters at most.
+constexpr bool perf_global_ctrl_ok(u64 value) {
+    return (value & ~u64{0x7'0000'000F}) == 0;
+}
+
+}  // namespace droste

@@ -1,0 +1,101 @@
+// Saving guest state. SDM Vol. 3C, "Saving Guest State".
+
+#include "cpu/vmx/controls.hpp"
+#include "cpu/vmx/exit.hpp"
+#include "cpu/vmx/preemption_timer.hpp"
+#include "cpu/vmx/segment_fields.hpp"
+#include "cpu/vmx/vmx_state.hpp"
+
+namespace droste {
+
+namespace {
+
+void save_registers(VmxState& vmx) {
+    Vmcs& v = vmx.vmcs();
+    const CpuState& s = vmx.cpu.state;
+    const ActiveControls& controls = vmx.guest.controls;
+    v.guest_cr0 = s.cr0;
+    v.guest_cr3 = s.cr3;
+    v.guest_cr4 = s.cr4;
+    v.guest_ia32_sysenter_cs = static_cast<u32>(s.sysenter_cs);
+    v.guest_ia32_sysenter_esp = s.sysenter_esp;
+    v.guest_ia32_sysenter_eip = s.sysenter_eip;
+    if (controls.has_exit(vm_exit_control::kSaveDebugControls)) {
+        v.guest_dr7 = s.dr7;
+        v.guest_ia32_debugctl = s.debugctl;
+    }
+    if (controls.has_exit(vm_exit_control::kSavePat)) {
+        v.guest_ia32_pat = s.pat;
+    }
+    if (controls.has_exit(vm_exit_control::kSaveEfer)) {
+        v.guest_ia32_efer = s.efer;
+    }
+    const bool ia32e = (s.efer & efer::kLma) != 0;
+    if (vmx.caps.has(VmxFeature::StoreLma)) {
+        v.entry_controls = (v.entry_controls & ~vm_entry_control::kIa32eModeGuest) |
+                           (ia32e ? vm_entry_control::kIa32eModeGuest : 0);
+    }
+    if (controls.has2(proc2::kEnableEpt) && (s.cr0 & cr0::kPg) != 0 && (s.cr4 & cr4::kPae) != 0 && !ia32e) {
+        v.guest_pdpte0 = s.pdpte[0];
+        v.guest_pdpte1 = s.pdpte[1];
+        v.guest_pdpte2 = s.pdpte[2];
+        v.guest_pdpte3 = s.pdpte[3];
+    }
+}
+
+void save_segments(VmxState& vmx) {
+    Vmcs& v = vmx.vmcs();
+    CpuState& s = vmx.cpu.state;
+    for (const SegmentFields& fields : kSegmentFields) {
+        const Segment& segment = fields.register_in(s);
+        v.*fields.selector = segment.selector;
+        v.*fields.base = segment.base;
+        v.*fields.limit = segment.limit;
+        v.*fields.access_rights = segment.rights;
+    }
+    // "The value saved for SS.DPL is always the CPL", also while SS is unusable.
+    constexpr unsigned kDplShift = 5;
+    v.guest_ss_access_rights =
+        (v.guest_ss_access_rights & ~segment_rights::kDpl) | (u32{vmx.cpu.cpl} << kDplShift);
+    v.guest_gdtr_base = s.gdtr.base;
+    v.guest_gdtr_limit = s.gdtr.limit;
+    v.guest_idtr_base = s.idtr.base;
+    v.guest_idtr_limit = s.idtr.limit;
+}
+
+// "Saving RIP, RSP, RFLAGS, and SSP": RF is what the event would have pushed if an event caused the exit.
+u64 saved_rflags(const VmxState& vmx, const ExitInfo& info) {
+    const u64 rflags = vmx.cpu.state.rflags();
+    const bool by_event = info.reason == ExitReason::EXCEPTION_OR_NMI && (info.interruption_info & interruption::kValid) != 0;
+    const bool fault = interruption::type_of(info.interruption_info) == static_cast<unsigned>(EventType::HardwareException) &&
+                       (info.interruption_info & interruption::kVectorMask) != static_cast<u32>(Exception::DB);
+    return by_event && fault ? rflags | rflags::kRf : rflags;
+}
+
+void save_non_register_state(VmxState& vmx) {
+    Vmcs& v = vmx.vmcs();
+    const CpuState& s = vmx.cpu.state;
+    v.guest_activity_state = static_cast<u32>(s.activity);
+    v.guest_interruptibility = s.interruptibility;
+    constexpr u64 kEnabledBreakpoint = 1U << 12;
+    const u64 pending = s.pending_debug & (dr6::kBs | 0xF);
+    v.guest_pending_debug = pending | ((pending & 0xF) != 0 ? kEnabledBreakpoint : 0);
+}
+
+}  // namespace
+
+void save_guest_state(VmxState& vmx, const ExitInfo& info) {
+    Vmcs& v = vmx.vmcs();
+    const CpuState& s = vmx.cpu.state;
+    save_registers(vmx);
+    save_segments(vmx);
+    v.guest_rip = s.rip();
+    v.guest_rsp = s.gpr[RSP];
+    v.guest_rflags = saved_rflags(vmx, info);
+    save_non_register_state(vmx);
+    if (vmx.guest.controls.has_exit(vm_exit_control::kSavePreemptionTimer)) {
+        v.preemption_timer_value = remaining_preemption_timer(vmx);
+    }
+}
+
+}  // namespace droste

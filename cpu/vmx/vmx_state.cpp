@@ -1,0 +1,137 @@
+#include "cpu/vmx/vmx_state.hpp"
+
+#include "core/log.hpp"
+#include "cpu/vmx/controls.hpp"
+#include "cpu/vmx/entry.hpp"
+#include "cpu/vmx/exec_vmx.hpp"
+#include "cpu/vmx/preemption_timer.hpp"
+#include "cpu/x86/system.hpp"
+
+namespace droste {
+
+namespace {
+
+VmxConfig made_consistent(VmxConfig config, const CpuFeatures& features) {
+    (void)make_consistent(config.features, features);
+    return config;
+}
+
+}  // namespace
+
+VmxState::VmxState(Vcpu& vcpu, const VmxConfig& vmx_config)
+    : cpu(vcpu)
+    , config(made_consistent(vmx_config, vcpu.features))
+    , caps(config, vcpu.features, cr4_allowed(vcpu))
+    , intercepts(*this)
+    , ept(*this)
+    , preemption_timer(vcpu.events, [this](u64 /*deadline_ns*/) { preemption_timer_fired(*this); }) {
+    reset(vcpu);
+}
+
+VmxState::~VmxState() = default;
+
+std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
+    auto vmx = std::make_unique<VmxState>(vcpu, config);
+    vcpu.vmx = vmx.get();
+    return vmx;
+}
+
+Status VmxState::execute(Vcpu& /*vcpu*/, const Insn& insn) {
+    switch (insn.op) {
+        case Op::VMCALL: return exec_vmcall(*this, insn);
+        case Op::VMLAUNCH: return exec_vmlaunch(*this, insn);
+        case Op::VMRESUME: return exec_vmresume(*this, insn);
+        case Op::VMXOFF: return exec_vmxoff(*this, insn);
+        case Op::VMXON: return exec_vmxon(*this, insn);
+        case Op::VMCLEAR: return exec_vmclear(*this, insn);
+        case Op::VMPTRLD: return exec_vmptrld(*this, insn);
+        case Op::VMPTRST: return exec_vmptrst(*this, insn);
+        case Op::VMREAD: return exec_vmread(*this, insn);
+        case Op::VMWRITE: return exec_vmwrite(*this, insn);
+        case Op::VMFUNC: return exec_vmfunc(*this, insn);
+        case Op::INVEPT: return exec_invept(*this, insn);
+        case Op::INVVPID: return exec_invvpid(*this, insn);
+        default: return raise(cpu, Exception::UD);
+    }
+}
+
+// "Blocking of INIT": in VMX root operation it stays pending; in non-root operation it causes a VM exit.
+bool VmxState::blocks_init(const Vcpu& /*vcpu*/) const {
+    return in_operation && !non_root;
+}
+
+bool VmxState::in_vmx_operation(const Vcpu& /*vcpu*/) const {
+    return in_operation;
+}
+
+u64 VmxState::cr0_required(const Vcpu& /*vcpu*/) const {
+    if (!in_operation) {
+        return 0;
+    }
+    const bool unrestricted = non_root && guest.controls.has2(proc2::kUnrestrictedGuest);
+    return caps.cr0_fixed0 & ~(unrestricted ? cr0::kPe | cr0::kPg : 0);
+}
+
+u64 VmxState::cr4_required(const Vcpu& /*vcpu*/) const {
+    return in_operation ? caps.cr4_fixed0 : 0;
+}
+
+bool VmxState::read_msr(Vcpu& /*vcpu*/, u32 index, u64& value) {
+    if (index == msr::kFeatureControl) {
+        value = feature_control;
+        return true;
+    }
+    return caps.read_msr(index, value);
+}
+
+// The capability MSRs are read-only. IA32_FEATURE_CONTROL is writable until locked; there is no SMX.
+bool VmxState::write_msr(Vcpu& /*vcpu*/, u32 index, u64 value) {
+    constexpr u64 kWritable = kFeatureControlLock | kFeatureControlVmxOutsideSmx;
+    if (index != msr::kFeatureControl || (feature_control & kFeatureControlLock) != 0 || (value & ~kWritable) != 0) {
+        return false;
+    }
+    feature_control = value;
+    return true;
+}
+
+void VmxState::reset(Vcpu& /*vcpu*/) {
+    if (non_root) {
+        leave_non_root();
+    }
+    cache.forget_all();
+    current = nullptr;
+    vmxon_pointer = kNoVmcs;
+    in_operation = false;
+    preemption_timer.disarm();
+    feature_control = config.feature_control_locked ? kFeatureControlLock | kFeatureControlVmxOutsideSmx : 0;
+}
+
+void VmxState::leave_non_root() {
+    if (non_root && cpu.vpid == 0) {
+        // "VM exits flush linear and combined mappings of VPID 0000H".
+        ++cpu.counters.tlb_flushes;
+        cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid == 0; });
+    }
+    non_root = false;
+    guest.timer_active = false;
+    guest.delivering = false;
+    guest.shadow = nullptr;
+    cpu.intercepts = nullptr;
+    cpu.second_stage = nullptr;
+    cpu.vpid = 0;
+    cpu.ept_root = 0;
+    cpu.apic_access_page = kNoTag;
+    cpu.attention_forced = 0;
+    cpu.step_forced = false;
+    cpu.withdraw(attention::kVmx | attention::kInterruptWindow);
+}
+
+void VmxState::leave_vmx_operation() {
+    // Software should have cleared its VMCSs; what is still bound goes back to memory now, so that nothing is written later.
+    cache.write_back_all(cpu);
+    current = nullptr;
+    vmxon_pointer = kNoVmcs;
+    in_operation = false;
+}
+
+}  // namespace droste

@@ -1,0 +1,128 @@
+#pragma once
+// Everything VMX of one logical processor, and the instructions' seam (VmxInstructions).
+//
+// The parts are free functions over VmxState&, one file an idea: exec_*.cpp (instructions), entry*.cpp, exit*.cpp,
+// intercept*.cpp and boundary.cpp (what a guest may not do), ept.cpp, apic_virt.cpp. State is in three layers:
+// what the processor is (config, caps), what VMX operation has (VMXON pointer, current VMCS, cache of bound
+// VMCSs), and what one stay in non-root operation has (NonRoot), reset at each VM entry.
+
+#include "core/event_queue.hpp"
+#include "core/types.hpp"
+#include "cpu/vmx/capabilities.hpp"
+#include "cpu/vmx/ept.hpp"
+#include "cpu/vmx/exit.hpp"
+#include "cpu/vmx/exit_trace.hpp"
+#include "cpu/vmx/intercepts.hpp"
+#include "cpu/vmx/vmcs.hpp"
+#include "cpu/vmx/vmcs_cache.hpp"
+#include "cpu/x86/intercept.hpp"
+#include "cpu/x86/vcpu.hpp"
+
+#include <array>
+#include <memory>
+
+namespace droste {
+
+// The controls in force, digested so that a hook tests one word. Secondary controls are 0 unless activated.
+struct ActiveControls {
+    u32 pin = 0, proc = 0, proc2 = 0, exit = 0, entry = 0;
+    bool has_pin(u32 bits) const { return (pin & bits) != 0; }
+    bool has(u32 bits) const { return (proc & bits) != 0; }
+    bool has2(u32 bits) const { return (proc2 & bits) != 0; }
+    bool has_exit(u32 bits) const { return (exit & bits) != 0; }
+    bool has_entry(u32 bits) const { return (entry & bits) != 0; }
+};
+ActiveControls active_controls(const Vmcs& vmcs);
+
+// Monitor trap flag. SDM Vol. 3C, "Monitor Trap Flag".
+enum class MtfState : u8 {
+    Off,
+    Armed,     // VM entry with the control set; the first instruction has not been reached
+    Watching,  // exit at the first boundary after something retired or was delivered
+    Pending,   // exit at the next boundary
+};
+
+// An exit (or #VE) found in the middle of a memory access, made once the access has unwound.
+struct PendingExit {
+    enum class Kind : u8 { None, Exit, VirtualizationException };
+    Kind kind = Kind::None;
+    ExitInfo info;
+};
+
+// A stay in VMX non-root operation.
+struct NonRoot {
+    ActiveControls controls;
+    BoundVmcs* shadow = nullptr;  // what VMREAD/VMWRITE reach with VMCS shadowing
+    PendingExit pending;
+
+    bool delivering = false;  // an event is going through the IDT: IDT-vectoring information
+    Event delivered_event;
+
+    MtfState mtf = MtfState::Off;
+    u64 mtf_icount = 0;
+
+    bool timer_active = false;
+    u64 timer_start_ticks = 0;  // TSC >> rate at VM entry
+    u32 timer_start_value = 0;
+    u64 timer_deadline_ns = 0;
+
+    // Trap-like exits of APIC virtualization, made at the next boundary.
+    bool trap_pending = false;
+    ExitInfo trap;
+
+    u64 first_pause_tsc = 0, last_pause_tsc = 0;
+
+    bool iret_unblocked_nmi = false;  // by the IRET at ...
+    u64 iret_rip = 0;
+
+    u64 entry_icount = 0;  // for the trace
+    u64 entry_ns = 0;
+};
+
+class VmxState final : public VmxInstructions {
+  public:
+    VmxState(Vcpu& vcpu, const VmxConfig& vmx_config);
+    ~VmxState() override;
+
+    // VmxInstructions
+    Status execute(Vcpu& vcpu, const Insn& insn) override;
+    bool blocks_init(const Vcpu& vcpu) const override;
+    bool in_vmx_operation(const Vcpu& vcpu) const override;
+    u64 cr0_required(const Vcpu& vcpu) const override;
+    u64 cr4_required(const Vcpu& vcpu) const override;
+    bool read_msr(Vcpu& vcpu, u32 index, u64& value) override;
+    bool write_msr(Vcpu& vcpu, u32 index, u64 value) override;
+    void reset(Vcpu& vcpu) override;
+
+    Vcpu& cpu;
+    const VmxConfig config;
+    const VmxCapabilities caps;
+
+    u64 feature_control = 0;
+    bool in_operation = false;  // between VMXON and VMXOFF
+    bool non_root = false;
+    PhysAddr vmxon_pointer = kNoVmcs;
+    BoundVmcs* current = nullptr;  // null: the current-VMCS pointer is FFFFFFFF_FFFFFFFFh
+    VmcsCache cache;
+    NonRoot guest;
+
+    GuestIntercepts intercepts;
+    Ept ept;
+    Timer preemption_timer;
+    ExitTrace trace;
+    bool dump_failed_entries = false;  // --vmcs-dump: the whole VMCS to the log when a VM entry fails
+
+    Vmcs& vmcs() { return current->fields; }
+    const Vmcs& vmcs() const { return current->fields; }
+    PhysAddr current_pointer() const { return current == nullptr ? kNoVmcs : current->address; }
+
+    // Leaves non-root operation: seams and tags of the vCPU as in root operation, no translation switched yet.
+    void leave_non_root();
+    // Ends VMX operation (VMXOFF, reset, VMX abort).
+    void leave_vmx_operation();
+};
+
+// Builds VMX for `vcpu` and installs it as vcpu.vmx. `config.features` is made consistent with the CPU model first.
+std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config);
+
+}  // namespace droste

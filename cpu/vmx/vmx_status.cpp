@@ -1,0 +1,53 @@
+#include "cpu/vmx/vmx_status.hpp"
+
+#include "core/log.hpp"
+#include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/decode/decoder.hpp"
+
+namespace droste {
+
+namespace {
+
+void log_failure(VmxState& vmx, const Insn& insn, std::string_view text, std::string_view detail) {
+    vmx.cpu.log.write(LogCategory::Vmx, "vCPU {} L{} rip {:#x}: {} failed: {}{}{}", vmx.cpu.index, vmx.trace.current_level(),
+                      vmx.cpu.state.rip(), mnemonic(insn.op), text, detail.empty() ? "" : "; ", detail);
+}
+
+}  // namespace
+
+std::string_view describe(VmError error) {
+    switch (error) {
+#define DROSTE_VM_ERROR(number, id, text) \
+    case VmError::id: return text;
+#include "cpu/vmx/instruction_errors.inc"
+#undef DROSTE_VM_ERROR
+    }
+    return "unknown VM-instruction error";
+}
+
+Status vm_succeed(Vcpu& cpu) {
+    cpu.state.flags = LazyFlags::from_status(0);
+    return Status::Next;
+}
+
+Status vm_fail_invalid(VmxState& vmx, const Insn& insn, std::string_view detail) {
+    vmx.cpu.state.flags = LazyFlags::from_status(rflags::kCf);
+    log_failure(vmx, insn, "VMfailInvalid", detail);
+    return Status::Next;
+}
+
+Status vm_fail_valid(VmxState& vmx, const Insn& insn, VmError error, std::string_view detail) {
+    vmx.cpu.state.flags = LazyFlags::from_status(rflags::kZf);
+    // VMREAD and VMWRITE under VMCS shadowing act on the shadow VMCS as their current one.
+    Vmcs& target = vmx.non_root && vmx.guest.shadow != nullptr ? vmx.guest.shadow->fields : vmx.vmcs();
+    target.instruction_error = static_cast<u32>(error);
+    log_failure(vmx, insn, describe(error), detail);
+    return Status::Next;
+}
+
+Status vm_fail(VmxState& vmx, const Insn& insn, VmError error, std::string_view detail) {
+    return vmx.current != nullptr ? vm_fail_valid(vmx, insn, error, detail)
+                                  : vm_fail_invalid(vmx, insn, detail.empty() ? describe(error) : detail);
+}
+
+}  // namespace droste
