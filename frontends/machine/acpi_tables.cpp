@@ -212,10 +212,11 @@ Record make_hpet() {
     return t;
 }
 
-// \COMS for the DSDT's serial ports, and a processor device for each CPU.
+// \COMS for the DSDT's serial ports, \PCIB for its PCI window, and a processor device for each CPU.
 Record make_ssdt(const AcpiConfig& config) {
     AmlBuilder aml;
     aml.name("\\COMS", config.serial_ports);
+    aml.name("\\PCIB", config.pci_window_base);
     aml.begin_scope("\\_SB_");
     for (u32 id = 0; id < config.vcpu_count; ++id) {
         constexpr std::string_view kHex = "0123456789ABCDEF";

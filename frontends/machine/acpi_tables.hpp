@@ -15,6 +15,7 @@ namespace droste {
 struct AcpiConfig {
     u32 vcpu_count = 1;
     u8 serial_ports = 0;  // bit n: COM(n+1) exists
+    PhysAddr pci_window_base = 0xC000'0000;
 };
 
 struct AcpiTables {

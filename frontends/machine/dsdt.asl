@@ -2,10 +2,12 @@
 // interrupts are routed, and how to switch off. Compiled at build time by iasl.
 //
 // What depends on the command line (number of CPUs, which serial ports exist) is in an SSDT made when the
-// machine is (acpi_tables.cpp); \COMS comes from there.
+// machine is (acpi_tables.cpp); \COMS and
+// \PCIB (where the PCI memory window begins) come from there.
 DefinitionBlock ("", "DSDT", 2, "DROSTE", "DROSTEPC", 0x00000001)
 {
     External (\COMS, IntObj)
+    External (\PCIB, IntObj)
 
     // SLP_TYPa of "soft off" as the PIIX4 encodes it.
     Name (\_S5, Package (4) { 0x00, 0x00, 0x00, 0x00 })
@@ -16,7 +18,7 @@ DefinitionBlock ("", "DSDT", 2, "DROSTE", "DROSTEPC", 0x00000001)
         {
             Name (_HID, EisaId ("PNP0A03"))
             Name (_UID, 0)
-            Name (_CRS, ResourceTemplate ()
+            Name (CRSB, ResourceTemplate ()
             {
                 WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0, 0x0000, 0x00FF, 0, 0x0100)
                 IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08)
@@ -25,8 +27,16 @@ DefinitionBlock ("", "DSDT", 2, "DROSTE", "DROSTEPC", 0x00000001)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite,
                              0, 0x000A0000, 0x000BFFFF, 0, 0x00020000)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
-                             0, 0xC0000000, 0xFEBFFFFF, 0, 0x3EC00000)
+                             0, 0xC0000000, 0xFEBFFFFF, 0, 0x3EC00000, , , M32W)
             })
+            CreateDWordField (CRSB, M32W._MIN, M32B)
+            CreateDWordField (CRSB, M32W._LEN, M32L)
+            Method (_CRS, 0, Serialized)
+            {
+                M32B = \PCIB
+                M32L = (0xFEC00000 - \PCIB)
+                Return (CRSB)
+            }
 
             // Pin n of device d is wired to PIRQ (d + n - 1) mod 4. One row a device and pin.
             Name (_PRT, Package (128)

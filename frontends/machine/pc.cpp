@@ -1,10 +1,13 @@
 #include "frontends/machine/pc.hpp"
 
+#include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/local_apic.hpp"
+#include "frontends/machine/bios_shadow.hpp"
 #include "frontends/machine/boot_image.hpp"
 #include "frontends/machine/cpu_entry.hpp"
 #include "frontends/machine/firmware.hpp"
+#include "frontends/machine/firmware_config.hpp"
 #include "frontends/machine/memory_map.hpp"
 #include "frontends/machine/pc_chips.hpp"
 
@@ -43,6 +46,12 @@ u8 serial_mask(const MachineConfig& config) {
     return mask;
 }
 
+// SeaBIOS puts BARs from 2 GiB on where RAM leaves room for that.
+PhysAddr pci_window_base(u64 low_bytes) {
+    constexpr PhysAddr kTwoGiB = 0x8000'0000;
+    return low_bytes <= kTwoGiB ? kTwoGiB : memory_map::kPciHole;
+}
+
 }  // namespace
 
 Expected<std::unique_ptr<Pc>> Pc::create(const MachineConfig& config, Log& log, RunControl& control) {
@@ -78,6 +87,9 @@ void Pc::make_vcpus() {
     for (u32 index = 0; index < config_.vcpu_count; ++index) {
         vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
         engines_.push_back(make_interpreter());
+        if (config_.cpu.has(Feature::VMX)) {
+            vmx_.push_back(make_vmx(*vcpus_.back(), VmxConfig{}));
+        }
         apic_bus_.attach(*vcpus_.back()->apic);
         if (index == 0) {
             own_code(*vcpus_.front());
@@ -90,16 +102,25 @@ void Pc::make_vcpus() {
 
 Expected<void> Pc::load(RunControl& control) {
     const AcpiTables tables =
-        make_acpi_tables({.vcpu_count = config_.vcpu_count, .serial_ports = serial_mask(config_)});
-    const auto loaded = config_.bios.empty() ? load_kernel(tables) : load_firmware(tables);
+        make_acpi_tables({.vcpu_count = config_.vcpu_count,
+                          .serial_ports = serial_mask(config_),
+                          .pci_window_base = pci_window_base(memory_->low_bytes())});
+    const auto loaded = config_.bios.empty() ? load_kernel(tables) : load_firmware();
     if (!loaded) {
         return loaded;
     }
     if (memory_->low_bytes() > memory_map::kVgaHole) {
         memory_->overlay(memory_map::kVgaHole, memory_map::kVgaHoleBytes, PageKind::Mmio, nullptr);
     }
-    chips_ = std::make_unique<PcChips>(config_, events_, vcpus_, apic_bus_, control);
-    return chips_->attach(bus_);
+    shadow_ = std::make_unique<BiosShadow>(*memory_, rom_);
+    const PcChips::Board board = {events_, *memory_, bus_, apic_bus_, vcpus_, *shadow_, control};
+    chips_ = std::make_unique<PcChips>(config_, board);
+    if (const auto filled = fill_firmware_config(chips_->fw_cfg(), config_, tables, memory_->low_bytes(),
+                                                 memory_->high_bytes());
+        !filled) {
+        return filled;
+    }
+    return chips_->attach();
 }
 
 Expected<void> Pc::load_kernel(const AcpiTables& tables) {
@@ -127,7 +148,7 @@ Expected<void> Pc::load_kernel(const AcpiTables& tables) {
     return {};
 }
 
-Expected<void> Pc::load_firmware(const AcpiTables& /*tables*/) {
+Expected<void> Pc::load_firmware() {
     auto rom = read_firmware(config_.bios);
     if (!rom) {
         return rom.error();
@@ -135,9 +156,6 @@ Expected<void> Pc::load_firmware(const AcpiTables& /*tables*/) {
     rom_ = std::move(rom).value();
     const PhysAddr base = firmware_base(rom_.size());
     memory_->overlay(base, rom_.size(), PageKind::Rom, rom_.data());
-    const u64 shadow_bytes = std::min<u64>(rom_.size(), memory_map::kOneMiB - memory_map::kBiosArea);
-    memory_->overlay(memory_map::kOneMiB - shadow_bytes, shadow_bytes, PageKind::Rom,
-                     rom_.data() + rom_.size() - shadow_bytes);
     notes_.push_back(fmt::format("firmware {}: {} KiB at {:#x}", config_.bios, rom_.size() / 1024, base));
     return {};
 }
@@ -161,7 +179,7 @@ void Pc::reset() {
         reset_power_on(*cpu);
     }
     if (config_.bios.empty()) {
-        chips_->pm().enable_acpi_mode();
+        chips_->apply_firmware_settings();
         for (const auto& cpu : vcpus_) {
             apply_firmware_settings(*cpu);
         }

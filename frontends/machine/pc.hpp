@@ -8,6 +8,7 @@
 #include "core/event_queue.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
+#include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/apic/apic_bus_x86.hpp"
 #include "cpu/x86/execution_engine.hpp"
 #include "cpu/x86/vcpu.hpp"
@@ -23,6 +24,7 @@
 
 namespace droste {
 
+class BiosShadow;
 class PcChips;
 
 class Pc {
@@ -51,7 +53,7 @@ class Pc {
     void make_vcpus();
     Expected<void> load(RunControl& control);
     Expected<void> load_kernel(const AcpiTables& tables);
-    Expected<void> load_firmware(const AcpiTables& tables);
+    Expected<void> load_firmware();
     void install_boot_plan();
 
     MachineConfig config_;
@@ -62,8 +64,10 @@ class Pc {
     Bus bus_;
     LocalApicBus apic_bus_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
+    std::vector<std::unique_ptr<VmxState>> vmx_;  // one a vCPU when the model has VMX
     std::vector<std::unique_ptr<ExecutionEngine>> engines_;  // one a vCPU
     std::vector<u8> rom_;
+    std::unique_ptr<BiosShadow> shadow_;
     std::unique_ptr<PcChips> chips_;
     BootPlan plan_;
     std::vector<std::string> notes_;

@@ -12,25 +12,31 @@ constexpr std::array<u16, kMaxSerialPorts> kSerialBases = {0x3F8, 0x2F8, 0x3E8, 
 
 }  // namespace
 
-PcChips::PcChips(const MachineConfig& config, EventQueue& events, std::span<const std::unique_ptr<Vcpu>> vcpus,
-                 ApicBus& apic_bus, RunControl& control)
-    : system_reset_([&control] { control.guest_power_event(PowerEvent::Reset); })
-    , a20_line_(vcpus)
+PcChips::PcChips(const MachineConfig& config, const Board& board)
+    : bus_(board.bus)
+    , system_reset_([&control = board.control] { control.guest_power_event(PowerEvent::Reset); })
+    , a20_line_(board.vcpus)
     , a20_gate_(a20_line_)
-    , lint0_(*vcpus.front()->apic)
+    , lint0_(*board.vcpus.front()->apic)
     , pic_(lint0_)
-    , ioapic_(apic_bus)
+    , ioapic_(board.apic_bus)
     , isa_(pic_, ioapic_)
     , irq4_(isa_[4])
     , irq3_(isa_[3])
-    , hpet_(events, isa_[kIrqPit], isa_[kIrqRtc], gsis())
-    , pit_(events, hpet_.pit_input())
-    , rtc_(events, hpet_.rtc_input(), config.rtc_start_seconds)
-    , port61_(events, pit_)
+    , hpet_(board.events, isa_[kIrqPit], isa_[kIrqRtc], gsis())
+    , pit_(board.events, hpet_.pit_input())
+    , rtc_(board.events, hpet_.rtc_input(), config.rtc_start_seconds)
+    , port61_(board.events, pit_)
     , port92_(a20_gate_.input(0), system_reset_)
     , i8042_({isa_[kIrqKeyboard], isa_[kIrqMouse], a20_gate_.input(1), system_reset_}, keyboard_, mouse_)
-    , pm_(events, isa_[kIrqSci], [&control] { control.guest_power_event(PowerEvent::Off); })
-    , cf9_(system_reset_) {
+    , pm_(board.events, isa_[kIrqSci], [&control = board.control] { control.guest_power_event(PowerEvent::Off); })
+    , pci_pm_(board.bus, pm_)
+    , piix3_(pirq_outputs())
+    , pci_([&shadow = board.shadow](const PamSegment& segment) { shadow.arrange(segment); })
+    , cf9_(system_reset_)
+    , fw_cfg_(board.memory) {
+    EventQueue& events = board.events;
+    RunControl& control = board.control;
     for (std::size_t i = 0; i < kMaxSerialPorts; ++i) {
         if (config.serial[i] != nullptr) {
             IrqLine& irq = (i % 2 == 0 ? irq4_ : irq3_).input(i / 2);
@@ -44,14 +50,17 @@ PcChips::PcChips(const MachineConfig& config, EventQueue& events, std::span<cons
         debug_exits_.push_back(std::make_unique<DebugExit>(
             debug_exit.iobase, debug_exit.iosize, [&control](u32 value) { control.end(EndReason::DebugExit, value); }));
     }
+    if (config.pc_testdev) {
+        testdev_ = std::make_unique<TestDevice>(testdev_irqs());
+    }
     rtc_.set_memory_size(std::min(config.ram_bytes, memory_map::kPciHole),
                          config.ram_bytes - std::min(config.ram_bytes, memory_map::kPciHole));
-    for (const auto& cpu : vcpus) {
-        cpu->apic_bus = &apic_bus;
+    for (const auto& cpu : board.vcpus) {
+        cpu->apic_bus = &board.apic_bus;
         cpu->apic->set_ext_int_source(&pic_);
         cpu->apic->set_eoi_listener(&ioapic_);
     }
-    vcpus.front()->ferr = &isa_[kIrqFpu];
+    board.vcpus.front()->ferr = &isa_[kIrqFpu];
 }
 
 // HPET comparators may use any I/O APIC pin that no ISA device drives.
@@ -63,33 +72,99 @@ Hpet::Gsis PcChips::gsis() {
     return lines;
 }
 
-Expected<void> PcChips::attach(Bus& bus) {
-    std::vector<PioDevice*> ports = {&pic_, &pit_, &rtc_, &port61_, &port92_, &i8042_, &pm_, &cf9_, &post_};
-    for (const auto& uart : uarts_) {
-        ports.push_back(uart.get());
+// The route registers drive ISA interrupts; IRQ 0, 1, 2, 8 and 13 belong to the system.
+PciIsaPiix3::Outputs PcChips::pirq_outputs() {
+    PciIsaPiix3::Outputs outputs;
+    for (const unsigned irq : {3U, 4U, 5U, 6U, 7U, 9U, 10U, 11U, 12U, 14U, 15U}) {
+        outputs.isa_irqs[irq] = &isa_[irq];
     }
-    for (const auto& console : debug_consoles_) {
-        ports.push_back(console.get());
+    return outputs;
+}
+
+void PcChips::apply_firmware_settings() {
+    constexpr u16 kConfigAddress = 0xCF8, kConfigData = 0xCFC;
+    constexpr u32 kEnable = 1U << 31, kPamRegisters = 0x58;
+    // PAM0-PAM6 = 59h-5Fh: read and write RAM everywhere.
+    bus_.pio_write(kConfigAddress, 4, kEnable | kPamRegisters);
+    bus_.pio_write(kConfigData + 1, 1, 0x30);
+    bus_.pio_write(kConfigData + 2, 2, 0x3333);
+    bus_.pio_write(kConfigAddress, 4, kEnable | (kPamRegisters + 4));
+    bus_.pio_write(kConfigData, 4, 0x3333'3333);
+    // PIRQA-PIRQD of the ISA bridge (01.0, 60h-63h) to IRQ 10, 10, 11, 11, level-triggered.
+    constexpr u32 kIsaBridgeRoutes = kEnable | (1U << 11) | 0x60;
+    constexpr u16 kElcrHigh = 0x4D1;
+    bus_.pio_write(kConfigAddress, 4, kIsaBridgeRoutes);
+    bus_.pio_write(kConfigData, 4, 0x0B0B'0A0A);
+    bus_.pio_write(kConfigAddress, 4, 0);
+    bus_.pio_write(kElcrHigh, 1, 0x0C);
+    pci_pm_.map(AcpiPm::kDefaultBase);
+    pm_.enable_acpi_mode();
+}
+
+Expected<void> PcChips::attach() {
+    constexpr unsigned kIsaBridge = 1, kPmFunction = 3;
+    piix3_.mark_multifunction();
+    if (auto attached = pci_.attach(piix3_, kIsaBridge); !attached) {
+        return attached;
     }
-    for (const auto& debug_exit : debug_exits_) {
-        ports.push_back(debug_exit.get());
+    if (auto attached = pci_.attach(pci_pm_, kIsaBridge, kPmFunction); !attached) {
+        return attached;
     }
-    for (PioDevice* device : ports) {
-        if (auto attached = bus.attach_pio(*device); !attached) {
+    for (PioDevice* device : port_devices()) {
+        if (auto attached = bus_.attach_pio(*device); !attached) {
             return attached;
         }
     }
-    for (MmioDevice* device : {static_cast<MmioDevice*>(&ioapic_), static_cast<MmioDevice*>(&hpet_)}) {
-        if (auto attached = bus.attach_mmio(*device); !attached) {
+    for (MmioDevice* device : memory_devices()) {
+        if (auto attached = bus_.attach_mmio(*device); !attached) {
             return attached;
         }
     }
-    resettable_ = {&pic_, &ioapic_, &hpet_, &pit_, &rtc_, &port61_, &port92_, &keyboard_, &mouse_, &i8042_, &pm_,
-                   &cf9_, &post_};
+    resettable_ = {&pic_,   &ioapic_, &hpet_, &pit_, &rtc_, &port61_, &port92_, &keyboard_,
+                   &mouse_, &i8042_,  &pm_,   &pci_, &cf9_, &post_,   &fw_cfg_};
     for (const auto& uart : uarts_) {
         resettable_.push_back(uart.get());
     }
+    if (testdev_) {
+        resettable_.push_back(testdev_.get());
+    }
     return {};
+}
+
+// The ACPI block is not here: the PIIX4 function puts it on the bus where its base register says.
+std::vector<PioDevice*> PcChips::port_devices() {
+    std::vector<PioDevice*> devices = {&pic_,   &pit_, &rtc_, &port61_, &port92_,
+                                       &i8042_, &pci_, &cf9_, &post_,   &fw_cfg_};
+    for (const auto& uart : uarts_) {
+        devices.push_back(uart.get());
+    }
+    for (const auto& console : debug_consoles_) {
+        devices.push_back(console.get());
+    }
+    for (const auto& debug_exit : debug_exits_) {
+        devices.push_back(debug_exit.get());
+    }
+    if (testdev_) {
+        devices.push_back(testdev_.get());
+    }
+    return devices;
+}
+
+std::vector<MmioDevice*> PcChips::memory_devices() {
+    std::vector<MmioDevice*> devices = {&ioapic_, &hpet_};
+    if (testdev_) {
+        devices.push_back(testdev_.get());
+    }
+    return devices;
+}
+
+// The test device's wires reach what an ISA card's would, and above them the I/O APIC alone.
+TestDevice::Irqs PcChips::testdev_irqs() {
+    TestDevice::Irqs lines{};
+    for (unsigned n = 0; n < TestDevice::kIrqs; ++n) {
+        lines[n] = n < IsaInterrupts::kCount ? &isa_[n] : &ioapic_.input(n);
+    }
+    return lines;
 }
 
 void PcChips::reset() {

@@ -8,9 +8,13 @@
 #include "devices/acpi_pm.hpp"
 #include "devices/debug_console_e9.hpp"
 #include "devices/debug_exit.hpp"
+#include "devices/fw_cfg.hpp"
 #include "devices/hpet.hpp"
 #include "devices/i8042.hpp"
 #include "devices/ioapic.hpp"
+#include "devices/pci_host_i440fx.hpp"
+#include "devices/pci_isa_piix3.hpp"
+#include "devices/pci_pm_piix4.hpp"
 #include "devices/pic8259.hpp"
 #include "devices/pit8254.hpp"
 #include "devices/port61.hpp"
@@ -20,8 +24,10 @@
 #include "devices/ps2_mouse.hpp"
 #include "devices/reset_cf9.hpp"
 #include "devices/rtc_mc146818.hpp"
+#include "devices/testdev.hpp"
 #include "devices/uart16550.hpp"
 #include "devices/wired_or.hpp"
+#include "frontends/machine/bios_shadow.hpp"
 #include "frontends/machine/config.hpp"
 #include "frontends/machine/irq_routing.hpp"
 #include "frontends/machine/run_control.hpp"
@@ -35,22 +41,33 @@ namespace droste {
 
 class PcChips {
   public:
-    PcChips(const MachineConfig& config, EventQueue& events, std::span<const std::unique_ptr<Vcpu>> vcpus,
-            ApicBus& apic_bus, RunControl& control);
+    struct Board {
+        EventQueue& events;
+        GuestMemory& memory;
+        Bus& bus;
+        ApicBus& apic_bus;
+        std::span<const std::unique_ptr<Vcpu>> vcpus;
+        BiosShadow& shadow;
+        RunControl& control;
+    };
+    PcChips(const MachineConfig& config, const Board& board);
 
     // Puts every chip on the bus; an Error if two want the same port.
-    Expected<void> attach(Bus& bus);
+    Expected<void> attach();
     void reset();
-
-    Pic8259Pair& pic() { return pic_; }
-    IoApic& ioapic() { return ioapic_; }
-    IrqLine& isa_irq(unsigned irq) { return isa_[irq]; }
-    AcpiPm& pm() { return pm_; }
-    RtcMc146818& rtc() { return rtc_; }
+    FwCfg& fw_cfg() { return fw_cfg_; }
+    // What firmware does to the chipset before an operating system starts: RAM at C0000h-FFFFFh, PCI
+    // interrupts routed, ACPI registers in place and ACPI mode on.
+    void apply_firmware_settings();
 
   private:
     Hpet::Gsis gsis();
+    PciIsaPiix3::Outputs pirq_outputs();
+    TestDevice::Irqs testdev_irqs();
+    std::vector<PioDevice*> port_devices();
+    std::vector<MmioDevice*> memory_devices();
 
+    Bus& bus_;
     RequestLine system_reset_;
     A20Line a20_line_;
     WiredOr<2> a20_gate_;
@@ -69,8 +86,13 @@ class PcChips {
     Ps2Mouse mouse_;
     I8042 i8042_;
     AcpiPm pm_;
+    PciPmPiix4 pci_pm_;
+    PciIsaPiix3 piix3_;
+    PciHostI440fx pci_;
     ResetCf9 cf9_;
     PostPort80 post_;
+    FwCfg fw_cfg_;
+    std::unique_ptr<TestDevice> testdev_;
     std::vector<std::unique_ptr<Uart16550>> uarts_;
     std::vector<std::unique_ptr<DebugConsoleE9>> debug_consoles_;
     std::vector<std::unique_ptr<DebugExit>> debug_exits_;

@@ -1,0 +1,58 @@
+#include "frontends/machine/firmware_config.hpp"
+
+#include "frontends/machine/e820.hpp"
+#include "frontends/machine/memory_map.hpp"
+
+namespace droste {
+
+namespace {
+
+// RAM only: firmware adds what it reserves itself.
+std::vector<u8> make_e820_file(u64 low_bytes, u64 high_bytes) {
+    Record map(0);
+    const auto add = [&](PhysAddr first, u64 bytes) {
+        map.append(8, first);
+        map.append(8, bytes);
+        map.append(4, static_cast<u32>(E820Type::Ram));
+    };
+    add(0, low_bytes);
+    if (high_bytes != 0) {
+        add(memory_map::kFourGiB, high_bytes);
+    }
+    return std::move(map.bytes());
+}
+
+}  // namespace
+
+Expected<void> fill_firmware_config(FwCfg& fw_cfg, const MachineConfig& config, const AcpiTables& tables,
+                                    u64 low_bytes, u64 high_bytes) {
+    fw_cfg.add_u64(FwCfg::RamSize, config.ram_bytes);
+    fw_cfg.add_u16(FwCfg::NbCpus, static_cast<u16>(config.vcpu_count));
+    fw_cfg.add_u16(FwCfg::MaxCpus, static_cast<u16>(config.vcpu_count));
+    fw_cfg.add_u16(FwCfg::NoGraphic, 1);
+    fw_cfg.add_u16(FwCfg::BootMenu, 0);
+    fw_cfg.add_u32(FwCfg::IrqOverride, 1);  // IRQ 0 is I/O APIC pin 2
+
+    struct File {
+        std::string name;
+        std::vector<u8> bytes;
+    };
+    std::vector<File> files;
+    files.push_back({"etc/e820", make_e820_file(low_bytes, high_bytes)});
+    files.push_back({"bootorder", zero_terminated("")});
+    files.push_back({"etc/table-loader", tables.loader_script()});
+    for (const AcpiTables::Block& block : tables.blocks) {
+        files.push_back({std::string(block.name), block.bytes});
+    }
+    if (config.cpu.has(Feature::VMX)) {
+        files.push_back({"etc/msr_feature_control", {5, 0, 0, 0, 0, 0, 0, 0}});  // locked, VMX outside SMX
+    }
+    for (File& file : files) {
+        if (auto added = fw_cfg.add_file(file.name, std::move(file.bytes)); !added) {
+            return added;
+        }
+    }
+    return {};
+}
+
+}  // namespace droste
