@@ -1,7 +1,7 @@
 #pragma once
 // Near control transfers: where the instruction goes, with the checks every one of them makes.
-// SDM Vol. 2, "JMP—Jump", "CALL—Call Procedure": a target beyond the code segment's limit, or a non-canonical one
-// in 64-bit mode, is #GP(0) with the branch not taken.
+// SDM Vol. 2, "JMP—Jump", "CALL—Call Procedure": a target beyond the code segment's limit, or a
+// non-canonical one in 64-bit mode, is #GP(0) with the branch not taken.
 
 #include "core/types.hpp"
 #include "cpu/x86/insn.hpp"
@@ -38,7 +38,8 @@ inline u64 next_rip(const Vcpu& cpu, const Insn& insn) {
     return (cpu.state.rip() + insn.length) & cpu.rip_mask;
 }
 
-// Target of a relative branch: "the instruction pointer is truncated to 16 bits" with a 16-bit operand size.
+// Target of a relative branch: "the instruction pointer is truncated to 16 bits" with a 16-bit
+// operand size.
 inline u64 relative_target(const Vcpu& cpu, const Insn& insn) {
     const u64 target = cpu.state.rip() + insn.length + insn.imm;
     return target & (~u64{0} >> (64 - 8 * insn.opsize));

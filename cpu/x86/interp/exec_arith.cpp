@@ -1,8 +1,9 @@
-// Integer arithmetic and logic on one or two operands: ADD .. CMP, TEST, NOT, NEG, INC, DEC, CBW, CWD,
-// ADCX, ADOX, CRC32. SDM Vol. 2, the pages of that name.
+// Integer arithmetic and logic on one or two operands: ADD .. CMP, TEST, NOT, NEG, INC, DEC, CBW,
+// CWD, ADCX, ADOX, CRC32. SDM Vol. 2, the pages of that name.
 //
-// The binary operations share one compute function, alu<Op, T>, and three handlers, one for each operand
-// form. A handler stores the result first and commits the flags only if the store did not fault.
+// The binary operations share one compute function, alu<Op, T>, and three handlers, one for each
+// operand form. A handler stores the result first and commits the flags only if the store did not
+// fault.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -49,7 +50,8 @@ inline Status alu_to_e(Vcpu& cpu, const Insn& insn, T source) {
     LazyFlags flags;
     if constexpr (kOnlyFlags<O>) {
         T dest = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, dest); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, dest); status != Status::Next)
+            [[unlikely]] {
             return give_up<Handler, T, P>(cpu, insn, status);
         }
         alu<O, T>(dest, source, carry, flags);
@@ -85,7 +87,8 @@ struct AluGE {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         T source = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next)
+            [[unlikely]] {
             return give_up<AluGE, T, P>(cpu, insn, status);
         }
         LazyFlags flags;
@@ -113,21 +116,22 @@ ExecFn select_alu(Vcpu& cpu, Insn& insn) {
         }
     }
     switch (insn.form) {
-        case Form::EG: return by_width_and_place<AluEG<O>>(cpu, insn, insn.width);
-        case Form::EI: return by_width_and_place<AluEI<O>>(cpu, insn, insn.width);
-        case Form::GE: return by_width_and_place<AluGE<O>>(cpu, insn, insn.width);
-        default: return exec_undefined;
+    case Form::EG: return by_width_and_place<AluEG<O>>(cpu, insn, insn.width);
+    case Form::EI: return by_width_and_place<AluEI<O>>(cpu, insn, insn.width);
+    case Form::GE: return by_width_and_place<AluGE<O>>(cpu, insn, insn.width);
+    default: return exec_undefined;
     }
 }
 
-// INC, DEC: "The CF flag is not affected. The OF, SF, ZF, AF, and PF flags are set according to the result."
+// INC, DEC: "The CF flag is not affected. The OF, SF, ZF, AF, and PF flags are set according to the
+// result."
 template <Op O>
 struct Step {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         LazyFlags flags;
         const Status status = modify_operand<T, P>(cpu, insn, [&](T dest) {
-            return alu<O == Op::INC ? Op::ADD : Op::SUB, T>(dest, T{1}, false, flags);
+            return alu < O == Op::INC ? Op::ADD : Op::SUB, T > (dest, T{1}, false, flags);
         });
         if (status != Status::Next) [[unlikely]] {
             return give_up<Step, T, P>(cpu, insn, status);
@@ -160,7 +164,8 @@ struct Neg {
 struct Not {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
-        const Status status = modify_operand<T, P>(cpu, insn, [](T dest) { return static_cast<T>(~dest); });
+        const Status status =
+            modify_operand<T, P>(cpu, insn, [](T dest) { return static_cast<T>(~dest); });
         return status == Status::Next ? status : give_up<Not, T, P>(cpu, insn, status);
     }
 };

@@ -1,8 +1,9 @@
 // Decimal adjustments: AAA, AAS, AAM, AAD, DAA, DAS (not in 64-bit mode: the decoder says #UD).
 // SDM Vol. 2, "AAA—ASCII Adjust After Addition" and the pages of the others.
 //
-// Undefined flags follow from how Zen 4 computes: each instruction is one addition or subtraction (of AX for AAA and
-// AAS, else of AL) whose flags are kept, before the high nibble of AL is masked off; docs/x86/undefined.md.
+// Undefined flags follow from how Zen 4 computes: each instruction is one addition or subtraction
+// (of AX for AAA and AAS, else of AL) whose flags are kept, before the high nibble of AL is masked
+// off; docs/x86/undefined.md.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -20,7 +21,8 @@ inline void set_carry_adjust(LazyFlags& flags, bool carry, bool adjust) {
     flags.carries = (flags.carries & ~bit(3)) | (adjust ? bit(3) : 0);
 }
 
-// AAA: IF ((AL AND 0FH) > 9) or (AF = 1): AX := AX + 106H; AF := CF := 1. ELSE AF := CF := 0. AL := AL AND 0FH.
+// AAA: IF ((AL AND 0FH) > 9) or (AF = 1): AX := AX + 106H; AF := CF := 1. ELSE AF := CF := 0. AL :=
+// AL AND 0FH.
 Status exec_aaa(Vcpu& cpu, const Insn& /*insn*/) {
     const auto ax = read_gpr<u16>(cpu, RAX);
     const bool adjust = low_nibble_needs_adjust(cpu, static_cast<u8>(ax));
@@ -70,7 +72,8 @@ Status exec_aad(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// DAA: low nibble > 9 or AF: AL := AL + 6, AF := 1. old AL > 99H or old CF: AL := AL + 60H, CF := 1.
+// DAA: low nibble > 9 or AF: AL := AL + 6, AF := 1. old AL > 99H or old CF: AL := AL + 60H, CF
+// := 1.
 Status exec_daa(Vcpu& cpu, const Insn& /*insn*/) {
     const auto al = read_gpr<u8>(cpu, RAX);
     const bool low = low_nibble_needs_adjust(cpu, al);

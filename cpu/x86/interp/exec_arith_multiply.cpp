@@ -1,8 +1,9 @@
 // Multiplication and division: MUL, IMUL in three forms, MULX, DIV, IDIV.
-// SDM Vol. 2, "MUL—Unsigned Multiply", "IMUL—Signed Multiply", "DIV—Unsigned Divide", "IDIV—Signed Divide".
+// SDM Vol. 2, "MUL—Unsigned Multiply", "IMUL—Signed Multiply", "DIV—Unsigned Divide", "IDIV—Signed
+// Divide".
 //
-// Undefined: SF ZF AF PF of a multiplication stay as they were; after a division CF and OF stay, AF is 1 and
-// SF ZF PF are 0. Both are what Zen 4 does; docs/x86/undefined.md.
+// Undefined: SF ZF AF PF of a multiplication stay as they were; after a division CF and OF stay, AF
+// is 1 and SF ZF PF are 0. Both are what Zen 4 does; docs/x86/undefined.md.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -57,8 +58,8 @@ inline Double<T> read_accumulator_pair(const Vcpu& cpu) {
     if constexpr (sizeof(T) == 1) {
         return read_gpr<u16>(cpu, RAX);
     } else {
-        return static_cast<Double<T>>((static_cast<Double<T>>(read_gpr<T>(cpu, RDX)) << kBitsOf<T>) |
-                                      read_gpr<T>(cpu, RAX));
+        return static_cast<Double<T>>(
+            (static_cast<Double<T>>(read_gpr<T>(cpu, RDX)) << kBitsOf<T>) | read_gpr<T>(cpu, RAX));
     }
 }
 template <typename T>
@@ -71,13 +72,15 @@ inline void write_accumulator_pair(Vcpu& cpu, T high, T low) {
     }
 }
 
-// MUL: CF = OF = upper half is not zero. IMUL, one operand: CF = OF = the result is not its lower half sign-extended.
+// MUL: CF = OF = upper half is not zero. IMUL, one operand: CF = OF = the result is not its lower
+// half sign-extended.
 template <bool kSigned>
 struct MultiplyAccumulator {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         T source = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next)
+            [[unlikely]] {
             return give_up<MultiplyAccumulator, T, P>(cpu, insn, status);
         }
         const T accumulator = read_gpr<T>(cpu, RAX);
@@ -91,7 +94,8 @@ struct MultiplyAccumulator {
             product = multiply_unsigned(accumulator, source);
             significant = (product >> kBitsOf<T>) != 0;
         }
-        write_accumulator_pair<T>(cpu, static_cast<T>(product >> kBitsOf<T>), static_cast<T>(product));
+        write_accumulator_pair<T>(cpu, static_cast<T>(product >> kBitsOf<T>),
+                                  static_cast<T>(product));
         cpu.state.flags.set_carry_overflow(significant, significant);
         return Status::Next;
     }
@@ -103,13 +107,15 @@ struct MultiplyTruncated {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         T source = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next)
+            [[unlikely]] {
             return give_up<MultiplyTruncated, T, P>(cpu, insn, status);
         }
         const T other = F == Form::GEI ? static_cast<T>(insn.imm) : read_gpr<T>(cpu, insn.reg);
         using S = std::make_signed_t<T>;
         S product = 0;
-        const bool overflow = __builtin_mul_overflow(static_cast<S>(source), static_cast<S>(other), &product);
+        const bool overflow =
+            __builtin_mul_overflow(static_cast<S>(source), static_cast<S>(other), &product);
         write_gpr<T>(cpu, insn.reg, static_cast<T>(product));
         cpu.state.flags.set_carry_overflow(overflow, overflow);
         return Status::Next;
@@ -122,10 +128,12 @@ ExecFn select_mul(Vcpu& cpu, Insn& insn) {
 
 ExecFn select_imul(Vcpu& cpu, Insn& insn) {
     switch (insn.form) {
-        case Form::E: return by_width_and_place<MultiplyAccumulator<true>>(cpu, insn, insn.width);
-        case Form::GE: return by_word_width_and_place<MultiplyTruncated<Form::GE>>(cpu, insn, insn.width);
-        case Form::GEI: return by_word_width_and_place<MultiplyTruncated<Form::GEI>>(cpu, insn, insn.width);
-        default: return exec_undefined;
+    case Form::E: return by_width_and_place<MultiplyAccumulator<true>>(cpu, insn, insn.width);
+    case Form::GE:
+        return by_word_width_and_place<MultiplyTruncated<Form::GE>>(cpu, insn, insn.width);
+    case Form::GEI:
+        return by_word_width_and_place<MultiplyTruncated<Form::GEI>>(cpu, insn, insn.width);
+    default: return exec_undefined;
     }
 }
 
@@ -134,10 +142,12 @@ inline void commit_division_flags(LazyFlags& flags) {
     flags = LazyFlags{1, (flags.carries & (bit(63) | bit(62))) | bit(3)};
 }
 
-// DIV: "#DE if the source operand (divisor) is 0 [or] if the quotient is too large for the designated register."
+// DIV: "#DE if the source operand (divisor) is 0 [or] if the quotient is too large for the
+// designated register."
 template <typename T>
 inline bool divide_unsigned(Double<T> dividend, T divisor, T& quotient, T& remainder) {
-    // The quotient fits exactly if the upper half is smaller than the divisor (which then is not 0).
+    // The quotient fits exactly if the upper half is smaller than the divisor (which then is not
+    // 0).
     const T high = static_cast<T>(dividend >> kBitsOf<T>);
     if (high >= divisor) {
         return false;
@@ -154,14 +164,15 @@ inline bool divide_unsigned(Double<T> dividend, T divisor, T& quotient, T& remai
     return true;
 }
 
-// IDIV truncates towards zero; the remainder has the dividend's sign. Done on magnitudes, so that no
-// signed division of ours can overflow.
+// IDIV truncates towards zero; the remainder has the dividend's sign. Done on magnitudes, so that
+// no signed division of ours can overflow.
 template <typename T>
 inline bool divide_signed(Double<T> dividend, T divisor, T& quotient, T& remainder) {
     constexpr T kMinimum = static_cast<T>(T{1} << (kBitsOf<T> - 1));
     const bool negative_dividend = ((dividend >> (2 * kBitsOf<T> - 1)) & 1) != 0;
     const bool negative_divisor = (divisor & kMinimum) != 0;
-    const auto magnitude = negative_dividend ? static_cast<Double<T>>(Double<T>{0} - dividend) : dividend;
+    const auto magnitude =
+        negative_dividend ? static_cast<Double<T>>(Double<T>{0} - dividend) : dividend;
     T unsigned_quotient = 0;
     T unsigned_remainder = 0;
     if (!divide_unsigned<T>(magnitude, negative_divisor ? static_cast<T>(T{0} - divisor) : divisor,
@@ -182,7 +193,8 @@ struct Divide {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         T divisor = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, divisor); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, divisor); status != Status::Next)
+            [[unlikely]] {
             return give_up<Divide, T, P>(cpu, insn, status);
         }
         const Double<T> dividend = read_accumulator_pair<T>(cpu);
@@ -204,8 +216,8 @@ ExecFn select_divide(Vcpu& cpu, Insn& insn) {
     return by_width_and_place<Divide<kSigned>>(cpu, insn, insn.width);
 }
 
-// MULX: rDX * SRC to DEST1:DEST2 (ModRM.reg : VEX.vvvv) without flags. "If the first and second operand are
-// identical, it will contain the high half of the multiplication results."
+// MULX: rDX * SRC to DEST1:DEST2 (ModRM.reg : VEX.vvvv) without flags. "If the first and second
+// operand are identical, it will contain the high half of the multiplication results."
 struct Mulx {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {

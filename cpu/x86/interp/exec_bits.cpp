@@ -1,8 +1,9 @@
-// Bit tests, scans and counts, byte order: BT, BTS, BTR, BTC, BSF, BSR, TZCNT, LZCNT, POPCNT, BSWAP, MOVBE.
+// Bit tests, scans and counts, byte order: BT, BTS, BTR, BTC, BSF, BSR, TZCNT, LZCNT, POPCNT,
+// BSWAP, MOVBE.
 //
-// Undefined, as on Zen 4 (docs/x86/undefined.md): BT* leave all flags but CF; BSF and BSR clear CF OF AF and set
-// PF from the result, and leave the destination alone if the source is 0 (all 64 bits of it); TZCNT and LZCNT
-// clear SF AF PF and leave OF.
+// Undefined, as on Zen 4 (docs/x86/undefined.md): BT* leave all flags but CF; BSF and BSR clear CF
+// OF AF and set PF from the result, and leave the destination alone if the source is 0 (all 64 bits
+// of it); TZCNT and LZCNT clear SF AF PF and leave OF.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -24,8 +25,9 @@ inline T change_bit(T value, T mask) {
     }
 }
 
-// SDM Vol. 2A, "BT—Bit Test": CF := Bit(BitBase, BitOffset), then the bit is left, set, reset or complemented.
-// Immediate offsets and register operands: the offset is taken modulo the operand size.
+// SDM Vol. 2A, "BT—Bit Test": CF := Bit(BitBase, BitOffset), then the bit is left, set, reset or
+// complemented. Immediate offsets and register operands: the offset is taken modulo the operand
+// size.
 template <Op O, bool kImmediate>
 struct BitTest {
     template <typename T, Place P>
@@ -52,7 +54,8 @@ struct BitTest {
     }
 };
 
-// A bit string in memory: a register offset is signed and reaches whole operands beyond the addressed one.
+// A bit string in memory: a register offset is signed and reaches whole operands beyond the
+// addressed one.
 template <Op O>
 struct BitTestString {
     template <typename T>
@@ -110,8 +113,9 @@ struct BitScan {
             cpu.state.flags = LazyFlags{0, 0};
             return Status::Next;
         }
-        const auto index = static_cast<unsigned>(
-            O == Op::BSF ? std::countr_zero(source) : static_cast<int>(kBitsOf<T>) - 1 - std::countl_zero(source));
+        const auto index = static_cast<unsigned>(O == Op::BSF ? std::countr_zero(source)
+                                                              : static_cast<int>(kBitsOf<T>) - 1 -
+                                                                    std::countl_zero(source));
         write_gpr<T>(cpu, insn.reg, static_cast<T>(index));
         cpu.state.flags = LazyFlags{index | bit(32), 0};  // bit 32: ZF = 0 even for index 0
         return Status::Next;

@@ -1,8 +1,8 @@
 // BMI1 and BMI2: ANDN, BEXTR, BLSI, BLSMSK, BLSR, BZHI, PDEP, PEXT, RORX, SARX, SHLX, SHRX.
 // SDM Vol. 2, the pages of that name. All are VEX-encoded, with 32-bit or 64-bit operands (VEX.W).
 //
-// Undefined, as on Zen 4 (docs/x86/undefined.md): PF from the result, AF clear (set by BEXTR), SF of BEXTR
-// clear.
+// Undefined, as on Zen 4 (docs/x86/undefined.md): PF from the result, AF clear (set by BEXTR), SF
+// of BEXTR clear.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -12,7 +12,8 @@
 namespace droste {
 namespace {
 
-// What one instruction computes from the E operand and, where there is one, the B operand (VEX.vvvv) or imm8.
+// What one instruction computes from the E operand and, where there is one, the B operand
+// (VEX.vvvv) or imm8.
 template <typename T>
 struct Andn {
     static T compute(T e, T b, LazyFlags& flags) {
@@ -117,11 +118,15 @@ struct Pext {
 // Shifts without flags; the count is masked to the operand size.
 template <typename T>
 struct Shlx {
-    static T compute(T e, T b, LazyFlags& /*flags*/) { return static_cast<T>(e << (b % kBitsOf<T>)); }
+    static T compute(T e, T b, LazyFlags& /*flags*/) {
+        return static_cast<T>(e << (b % kBitsOf<T>));
+    }
 };
 template <typename T>
 struct Shrx {
-    static T compute(T e, T b, LazyFlags& /*flags*/) { return static_cast<T>(e >> (b % kBitsOf<T>)); }
+    static T compute(T e, T b, LazyFlags& /*flags*/) {
+        return static_cast<T>(e >> (b % kBitsOf<T>));
+    }
 };
 template <typename T>
 struct Sarx {
@@ -145,7 +150,8 @@ Status exec_bmi(Vcpu& cpu, const Insn& insn) {
     if (const Status status = read_e<T>(cpu, insn, e); status != Status::Next) {
         return status;
     }
-    const T second = kSecond == Second::Immediate ? static_cast<T>(insn.imm) : read_gpr<T>(cpu, insn.vvvv);
+    const T second =
+        kSecond == Second::Immediate ? static_cast<T>(insn.imm) : read_gpr<T>(cpu, insn.vvvv);
     const T result = Compute<T>::compute(e, second, cpu.state.flags);
     write_gpr<T>(cpu, kDest == Dest::Reg ? insn.reg : insn.vvvv, result);
     return Status::Next;
@@ -153,7 +159,8 @@ Status exec_bmi(Vcpu& cpu, const Insn& insn) {
 
 template <template <typename> class Compute, Second kSecond = Second::Vvvv, Dest kDest = Dest::Reg>
 ExecFn select_bmi(Vcpu& /*cpu*/, Insn& insn) {
-    return insn.width == 8 ? &exec_bmi<Compute, kSecond, kDest, u64> : &exec_bmi<Compute, kSecond, kDest, u32>;
+    return insn.width == 8 ? &exec_bmi<Compute, kSecond, kDest, u64>
+                           : &exec_bmi<Compute, kSecond, kDest, u32>;
 }
 
 constexpr auto kRows = std::to_array<ExecRow>({

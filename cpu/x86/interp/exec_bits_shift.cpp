@@ -1,10 +1,11 @@
 // Shifts and rotates: SHL, SHR, SAR, ROL, ROR, RCL, RCR, SHLD, SHRD.
-// SDM Vol. 2B, "SAL/SAR/SHL/SHR—Shift", "RCL/RCR/ROL/ROR—Rotate", "SHLD—Double Precision Shift Left".
+// SDM Vol. 2B, "SAL/SAR/SHL/SHR—Shift", "RCL/RCR/ROL/ROR—Rotate", "SHLD—Double Precision Shift
+// Left".
 //
-// The count is masked to 5 bits (6 with a 64-bit operand). A masked count of 0 changes no flag, but the
-// operand is still written (which clears bits 63:32 of a 32-bit register).
-// Undefined, as on Zen 4 (docs/x86/undefined.md): shifts set AF; OF is computed for every count as the
-// manual defines it for 1; SHLD/SHRD of 16 bits by more than 16 yield the rotated second operand.
+// The count is masked to 5 bits (6 with a 64-bit operand). A masked count of 0 changes no flag, but
+// the operand is still written (which clears bits 63:32 of a 32-bit register). Undefined, as on Zen
+// 4 (docs/x86/undefined.md): shifts set AF; OF is computed for every count as the manual defines it
+// for 1; SHLD/SHRD of 16 bits by more than 16 yield the rotated second operand.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -45,7 +46,7 @@ inline T shl(T value, unsigned count, LazyFlags& flags) {
     } else {
         const u64 wide = static_cast<u64>(value) << count;
         result = static_cast<T>(wide);
-        carry = ((wide >> kBitsOf<T>) & 1) != 0;
+        carry = ((wide >> kBitsOf<T>)&1) != 0;
     }
     flags = shift_flags<T>(result, carry, carry != top_bit(result));
     return result;
@@ -87,7 +88,8 @@ inline T rcl(T value, unsigned count, LazyFlags& flags) {
     T result = value;
     bool carry = carry_in != 0;
     if (n != 0) {
-        result = static_cast<T>((wide << n) | (carry_in << (n - 1)) | (n > 1 ? wide >> (kBits + 1 - n) : 0));
+        result = static_cast<T>((wide << n) | (carry_in << (n - 1)) |
+                                (n > 1 ? wide >> (kBits + 1 - n) : 0));
         carry = ((wide >> (kBits - n)) & 1) != 0;
     }
     flags.set_carry_overflow(carry, carry != top_bit(result));
@@ -102,7 +104,8 @@ inline T rcr(T value, unsigned count, LazyFlags& flags) {
     T result = value;
     bool carry = carry_in != 0;
     if (n != 0) {
-        result = static_cast<T>((wide >> n) | (carry_in << (kBits - n)) | (n > 1 ? wide << (kBits + 1 - n) : 0));
+        result = static_cast<T>((wide >> n) | (carry_in << (kBits - n)) |
+                                (n > 1 ? wide << (kBits + 1 - n) : 0));
         carry = ((wide >> (n - 1)) & 1) != 0;
     }
     flags.set_carry_overflow(carry, top_bits_differ(result));
@@ -173,9 +176,11 @@ inline T shld(T dest, T source, unsigned count, LazyFlags& flags) {
     }
     const u64 high = dest;
     const u64 low = source;
-    const T result = static_cast<T>(count == kBits ? low : (high << count) | (low >> (kBits - count)));
+    const T result =
+        static_cast<T>(count == kBits ? low : (high << count) | (low >> (kBits - count)));
     const bool carry = ((high >> (kBits - count)) & 1) != 0;
-    const bool next = count != kBits && ((high >> (kBits - count - 1)) & 1) != 0;  // of DEST, 0 when it ran out
+    const bool next =
+        count != kBits && ((high >> (kBits - count - 1)) & 1) != 0;  // of DEST, 0 when it ran out
     flags = shift_flags<T>(result, carry, carry != next);
     return result;
 }
@@ -190,7 +195,8 @@ inline T shrd(T dest, T source, unsigned count, LazyFlags& flags) {
     }
     const u64 low = dest;
     const u64 high = source;
-    const T result = static_cast<T>(count == kBits ? high : (low >> count) | (high << (kBits - count)));
+    const T result =
+        static_cast<T>(count == kBits ? high : (low >> count) | (high << (kBits - count)));
     const bool carry = ((low >> (count - 1)) & 1) != 0;
     flags = shift_flags<T>(result, carry, top_bits_differ(result));
     return result;
@@ -208,7 +214,8 @@ struct DoubleShift {
         const T source = read_gpr<T>(cpu, insn.reg);
         LazyFlags flags;
         const Status status = modify_operand<T, P>(cpu, insn, [&](T dest) {
-            return O == Op::SHLD ? shld(dest, source, count, flags) : shrd(dest, source, count, flags);
+            return O == Op::SHLD ? shld(dest, source, count, flags)
+                                 : shrd(dest, source, count, flags);
         });
         if (status != Status::Next) [[unlikely]] {
             return give_up<DoubleShift, T, P>(cpu, insn, status);
@@ -220,8 +227,9 @@ struct DoubleShift {
 
 template <Op O>
 ExecFn select_double_shift(Vcpu& cpu, Insn& insn) {
-    return insn.form == Form::EGC ? by_word_width_and_place<DoubleShift<O, true>>(cpu, insn, insn.width)
-                                  : by_word_width_and_place<DoubleShift<O, false>>(cpu, insn, insn.width);
+    return insn.form == Form::EGC
+               ? by_word_width_and_place<DoubleShift<O, true>>(cpu, insn, insn.width)
+               : by_word_width_and_place<DoubleShift<O, false>>(cpu, insn, insn.width);
 }
 
 constexpr auto kRows = std::to_array<ExecRow>({

@@ -1,8 +1,8 @@
-// Near control transfers: JMP, CALL, RET, Jcc, LOOP, JrCXZ; and the opcodes that exist to raise #UD.
-// SDM Vol. 2, the pages of that name. INT n and the like are in exec_branch_interrupt.cpp.
+// Near control transfers: JMP, CALL, RET, Jcc, LOOP, JrCXZ; and the opcodes that exist to raise
+// #UD. SDM Vol. 2, the pages of that name. INT n and the like are in exec_branch_interrupt.cpp.
 //
-// The 64-bit variants are chosen at decode time (operand size 8 exists only there). The target is checked before
-// the stack is touched, so a #GP leaves everything as it was.
+// The 64-bit variants are chosen at decode time (operand size 8 exists only there). The target is
+// checked before the stack is touched, so a #GP leaves everything as it was.
 
 #include "cpu/x86/interp/branch.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
@@ -52,15 +52,18 @@ Status exec_jcc64(Vcpu& cpu, const Insn& insn) {
 }
 template <unsigned kCondition>
 Status exec_jcc(Vcpu& cpu, const Insn& insn) {
-    return condition(cpu.state.flags, kCondition) ? branch_to(cpu, relative_target(cpu, insn)) : Status::Next;
+    return condition(cpu.state.flags, kCondition) ? branch_to(cpu, relative_target(cpu, insn))
+                                                  : Status::Next;
 }
 
 template <unsigned... kConditions>
-constexpr std::array<ExecFn, 16> jcc64_table(std::integer_sequence<unsigned, kConditions...> /*all*/) {
+constexpr std::array<ExecFn, 16>
+jcc64_table(std::integer_sequence<unsigned, kConditions...> /*all*/) {
     return {exec_jcc64<kConditions>...};
 }
 template <unsigned... kConditions>
-constexpr std::array<ExecFn, 16> jcc_table(std::integer_sequence<unsigned, kConditions...> /*all*/) {
+constexpr std::array<ExecFn, 16>
+jcc_table(std::integer_sequence<unsigned, kConditions...> /*all*/) {
     return {exec_jcc<kConditions>...};
 }
 constexpr auto kJcc64 = jcc64_table(std::make_integer_sequence<unsigned, 16>{});
@@ -77,7 +80,8 @@ inline Status call64(Vcpu& cpu, const Insn& insn, u64 target) {
     if (!canonical_target(cpu, target)) [[unlikely]] {
         return raise(cpu, Exception::GP, 0);
     }
-    if (const Status status = push64(cpu, cpu.state.rip() + insn.length); status != Status::Next) [[unlikely]] {
+    if (const Status status = push64(cpu, cpu.state.rip() + insn.length); status != Status::Next)
+        [[unlikely]] {
         return status;
     }
     cpu.state.rip() = target;
@@ -99,7 +103,8 @@ inline Status call_legacy(Vcpu& cpu, const Insn& insn, u64 target) {
     if (const Status status = check_target(cpu, target); status != Status::Next) {
         return status;
     }
-    if (const Status status = push<T>(cpu, static_cast<T>(next_rip(cpu, insn))); status != Status::Next) {
+    if (const Status status = push<T>(cpu, static_cast<T>(next_rip(cpu, insn)));
+        status != Status::Next) {
         return status;
     }
     cpu.state.rip() = target;
@@ -166,8 +171,8 @@ ExecFn select_ret(Vcpu& /*cpu*/, Insn& insn) {
 
 // --- LOOP, JrCXZ --------------------------------------------------------------------------------
 
-// LOOP: the count register of the address size is decremented without flags; branch if it is not 0 (and ZF as
-// LOOPE, LOOPNE ask). A faulting branch leaves the count as it was.
+// LOOP: the count register of the address size is decremented without flags; branch if it is not 0
+// (and ZF as LOOPE, LOOPNE ask). A faulting branch leaves the count as it was.
 template <Op O>
 Status exec_loop(Vcpu& cpu, const Insn& insn) {
     const u64 count = (cpu.state.gpr[RCX] - 1) & size_mask(insn.addrsize);
@@ -178,7 +183,8 @@ Status exec_loop(Vcpu& cpu, const Insn& insn) {
         taken = taken && !cpu.state.flags.zf();
     }
     if (taken) {
-        if (const Status status = branch_to(cpu, relative_target(cpu, insn)); status != Status::Branch) {
+        if (const Status status = branch_to(cpu, relative_target(cpu, insn));
+            status != Status::Branch) {
             return status;
         }
     }

@@ -1,8 +1,9 @@
 // Instructions that raise events: INT n, INT3, INTO, INT1, BOUND.
-// SDM Vol. 2A, "INT n/INTO/INT3/INT1—Call to Interrupt Procedure", "BOUND—Check Array Index Against Bounds".
+// SDM Vol. 2A, "INT n/INTO/INT3/INT1—Call to Interrupt Procedure", "BOUND—Check Array Index Against
+// Bounds".
 //
-// What an INT may do in the present mode (gate DPL, IOPL and the redirection bitmap of virtual-8086 mode, VM
-// exits) is decided by deliver(), which raises #GP at this instruction where it may not.
+// What an INT may do in the present mode (gate DPL, IOPL and the redirection bitmap of virtual-8086
+// mode, VM exits) is decided by deliver(), which raises #GP at this instruction where it may not.
 
 #include "cpu/x86/deliver.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
@@ -37,10 +38,12 @@ Status exec_into(Vcpu& cpu, const Insn& insn) {
 }
 // A trap of its own type: no gate DPL check.
 Status exec_int1(Vcpu& cpu, const Insn& insn) {
-    return software_event(cpu, insn, EventType::PrivilegedSoftwareException, static_cast<u8>(Exception::DB));
+    return software_event(cpu, insn, EventType::PrivilegedSoftwareException,
+                          static_cast<u8>(Exception::DB));
 }
 
-// BOUND: #BR if the signed index is below the lower bound or above the upper one, which follows it in memory.
+// BOUND: #BR if the signed index is below the lower bound or above the upper one, which follows it
+// in memory.
 struct Bound {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {

@@ -34,8 +34,8 @@ Status exec_std(Vcpu& cpu, const Insn& /*insn*/) {
     return Status::Next;
 }
 
-// "This instruction executes as described above in compatibility mode and legacy mode. It is valid in 64-bit mode
-// only if CPUID.80000001H:ECX.LAHF-SAHF[bit 0] = 1."
+// "This instruction executes as described above in compatibility mode and legacy mode. It is valid
+// in 64-bit mode only if CPUID.80000001H:ECX.LAHF-SAHF[bit 0] = 1."
 inline bool ah_transfers_exist(const Vcpu& cpu) {
     return !cpu.long_mode64 || cpu.features.has(Feature::LAHF_LM);
 }
@@ -57,7 +57,8 @@ Status exec_sahf(Vcpu& cpu, const Insn& /*insn*/) {
     }
     constexpr u64 kLoaded = rflags::kStatus & ~rflags::kOf;
     const u64 ah = cpu.state.gpr[RAX] >> 8;
-    cpu.state.flags = LazyFlags::from_status((ah & kLoaded) | (cpu.state.flags.of() ? rflags::kOf : 0));
+    cpu.state.flags =
+        LazyFlags::from_status((ah & kLoaded) | (cpu.state.flags.of() ? rflags::kOf : 0));
     return Status::Next;
 }
 // SALC (undocumented by Intel): AL := CF ? FFH : 0.
@@ -68,13 +69,15 @@ Status exec_salc(Vcpu& cpu, const Insn& /*insn*/) {
 
 // --- PUSHF, POPF --------------------------------------------------------------------------------
 
-// In virtual-8086 mode with IOPL < 3, only the 16-bit forms and only with CR4.VME; VIF then stands in for IF.
+// In virtual-8086 mode with IOPL < 3, only the 16-bit forms and only with CR4.VME; VIF then stands
+// in for IF.
 enum class FlagsView : u8 { Real, Virtual, Denied };
 inline FlagsView flags_view(const Vcpu& cpu, const Insn& insn) {
     if (!cpu.virtual8086 || io_privilege_level(cpu) == 3) {
         return FlagsView::Real;
     }
-    return (cpu.state.cr4 & cr4::kVme) != 0 && insn.opsize == 2 ? FlagsView::Virtual : FlagsView::Denied;
+    return (cpu.state.cr4 & cr4::kVme) != 0 && insn.opsize == 2 ? FlagsView::Virtual
+                                                                : FlagsView::Denied;
 }
 
 // PUSHF: "temp := RFLAGS with VM and RF cleared".
@@ -83,11 +86,12 @@ struct Pushf {
     static Status exec(Vcpu& cpu, const Insn& insn) {
         u64 image = cpu.state.rflags() & ~(rflags::kVm | rflags::kRf);
         switch (flags_view(cpu, insn)) {
-            case FlagsView::Denied: return raise(cpu, Exception::GP, 0);
-            case FlagsView::Virtual:
-                image = (image & ~rflags::kIf) | rflags::kIopl | ((image & rflags::kVif) != 0 ? rflags::kIf : 0);
-                break;
-            case FlagsView::Real: break;
+        case FlagsView::Denied: return raise(cpu, Exception::GP, 0);
+        case FlagsView::Virtual:
+            image = (image & ~rflags::kIf) | rflags::kIopl |
+                    ((image & rflags::kVif) != 0 ? rflags::kIf : 0);
+            break;
+        case FlagsView::Real: break;
         }
         return push<T>(cpu, static_cast<T>(image));
     }
@@ -109,10 +113,11 @@ Status commit_rflags(Vcpu& cpu, u64 value) {
     return Status::Sync;
 }
 
-// Which bits POPF takes from the stack. SDM Vol. 2B, "POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register": IOPL only
-// at CPL 0, IF only at CPL <= IOPL; VM, VIF, VIP never; RF is cleared.
+// Which bits POPF takes from the stack. SDM Vol. 2B, "POPF/POPFD/POPFQ—Pop Stack Into EFLAGS
+// Register": IOPL only at CPL 0, IF only at CPL <= IOPL; VM, VIF, VIP never; RF is cleared.
 u64 popf_takes(const Vcpu& cpu, unsigned opsize) {
-    u64 takes = rflags::kStatus | rflags::kTf | rflags::kDf | rflags::kNt | rflags::kAc | rflags::kId;
+    u64 takes =
+        rflags::kStatus | rflags::kTf | rflags::kDf | rflags::kNt | rflags::kAc | rflags::kId;
     if (cpu.virtual8086 || cpu.cpl <= io_privilege_level(cpu)) {
         takes |= rflags::kIf;
     }
@@ -179,9 +184,9 @@ InterruptFlag interrupt_flag(const Vcpu& cpu) {
 
 Status exec_cli(Vcpu& cpu, const Insn& /*insn*/) {
     switch (interrupt_flag(cpu)) {
-        case InterruptFlag::Denied: return raise(cpu, Exception::GP, 0);
-        case InterruptFlag::Vif: cpu.state.rflags_system &= ~rflags::kVif; return Status::Next;
-        case InterruptFlag::If: break;
+    case InterruptFlag::Denied: return raise(cpu, Exception::GP, 0);
+    case InterruptFlag::Vif: cpu.state.rflags_system &= ~rflags::kVif; return Status::Next;
+    case InterruptFlag::If: break;
     }
     if ((cpu.state.rflags_system & rflags::kIf) == 0) {
         return Status::Next;
@@ -191,18 +196,18 @@ Status exec_cli(Vcpu& cpu, const Insn& /*insn*/) {
     return Status::Sync;
 }
 
-// "Maskable external interrupts are inhibited ... until after the next instruction ... if STI is executed with
-// RFLAGS.IF = 0."
+// "Maskable external interrupts are inhibited ... until after the next instruction ... if STI is
+// executed with RFLAGS.IF = 0."
 Status exec_sti(Vcpu& cpu, const Insn& /*insn*/) {
     switch (interrupt_flag(cpu)) {
-        case InterruptFlag::Denied: return raise(cpu, Exception::GP, 0);
-        case InterruptFlag::Vif:
-            if ((cpu.state.rflags_system & rflags::kVip) != 0) {
-                return raise(cpu, Exception::GP, 0);
-            }
-            cpu.state.rflags_system |= rflags::kVif;
-            return Status::Next;
-        case InterruptFlag::If: break;
+    case InterruptFlag::Denied: return raise(cpu, Exception::GP, 0);
+    case InterruptFlag::Vif:
+        if ((cpu.state.rflags_system & rflags::kVip) != 0) {
+            return raise(cpu, Exception::GP, 0);
+        }
+        cpu.state.rflags_system |= rflags::kVif;
+        return Status::Next;
+    case InterruptFlag::If: break;
     }
     if ((cpu.state.rflags_system & rflags::kIf) != 0) {
         return Status::Next;

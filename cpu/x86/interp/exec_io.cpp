@@ -14,8 +14,9 @@ namespace {
 
 constexpr unsigned kTssIoMapBase = 0x66;  // SDM Vol. 3A, Figure "32-Bit Task-State Segment (TSS)"
 
-// SDM Vol. 1, "I/O Permission Bit Map": every bit of the ports accessed must be 0. "The processor reads two bytes
-// from the I/O permission bit map for every access to an I/O port", both of which must lie within the TSS limit.
+// SDM Vol. 1, "I/O Permission Bit Map": every bit of the ports accessed must be 0. "The processor
+// reads two bytes from the I/O permission bit map for every access to an I/O port", both of which
+// must lie within the TSS limit.
 Status check_io_bitmap(Vcpu& cpu, u16 port, unsigned bytes) {
     const Segment& tr = cpu.state.tr;
     const bool tss32 = !tr.unusable() && tr.present() && (tr.type() & 8) != 0;
@@ -27,7 +28,8 @@ Status check_io_bitmap(Vcpu& cpu, u16 port, unsigned bytes) {
         return cpu.long_mode64 ? linear : linear & 0xFFFF'FFFF;
     };
     u16 base = 0;
-    if (const Status status = load_system(cpu, tss_address(kTssIoMapBase), base); status != Status::Next) {
+    if (const Status status = load_system(cpu, tss_address(kTssIoMapBase), base);
+        status != Status::Next) {
         return status;
     }
     const u64 offset = u64{base} + port / 8U;
@@ -38,7 +40,8 @@ Status check_io_bitmap(Vcpu& cpu, u16 port, unsigned bytes) {
     if (const Status status = load_system(cpu, tss_address(offset), map); status != Status::Next) {
         return status;
     }
-    return bits(map, port % 8U, port % 8U + bytes - 1) == 0 ? Status::Next : raise(cpu, Exception::GP, 0);
+    return bits(map, port % 8U, port % 8U + bytes - 1) == 0 ? Status::Next
+                                                            : raise(cpu, Exception::GP, 0);
 }
 
 // E4-E7: the port is the immediate byte; EC-EF: DX.
@@ -46,7 +49,8 @@ inline u16 port_of(const Vcpu& cpu, const Insn& insn) {
     return (insn.opcode & 8) != 0 ? read_gpr<u16>(cpu, RDX) : static_cast<u8>(insn.imm);
 }
 
-// Permission and interception, in this order. SDM Vol. 3C, "Relative Priority of Faults and VM Exits".
+// Permission and interception, in this order. SDM Vol. 3C, "Relative Priority of Faults and VM
+// Exits".
 inline Status admit(Vcpu& cpu, const Insn& insn, u16 port, unsigned bytes, IoDirection direction) {
     if (const Status status = io_permitted(cpu, port, bytes); status != Status::Next) {
         return status;
@@ -60,7 +64,8 @@ inline Status admit(Vcpu& cpu, const Insn& insn, u16 port, unsigned bytes, IoDir
 template <typename T>
 Status exec_in(Vcpu& cpu, const Insn& insn) {
     const u16 port = port_of(cpu, insn);
-    if (const Status status = admit(cpu, insn, port, sizeof(T), IoDirection::In); status != Status::Next) {
+    if (const Status status = admit(cpu, insn, port, sizeof(T), IoDirection::In);
+        status != Status::Next) {
         return status;
     }
     write_gpr<T>(cpu, RAX, static_cast<T>(port_read(cpu, port, sizeof(T))));
@@ -70,7 +75,8 @@ Status exec_in(Vcpu& cpu, const Insn& insn) {
 template <typename T>
 Status exec_out(Vcpu& cpu, const Insn& insn) {
     const u16 port = port_of(cpu, insn);
-    if (const Status status = admit(cpu, insn, port, sizeof(T), IoDirection::Out); status != Status::Next) {
+    if (const Status status = admit(cpu, insn, port, sizeof(T), IoDirection::Out);
+        status != Status::Next) {
         return status;
     }
     port_write(cpu, port, sizeof(T), read_gpr<T>(cpu, RAX));
@@ -79,16 +85,16 @@ Status exec_out(Vcpu& cpu, const Insn& insn) {
 
 ExecFn select_in(Vcpu& /*cpu*/, Insn& insn) {
     switch (io_width(insn)) {
-        case 1: return exec_in<u8>;
-        case 2: return exec_in<u16>;
-        default: return exec_in<u32>;
+    case 1: return exec_in<u8>;
+    case 2: return exec_in<u16>;
+    default: return exec_in<u32>;
     }
 }
 ExecFn select_out(Vcpu& /*cpu*/, Insn& insn) {
     switch (io_width(insn)) {
-        case 1: return exec_out<u8>;
-        case 2: return exec_out<u16>;
-        default: return exec_out<u32>;
+    case 1: return exec_out<u8>;
+    case 2: return exec_out<u16>;
+    default: return exec_out<u32>;
     }
 }
 

@@ -17,7 +17,8 @@ Status io_permitted(Vcpu& cpu, u16 port, unsigned bytes);
 u32 port_read(Vcpu& cpu, u16 port, unsigned bytes);
 void port_write(Vcpu& cpu, u16 port, unsigned bytes, u32 value);
 
-// Are I/O breakpoints armed (CR4.DE, and DR7 enables one)? Repetitions then stop after each element.
+// Are I/O breakpoints armed (CR4.DE, and DR7 enables one)? Repetitions then stop after each
+// element.
 bool io_breakpoints_armed(const Vcpu& cpu);
 
 // Opcode bit 0 clear = byte; else a word or doubleword (there are no 64-bit ports).

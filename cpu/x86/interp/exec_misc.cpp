@@ -1,9 +1,9 @@
-// What fits no other family: CPUID, time stamps, cache hints and fences, PAUSE, FS/GS bases, NOPs, FWAIT.
-// SDM Vol. 2, the pages of that name.
+// What fits no other family: CPUID, time stamps, cache hints and fences, PAUSE, FS/GS bases, NOPs,
+// FWAIT. SDM Vol. 2, the pages of that name.
 //
-// Caches do not exist here, so CLFLUSH and its relatives only check their operand, and prefetches and fences
-// do nothing. Checks come in the order #UD, #GP by privilege, VM exit
-// (SDM Vol. 3C, "Relative Priority of Faults and VM Exits").
+// Caches do not exist here, so CLFLUSH and its relatives only check their operand, and prefetches
+// and fences do nothing. Checks come in the order #UD, #GP by privilege, VM exit (SDM Vol. 3C,
+// "Relative Priority of Faults and VM Exits").
 
 #include "cpu/x86/fpu/x87.hpp"
 #include "cpu/x86/intercept.hpp"
@@ -60,7 +60,8 @@ inline bool tsc_denied(const Vcpu& cpu) {
     return (cpu.state.cr4 & cr4::kTsd) != 0 && cpu.cpl != 0;
 }
 inline void read_tsc(Vcpu& cpu) {
-    const u64 tsc = cpu.intercepts != nullptr ? cpu.intercepts->guest_tsc(cpu, cpu.tsc()) : cpu.tsc();
+    const u64 tsc =
+        cpu.intercepts != nullptr ? cpu.intercepts->guest_tsc(cpu, cpu.tsc()) : cpu.tsc();
     cpu.state.gpr[RAX] = static_cast<u32>(tsc);
     cpu.state.gpr[RDX] = tsc >> 32;
 }
@@ -113,11 +114,13 @@ Status exec_rdpmc(Vcpu& cpu, const Insn& insn) {
 
 // --- cache lines --------------------------------------------------------------------------------
 
-// CLFLUSH, CLFLUSHOPT, CLWB: "subject to all permission checking and faults associated with a byte load".
+// CLFLUSH, CLFLUSHOPT, CLWB: "subject to all permission checking and faults associated with a byte
+// load".
 Status exec_flush_line(Vcpu& cpu, const Insn& insn) {
     const auto seg = static_cast<SegReg>(insn.seg);
     LinearAddr linear = 0;
-    if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), 1, false, linear);
+    if (const Status status =
+            linear_address(cpu, seg, effective_offset(cpu, insn), 1, false, linear);
         status != Status::Next) {
         return status;
     }
@@ -140,7 +143,8 @@ Status exec_read_base(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// "If the source register contains a non-canonical address and the operand size is 64 bits": #GP(0).
+// "If the source register contains a non-canonical address and the operand size is 64 bits":
+// #GP(0).
 template <SegReg kSeg>
 Status exec_write_base(Vcpu& cpu, const Insn& insn) {
     if (!base_instructions_exist(cpu)) {

@@ -1,7 +1,8 @@
 // RDRAND and RDSEED. SDM Vol. 2B, "RDRAND—Read Random Number".
 //
-// With a counting clock a run must repeat exactly, so the numbers are those of a generator that is part of the
-// vCPU and seeded from its index; otherwise they come from the native kernel. A number is always ready: CF = 1.
+// With a counting clock a run must repeat exactly, so the numbers are those of a generator that is
+// part of the vCPU and seeded from its index; otherwise they come from the native kernel. A number
+// is always ready: CF = 1.
 
 #include "core/clock.hpp"
 #include "cpu/x86/intercept.hpp"
@@ -12,7 +13,8 @@
 namespace droste {
 namespace {
 
-// SplitMix64: a counter and a mixing function (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
+// SplitMix64: a counter and a mixing function (Steele, Lea, Flood: "Fast Splittable Pseudorandom
+// Number Generators").
 u64 next_deterministic(Vcpu& cpu) {
     constexpr u64 kGoldenGamma = 0x9E37'79B9'7F4A'7C15;
     cpu.random_state += kGoldenGamma;

@@ -1,5 +1,5 @@
-// Data movement: MOV, MOVZX, MOVSX, MOVSXD, MOVNTI, LEA, XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B, XLAT.
-// SDM Vol. 2, the pages of that name.
+// Data movement: MOV, MOVZX, MOVSX, MOVSXD, MOVNTI, LEA, XCHG, XADD, CMPXCHG, CMPXCHG8B,
+// CMPXCHG16B, XLAT. SDM Vol. 2, the pages of that name.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -21,7 +21,8 @@ struct MovGE {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         T value = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, value); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, value); status != Status::Next)
+            [[unlikely]] {
             return give_up<MovGE, T, P>(cpu, insn, status);
         }
         write_gpr<T>(cpu, insn.reg, value);
@@ -39,10 +40,10 @@ struct MovEI {
 
 ExecFn select_mov(Vcpu& cpu, Insn& insn) {
     switch (insn.form) {
-        case Form::EG: return by_width_and_place<MovEG>(cpu, insn, insn.width);
-        case Form::GE: return by_width_and_place<MovGE>(cpu, insn, insn.width);
-        case Form::EI: return by_width_and_place<MovEI>(cpu, insn, insn.width);
-        default: return exec_undefined;
+    case Form::EG: return by_width_and_place<MovEG>(cpu, insn, insn.width);
+    case Form::GE: return by_width_and_place<MovGE>(cpu, insn, insn.width);
+    case Form::EI: return by_width_and_place<MovEI>(cpu, insn, insn.width);
+    default: return exec_undefined;
     }
 }
 
@@ -57,11 +58,13 @@ struct Extend {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         T value = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, value); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, value); status != Status::Next)
+            [[unlikely]] {
             return give_up<Extend, T, P>(cpu, insn, status);
         }
         if constexpr (kSigned) {
-            write_gpr<To>(cpu, insn.reg, static_cast<To>(static_cast<std::make_signed_t<T>>(value)));
+            write_gpr<To>(cpu, insn.reg,
+                          static_cast<To>(static_cast<std::make_signed_t<T>>(value)));
         } else {
             write_gpr<To>(cpu, insn.reg, static_cast<To>(value));
         }
@@ -74,24 +77,24 @@ template <bool kSigned>
 ExecFn select_extend(Vcpu& cpu, Insn& insn) {
     const bool from_byte = (insn.opcode & 1) == 0;
     switch (insn.opsize) {
-        case 2:
-            return from_byte ? by_place<Extend<u16, kSigned>, u8>(cpu, insn)
-                             : by_place<Extend<u16, kSigned>, u16>(cpu, insn);
-        case 4:
-            return from_byte ? by_place<Extend<u32, kSigned>, u8>(cpu, insn)
-                             : by_place<Extend<u32, kSigned>, u16>(cpu, insn);
-        default:
-            return from_byte ? by_place<Extend<u64, kSigned>, u8>(cpu, insn)
-                             : by_place<Extend<u64, kSigned>, u16>(cpu, insn);
+    case 2:
+        return from_byte ? by_place<Extend<u16, kSigned>, u8>(cpu, insn)
+                         : by_place<Extend<u16, kSigned>, u16>(cpu, insn);
+    case 4:
+        return from_byte ? by_place<Extend<u32, kSigned>, u8>(cpu, insn)
+                         : by_place<Extend<u32, kSigned>, u16>(cpu, insn);
+    default:
+        return from_byte ? by_place<Extend<u64, kSigned>, u8>(cpu, insn)
+                         : by_place<Extend<u64, kSigned>, u16>(cpu, insn);
     }
 }
 
 // MOVSXD: only REX.W extends; without it this is a plain 16- or 32-bit move.
 ExecFn select_movsxd(Vcpu& cpu, Insn& insn) {
     switch (insn.opsize) {
-        case 2: return by_place<MovGE, u16>(cpu, insn);
-        case 4: return by_place<MovGE, u32>(cpu, insn);
-        default: return by_place<Extend<u64, true>, u32>(cpu, insn);
+    case 2: return by_place<MovGE, u16>(cpu, insn);
+    case 4: return by_place<MovGE, u32>(cpu, insn);
+    default: return by_place<Extend<u64, true>, u32>(cpu, insn);
     }
 }
 
@@ -131,14 +134,16 @@ template <typename T, typename Compute>
 inline Status modify_memory_locked(Vcpu& cpu, const Insn& insn, Compute&& compute) {
     LinearAddr linear = 0;
     const auto seg = static_cast<SegReg>(insn.seg);
-    if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
+    if (const Status status =
+            linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
         status != Status::Next) {
         return status;
     }
     return modify_linear<T>(cpu, linear, seg, true, compute);
 }
 
-// XCHG: "If a memory operand is referenced, the processor's locking protocol is automatically implemented."
+// XCHG: "If a memory operand is referenced, the processor's locking protocol is automatically
+// implemented."
 struct Xchg {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {
@@ -186,9 +191,9 @@ struct Xadd {
     }
 };
 
-// CMPXCHG: accumulator = DEST: DEST := SRC. ELSE accumulator := DEST. A memory operand is written in
-// both cases ("the destination operand receives a write cycle without regard to the result of the comparison");
-// a register only in the first.
+// CMPXCHG: accumulator = DEST: DEST := SRC. ELSE accumulator := DEST. A memory operand is written
+// in both cases ("the destination operand receives a write cycle without regard to the result of
+// the comparison"); a register only in the first.
 struct Cmpxchg {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {
@@ -221,7 +226,8 @@ inline void set_zero_flag(LazyFlags& flags, bool zero) {
     flags = LazyFlags::from_status((flags.status() & ~rflags::kZf) | (zero ? rflags::kZf : 0));
 }
 
-// CMPXCHG8B: EDX:EAX = m64: ZF := 1, m64 := ECX:EBX. ELSE ZF := 0, EDX:EAX := m64. Other flags stay.
+// CMPXCHG8B: EDX:EAX = m64: ZF := 1, m64 := ECX:EBX. ELSE ZF := 0, EDX:EAX := m64. Other flags
+// stay.
 Status exec_cmpxchg8b(Vcpu& cpu, const Insn& insn) {
     const auto pair = [&cpu](Gpr high, Gpr low) {
         return (cpu.state.gpr[high] << 32) | static_cast<u32>(cpu.state.gpr[low]);
@@ -250,7 +256,8 @@ struct Pair {
     bool operator==(const Pair&) const = default;
 };
 
-// One native LOCK CMPXCHG16B: yields what memory held; `expected` there means it now holds `desired`.
+// One native LOCK CMPXCHG16B: yields what memory held; `expected` there means it now holds
+// `desired`.
 inline Pair compare_exchange_pair(void* cell, Pair expected, const Pair& desired) {
     asm volatile("lock cmpxchg16b %[cell]"
                  : [cell] "+m"(*static_cast<u128*>(cell)), "+a"(expected.low), "+d"(expected.high)
@@ -263,7 +270,8 @@ inline Pair compare_exchange_pair(void* cell, Pair expected, const Pair& desired
 Status exec_cmpxchg16b(Vcpu& cpu, const Insn& insn) {
     const auto seg = static_cast<SegReg>(insn.seg);
     LinearAddr linear = 0;
-    Status status = linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(Pair), true, linear);
+    Status status =
+        linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(Pair), true, linear);
     if (status != Status::Next) {
         return status;
     }
@@ -275,7 +283,8 @@ Status exec_cmpxchg16b(Vcpu& cpu, const Insn& insn) {
     Pair old{};
     const TlbEntry& entry = flat_tlb_entry(cpu, linear);
     if ((linear & kPageMask) == entry.write_tag && entry.read_tag == entry.write_tag) {
-        old = compare_exchange_pair(reinterpret_cast<void*>(linear + entry.addend), expected, desired);
+        old = compare_exchange_pair(reinterpret_cast<void*>(linear + entry.addend), expected,
+                                    desired);
     } else {
         status = probe_store(cpu, linear, sizeof(Pair), seg);
         if (status != Status::Next) {

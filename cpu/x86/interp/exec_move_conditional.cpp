@@ -15,7 +15,8 @@ struct Cmov {
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         T source = 0;
-        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_operand<T, P>(cpu, insn, source); status != Status::Next)
+            [[unlikely]] {
             return give_up<Cmov, T, P>(cpu, insn, status);
         }
         const T dest = read_gpr<T>(cpu, insn.reg);

@@ -48,7 +48,8 @@ ExecFn select_push(Vcpu& /*cpu*/, Insn& insn) {
     if (insn.form == Form::I) {
         return insn.opsize == 8 ? exec_push64_immediate : by_word_width<PushI>(insn.opsize);
     }
-    return insn.opsize == 8 && !insn.mem() ? exec_push64_register : by_word_width<PushE>(insn.opsize);
+    return insn.opsize == 8 && !insn.mem() ? exec_push64_register
+                                           : by_word_width<PushE>(insn.opsize);
 }
 
 // --- POP ----------------------------------------------------------------------------------------
@@ -77,8 +78,9 @@ Status exec_pop64_register(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// "If the ESP register is used as a base register for addressing a destination operand in memory, the POP
-// instruction computes the effective address of the operand after it increments the ESP register."
+// "If the ESP register is used as a base register for addressing a destination operand in memory,
+// the POP instruction computes the effective address of the operand after it increments the ESP
+// register."
 struct PopE {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {
@@ -165,8 +167,8 @@ struct PushSreg {
     }
 };
 
-// POP SS inhibits interrupts and debug exceptions until after the next instruction; the stack pointer is
-// incremented with the stack-address size in force before.
+// POP SS inhibits interrupts and debug exceptions until after the next instruction; the stack
+// pointer is incremented with the stack-address size in force before.
 struct PopSreg {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {
@@ -177,7 +179,8 @@ struct PopSreg {
         const u64 rsp = cpu.state.gpr[RSP];
         const u64 after = with_stack_offset(cpu, rsp, rsp + sizeof(T));
         const auto reg = static_cast<SegReg>(insn.reg);
-        if (const Status status = load_segment(cpu, reg, static_cast<u16>(value)); status != Status::Next) {
+        if (const Status status = load_segment(cpu, reg, static_cast<u16>(value));
+            status != Status::Next) {
             return status;
         }
         cpu.state.gpr[RSP] = after;
@@ -206,10 +209,10 @@ inline Status push_at(Vcpu& cpu, u64& rsp, T value) {
     return status;
 }
 
-// ENTER: Push(rBP); FrameTemp := rSP; copies `level` - 1 frame pointers from below rBP and pushes FrameTemp if
-// level > 0; rBP := FrameTemp; rSP := rSP - AllocSize.
-// "The ENTER instruction causes a page fault whenever a write using the final value of the stack pointer (within
-// the current stack segment) would do so."
+// ENTER: Push(rBP); FrameTemp := rSP; copies `level` - 1 frame pointers from below rBP and pushes
+// FrameTemp if level > 0; rBP := FrameTemp; rSP := rSP - AllocSize. "The ENTER instruction causes a
+// page fault whenever a write using the final value of the stack pointer (within the current stack
+// segment) would do so."
 struct Enter {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {
@@ -217,7 +220,8 @@ struct Enter {
         const unsigned level = insn.imm2 % 32;
         u64 rsp = cpu.state.gpr[RSP];
         u64 display = cpu.state.gpr[RBP];
-        if (const Status status = push_at<T>(cpu, rsp, read_gpr<T>(cpu, RBP)); status != Status::Next) {
+        if (const Status status = push_at<T>(cpu, rsp, read_gpr<T>(cpu, RBP));
+            status != Status::Next) {
             return status;
         }
         const T frame = static_cast<T>(rsp);
@@ -225,7 +229,8 @@ struct Enter {
             display -= sizeof(T);
             T pointer = 0;
             LinearAddr linear = 0;
-            Status status = linear_address(cpu, SS, stack_offset(cpu, display), sizeof(T), false, linear);
+            Status status =
+                linear_address(cpu, SS, stack_offset(cpu, display), sizeof(T), false, linear);
             if (status == Status::Next) {
                 status = load_linear(cpu, linear, pointer, SS);
             }

@@ -1,13 +1,15 @@
 // MOVS, CMPS, STOS, LODS, SCAS, alone and repeated. SDM Vol. 2, the pages of that name and
-// "REP/REPE/REPZ/REPNE/REPNZ—Repeat String Operation Prefix". INS and OUTS are in exec_string_io.cpp.
+// "REP/REPE/REPZ/REPNE/REPNZ—Repeat String Operation Prefix". INS and OUTS are in
+// exec_string_io.cpp.
 //
-// A repetition alternates between two gears. iterate() does one element through the ordinary memory path: faults,
-// page crossings, MMIO, segment limits and everything else happen there. bulk() does as many elements as lie
-// plainly in one page of RAM for each operand, on native pointers; it never fills a TLB and never faults, it just
-// answers 0 where something is special. So the first element of a page fills the TLB, and the rest is bulk.
+// A repetition alternates between two gears. iterate() does one element through the ordinary memory
+// path: faults, page crossings, MMIO, segment limits and everything else happen there. bulk() does
+// as many elements as lie plainly in one page of RAM for each operand, on native pointers; it never
+// fills a TLB and never faults, it just answers 0 where something is special. So the first element
+// of a page fills the TLB, and the rest is bulk.
 //
-// Flags of CMPS and SCAS are committed when the repetition ends (or is stepped): a fault in its midst leaves them
-// as they were before the instruction.
+// Flags of CMPS and SCAS are committed when the repetition ends (or is stepped): a fault in its
+// midst leaves them as they were before the instruction.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/string_ops.hpp"
@@ -42,7 +44,8 @@ inline LazyFlags compare(T a, T b) {
     return LazyFlags::sub<T>(a, b, static_cast<T>(a - b));
 }
 
-// One element: SRC is DS:rSI or rAX, DEST is ES:rDI or rAX. Comparisons leave their flags in `flags`.
+// One element: SRC is DS:rSI or rAX, DEST is ES:rDI or rAX. Comparisons leave their flags in
+// `flags`.
 template <Op O, typename T>
 inline Status iterate(Vcpu& cpu, const Insn& insn, LazyFlags& flags) {
     T source = 0;
@@ -74,10 +77,12 @@ inline Status iterate(Vcpu& cpu, const Insn& insn, LazyFlags& flags) {
 
 // --- bulk ---------------------------------------------------------------------------------------
 
-// How many elements of T from seg:offset upward, at most `limit`, lie within one page, the segment's limit and the
-// address size; `host` points at the first. 0 if not even one does, or the page is not plain RAM in the TLB.
+// How many elements of T from seg:offset upward, at most `limit`, lie within one page, the
+// segment's limit and the address size; `host` points at the first. 0 if not even one does, or the
+// page is not plain RAM in the TLB.
 template <typename T>
-inline u64 plain_elements(Vcpu& cpu, const Insn& insn, SegReg seg, u64 offset, bool write, u64 limit, u8*& host) {
+inline u64 plain_elements(
+    Vcpu& cpu, const Insn& insn, SegReg seg, u64 offset, bool write, u64 limit, u8*& host) {
     LinearAddr linear = 0;
     u64 bytes = kPageBytes;
     if (cpu.long_mode64) {
@@ -111,8 +116,8 @@ inline void set_element(u8* host, u64 index, T value) {
     std::memcpy(host + index * sizeof(T), &value, sizeof(T));
 }
 
-// Element by element from low to high is what the guest sees: where the destination starts inside the source, what
-// was written is read again. Everywhere else that is memmove.
+// Element by element from low to high is what the guest sees: where the destination starts inside
+// the source, what was written is read again. Everywhere else that is memmove.
 template <typename T>
 inline void copy_forward(u8* dest, const u8* source, u64 elements) {
     const u64 bytes = elements * sizeof(T);
@@ -142,19 +147,21 @@ inline bool goes_on(const Insn& insn, bool equal) {
     return equal == insn.rep();
 }
 
-// Up to `limit` elements forward; returns how many were done. `stop` tells that the last one ended the repetition.
+// Up to `limit` elements forward; returns how many were done. `stop` tells that the last one ended
+// the repetition.
 template <Op O, typename T>
 inline u64 bulk(Vcpu& cpu, const Insn& insn, u64 limit, LazyFlags& flags, bool& stop) {
     u8* source = nullptr;
     u8* dest = nullptr;
     u64 elements = limit;
     if constexpr (kUsesSource<O>) {
-        elements = plain_elements<T>(cpu, insn, static_cast<SegReg>(insn.seg), string_offset(cpu, insn, RSI), false,
-                                     elements, source);
+        elements = plain_elements<T>(cpu, insn, static_cast<SegReg>(insn.seg),
+                                     string_offset(cpu, insn, RSI), false, elements, source);
     }
     if constexpr (kUsesDest<O>) {
         if (elements != 0) {
-            elements = plain_elements<T>(cpu, insn, ES, string_offset(cpu, insn, RDI), kWritesDest<O>, elements, dest);
+            elements = plain_elements<T>(cpu, insn, ES, string_offset(cpu, insn, RDI),
+                                         kWritesDest<O>, elements, dest);
         }
     }
     if (elements == 0) {
@@ -234,7 +241,8 @@ struct Repeated {
         if (done != 0) {
             write_gpr_masked(cpu, RCX, insn.addrsize, count);
         }
-        // Virtual time is counted in retired instructions; a long repetition is many instructions' worth of it.
+        // Virtual time is counted in retired instructions; a long repetition is many instructions'
+        // worth of it.
         cpu.icount += done / 8;
         if (status != Status::Next) [[unlikely]] {
             return status;
@@ -251,7 +259,8 @@ struct Repeated {
 
 template <Op O>
 ExecFn select_string(Vcpu& /*cpu*/, Insn& insn) {
-    return repeats(insn) ? by_width<Repeated<O>>(string_width(insn)) : by_width<Single<O>>(string_width(insn));
+    return repeats(insn) ? by_width<Repeated<O>>(string_width(insn))
+                         : by_width<Single<O>>(string_width(insn));
 }
 
 constexpr auto kRows = std::to_array<ExecRow>({

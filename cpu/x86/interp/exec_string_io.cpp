@@ -1,13 +1,14 @@
-// INS and OUTS. SDM Vol. 2, "INS/INSB/INSW/INSD—Input from Port to String", "OUTS/OUTSB/OUTSW/OUTSD—Output String to Port".
+// INS and OUTS. SDM Vol. 2, "INS/INSB/INSW/INSD—Input from Port to String",
+// "OUTS/OUTSB/OUTSW/OUTSD—Output String to Port".
 //
-// A port access cannot be taken back, so the memory operand is checked first: INS probes its destination
-// before it reads the port. The order of checks is I/O permission, VM exit, memory
-// (SDM Vol. 3C, "Relative Priority of Faults and VM Exits").
+// A port access cannot be taken back, so the memory operand is checked first: INS probes its
+// destination before it reads the port. The order of checks is I/O permission, VM exit, memory (SDM
+// Vol. 3C, "Relative Priority of Faults and VM Exits").
 
+#include "cpu/x86/intercept.hpp"
 #include "cpu/x86/interp/exec_io.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/string_ops.hpp"
-#include "cpu/x86/intercept.hpp"
 
 namespace droste {
 namespace {
@@ -65,7 +66,8 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
     if (cpu.intercepts != nullptr) {
         const auto seg = kInput ? ES : static_cast<SegReg>(insn.seg);
         const LinearAddr linear = reported_address(cpu, insn, seg, kInput ? RDI : RSI);
-        if (cpu.intercepts->io(cpu, insn, port, sizeof(T), kInput ? IoDirection::In : IoDirection::Out, linear)) {
+        if (cpu.intercepts->io(cpu, insn, port, sizeof(T),
+                               kInput ? IoDirection::In : IoDirection::Out, linear)) {
             return Status::Switched;
         }
     }
@@ -89,9 +91,9 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
 template <Op O>
 ExecFn select_string_io(Vcpu& /*cpu*/, Insn& insn) {
     switch (io_width(insn)) {
-        case 1: return exec_string_io<O, u8>;
-        case 2: return exec_string_io<O, u16>;
-        default: return exec_string_io<O, u32>;
+    case 1: return exec_string_io<O, u8>;
+    case 2: return exec_string_io<O, u16>;
+    default: return exec_string_io<O, u32>;
     }
 }
 

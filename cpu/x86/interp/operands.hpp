@@ -1,16 +1,18 @@
 #pragma once
-// Where a handler's E operand lies, as a template parameter, and the tables that pick an instantiation.
+// Where a handler's E operand lies, as a template parameter, and the tables that pick an
+// instantiation.
 //
-// A handler is a struct with `template <typename T, Place P> static Status exec(Vcpu&, const Insn&)`. The
-// operand's width and place are known when an instruction is decoded, so select picks the instantiation
-// then, and the code that runs a million times has neither switch. Of the three places, Flat is what
-// nearly every memory operand of 64-bit code is: 64-bit address size, a segment with base 0, no LOCK, so
-// the address is one sum without segment checks. It is chosen by the mode at decode time; a block decoded
-// in 64-bit mode is never run in another (the mode is part of the block's key).
+// A handler is a struct with `template <typename T, Place P> static Status exec(Vcpu&, const
+// Insn&)`. The operand's width and place are known when an instruction is decoded, so select picks
+// the instantiation then, and the code that runs a million times has neither switch. Of the three
+// places, Flat is what nearly every memory operand of 64-bit code is: 64-bit address size, a
+// segment with base 0, no LOCK, so the address is one sum without segment checks. It is chosen by
+// the mode at decode time; a block decoded in 64-bit mode is never run in another (the mode is part
+// of the block's key).
 //
-// A Flat access is the TLB hit and nothing else: on a miss it answers Status::Fault without a fault, and the
-// handler starts over as its own Memory instantiation by a tail call (give_up). That keeps slow paths, and
-// the registers they would make the compiler save, out of the code that runs.
+// A Flat access is the TLB hit and nothing else: on a miss it answers Status::Fault without a
+// fault, and the handler starts over as its own Memory instantiation by a tail call (give_up). That
+// keeps slow paths, and the registers they would make the compiler save, out of the code that runs.
 
 #include "core/types.hpp"
 #include "cpu/x86/insn.hpp"
@@ -36,7 +38,8 @@ inline Place place_of(const Vcpu& cpu, const Insn& insn) {
 }
 
 inline LinearAddr flat_linear(const Vcpu& cpu, const Insn& insn) {
-    return cpu.state.gpr[insn.base] + (cpu.state.gpr[insn.index] << insn.scale) + static_cast<u64>(insn.disp);
+    return cpu.state.gpr[insn.base] + (cpu.state.gpr[insn.index] << insn.scale) +
+           static_cast<u64>(insn.disp);
 }
 
 inline const TlbEntry& flat_tlb_entry(const Vcpu& cpu, LinearAddr linear) {
@@ -92,7 +95,8 @@ inline Status modify_operand(Vcpu& cpu, const Insn& insn, Compute&& compute) {
     } else if constexpr (P == Place::Flat) {
         const LinearAddr linear = flat_linear(cpu, insn);
         const TlbEntry& entry = flat_tlb_entry(cpu, linear);
-        if (flat_tag<T>(linear) != entry.write_tag || entry.read_tag != entry.write_tag) [[unlikely]] {
+        if (flat_tag<T>(linear) != entry.write_tag || entry.read_tag != entry.write_tag)
+            [[unlikely]] {
             return Status::Fault;
         }
         void* cell = reinterpret_cast<void*>(linear + entry.addend);
@@ -116,7 +120,8 @@ inline Status give_up(Vcpu& cpu, const Insn& insn, Status status) {
     }
 }
 
-// A general-purpose register whose width is the address size or another run-time number of bytes (2, 4, 8).
+// A general-purpose register whose width is the address size or another run-time number of bytes
+// (2, 4, 8).
 inline u64 size_mask(unsigned bytes) {
     return ~u64{0} >> (64 - 8 * bytes);
 }
@@ -202,7 +207,8 @@ inline ExecFn by_place(const Vcpu& cpu, const Insn& insn) {
     return kTable[static_cast<std::size_t>(place_of(cpu, insn))];
 }
 
-// By width alone, for handlers `template <typename T> static Status exec(...)` that test insn.mem() themselves.
+// By width alone, for handlers `template <typename T> static Status exec(...)` that test insn.mem()
+// themselves.
 template <typename Handler>
 inline ExecFn by_width(unsigned width) {
     static constexpr std::array<ExecFn, 4> kTable = {

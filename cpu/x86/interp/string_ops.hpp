@@ -1,11 +1,12 @@
 #pragma once
-// What the string instructions have in common: rSI and rDI by address size and direction, the repeat count, and how
-// much of a repetition one call of a handler does.
+// What the string instructions have in common: rSI and rDI by address size and direction, the
+// repeat count, and how much of a repetition one call of a handler does.
 //
-// "A repeating string operation can be suspended by an exception or interrupt. When this happens, the state of the
-// registers is preserved" (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"). So a handler may stop between any two
-// iterations with rCX, rSI, rDI updated and RIP where it is; it does so after kRepQuantumBytes, which gives the
-// engine its chance to look at interrupts, and after every iteration while the CPU is stepped.
+// "A repeating string operation can be suspended by an exception or interrupt. When this happens,
+// the state of the registers is preserved" (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"). So a handler
+// may stop between any two iterations with rCX, rSI, rDI updated and RIP where it is; it does so
+// after kRepQuantumBytes, which gives the engine its chance to look at interrupts, and after every
+// iteration while the CPU is stepped.
 
 #include "core/types.hpp"
 #include "cpu/x86/interp/operands.hpp"
@@ -37,27 +38,32 @@ inline bool backwards(const Vcpu& cpu) {
 template <typename T>
 inline void advance(Vcpu& cpu, const Insn& insn, Gpr reg, u64 elements) {
     const u64 distance = elements * sizeof(T);
-    write_gpr_masked(cpu, reg, insn.addrsize, backwards(cpu) ? cpu.state.gpr[reg] - distance : cpu.state.gpr[reg] + distance);
+    write_gpr_masked(cpu, reg, insn.addrsize,
+                     backwards(cpu) ? cpu.state.gpr[reg] - distance
+                                    : cpu.state.gpr[reg] + distance);
 }
 
 template <typename T>
 inline Status load_source(Vcpu& cpu, const Insn& insn, T& value) {
     LinearAddr linear = 0;
     const auto seg = static_cast<SegReg>(insn.seg);
-    const Status status = linear_address(cpu, seg, string_offset(cpu, insn, RSI), sizeof(T), false, linear);
+    const Status status =
+        linear_address(cpu, seg, string_offset(cpu, insn, RSI), sizeof(T), false, linear);
     return status == Status::Next ? load_linear(cpu, linear, value, seg) : status;
 }
 // ES:rDI; the segment cannot be overridden.
 template <typename T>
 inline Status load_dest(Vcpu& cpu, const Insn& insn, T& value) {
     LinearAddr linear = 0;
-    const Status status = linear_address(cpu, ES, string_offset(cpu, insn, RDI), sizeof(T), false, linear);
+    const Status status =
+        linear_address(cpu, ES, string_offset(cpu, insn, RDI), sizeof(T), false, linear);
     return status == Status::Next ? load_linear(cpu, linear, value, ES) : status;
 }
 template <typename T>
 inline Status store_dest(Vcpu& cpu, const Insn& insn, T value) {
     LinearAddr linear = 0;
-    const Status status = linear_address(cpu, ES, string_offset(cpu, insn, RDI), sizeof(T), true, linear);
+    const Status status =
+        linear_address(cpu, ES, string_offset(cpu, insn, RDI), sizeof(T), true, linear);
     return status == Status::Next ? store_linear(cpu, linear, value, ES) : status;
 }
 

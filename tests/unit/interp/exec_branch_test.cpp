@@ -1,5 +1,5 @@
-// Near branches outside the easy case: operand-size truncation, code-segment limits, canonical targets, address-size
-// count registers, and the events of INT and BOUND.
+// Near branches outside the easy case: operand-size truncation, code-segment limits, canonical
+// targets, address-size count registers, and the events of INT and BOUND.
 
 #include "tests/unit/interp/insn_runner.hpp"
 
@@ -77,17 +77,21 @@ TEST_CASE("Jcc takes the branch exactly when its condition holds", "[interp][bra
     runner.long_mode();
     for (unsigned code = 0; code < 16; ++code) {
         for (unsigned flags = 0; flags < 64; ++flags) {
-            const u64 image = ((flags & 1) != 0 ? rflags::kCf : 0) | ((flags & 2) != 0 ? rflags::kPf : 0) |
-                              ((flags & 4) != 0 ? rflags::kZf : 0) | ((flags & 8) != 0 ? rflags::kSf : 0) |
-                              ((flags & 16) != 0 ? rflags::kOf : 0) | ((flags & 32) != 0 ? rflags::kAf : 0);
+            const u64 image =
+                ((flags & 1) != 0 ? rflags::kCf : 0) | ((flags & 2) != 0 ? rflags::kPf : 0) |
+                ((flags & 4) != 0 ? rflags::kZf : 0) | ((flags & 8) != 0 ? rflags::kSf : 0) |
+                ((flags & 16) != 0 ? rflags::kOf : 0) | ((flags & 32) != 0 ? rflags::kAf : 0);
             runner.state().set_rflags(image | 2);
             runner.state().rip() = InsnRunner::kData;
             const bool sf_ne_of = ((flags & 8) != 0) != ((flags & 16) != 0);
-            const bool met[8] = {(flags & 16) != 0, (flags & 1) != 0, (flags & 4) != 0, (flags & 5) != 0,
-                                 (flags & 8) != 0,  (flags & 2) != 0, sf_ne_of,         sf_ne_of || (flags & 4) != 0};
+            const bool met[8] = {(flags & 16) != 0, (flags & 1) != 0,
+                                 (flags & 4) != 0,  (flags & 5) != 0,
+                                 (flags & 8) != 0,  (flags & 2) != 0,
+                                 sf_ne_of,          sf_ne_of || (flags & 4) != 0};
             const bool expected = met[code >> 1] != ((code & 1) != 0);
             INFO("condition " << code << " flags " << image);
-            CHECK(runner.run({static_cast<u8>(0x70 | code), 0x7E}) == (expected ? Status::Branch : Status::Next));
+            CHECK(runner.run({static_cast<u8>(0x70 | code), 0x7E}) ==
+                  (expected ? Status::Branch : Status::Next));
             CHECK(runner.state().rip() == InsnRunner::kData + (expected ? 0x80U : 2U));
         }
     }

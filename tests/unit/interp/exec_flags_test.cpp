@@ -1,5 +1,6 @@
-// CLI, STI, PUSHF, POPF and their kin in every mode. SDM Vol. 2, "CLI—Clear Interrupt Flag" (decision table),
-// "STI—Set Interrupt Flag", "POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register", "PUSHF/PUSHFD/PUSHFQ".
+// CLI, STI, PUSHF, POPF and their kin in every mode. SDM Vol. 2, "CLI—Clear Interrupt Flag"
+// (decision table), "STI—Set Interrupt Flag", "POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register",
+// "PUSHF/PUSHFD/PUSHFQ".
 
 #include "tests/unit/interp/insn_runner.hpp"
 
@@ -109,7 +110,8 @@ TEST_CASE("STI blocks interrupts for one instruction only if IF was 0", "[interp
     CHECK(runner.state().interruptibility == 0);
 }
 
-TEST_CASE("POPFD at CPL 0 takes IF and IOPL, never VM, VIF or VIP, and clears RF", "[interp][flags]") {
+TEST_CASE("POPFD at CPL 0 takes IF and IOPL, never VM, VIF or VIP, and clears RF",
+          "[interp][flags]") {
     InsnRunner runner;
     runner.protected_mode();
     runner.set_flags(rflags::kRf);
@@ -160,7 +162,9 @@ TEST_CASE("POPF that changes AC refreshes alignment checking", "[interp][flags]"
     CHECK(runner.cpu().alignment_checked);
 }
 
-TEST_CASE("virtual-8086 mode with IOPL < 3: PUSHF and POPF are #GP(0) without VME, and with 32-bit size", "[interp][flags]") {
+TEST_CASE(
+    "virtual-8086 mode with IOPL < 3: PUSHF and POPF are #GP(0) without VME, and with 32-bit size",
+    "[interp][flags]") {
     InsnRunner runner;
     runner.virtual8086_mode(0);
     CHECK(runner.run({kPushf}) == Status::Fault);
@@ -181,7 +185,8 @@ TEST_CASE("virtual-8086 mode with VME: PUSHF shows VIF as IF and IOPL as 3", "[i
     CHECK(runner.machine.peek_value<u16>(0x17FFE) == 0x3202);
 }
 
-TEST_CASE("virtual-8086 mode with VME: POPF moves IF to VIF and keeps IF and IOPL", "[interp][flags]") {
+TEST_CASE("virtual-8086 mode with VME: POPF moves IF to VIF and keeps IF and IOPL",
+          "[interp][flags]") {
     InsnRunner runner;
     runner.virtual8086_mode(1);
     runner.state().cr4 |= cr4::kVme;
@@ -193,7 +198,8 @@ TEST_CASE("virtual-8086 mode with VME: POPF moves IF to VIF and keeps IF and IOP
     CHECK((runner.state().rflags() & rflags::kIopl) == 0x1000);
 }
 
-TEST_CASE("virtual-8086 mode with VME: POPF is #GP(0) for TF, and for IF while VIP is set", "[interp][flags]") {
+TEST_CASE("virtual-8086 mode with VME: POPF is #GP(0) for TF, and for IF while VIP is set",
+          "[interp][flags]") {
     InsnRunner runner;
     runner.virtual8086_mode(0);
     runner.state().cr4 |= cr4::kVme;

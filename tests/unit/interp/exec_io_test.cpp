@@ -59,7 +59,8 @@ struct IoFixture {
     }
     void deny(u16 denied) {
         const u64 at = kTss + kMapBase + denied / 8U;
-        runner.machine.poke_value<u8>(at, static_cast<u8>(runner.machine.peek_value<u8>(at) | (1U << (denied % 8U))));
+        runner.machine.poke_value<u8>(
+            at, static_cast<u8>(runner.machine.peek_value<u8>(at) | (1U << (denied % 8U))));
     }
 };
 
@@ -131,7 +132,9 @@ TEST_CASE_METHOD(IoFixture, "a bitmap cut short by the TSS limit denies", "[inte
     CHECK(runner.raised(Exception::GP, 0));
 }
 
-TEST_CASE_METHOD(IoFixture, "virtual-8086 mode always asks the bitmap, real mode never", "[interp][io]") {
+TEST_CASE_METHOD(IoFixture,
+                 "virtual-8086 mode always asks the bitmap, real mode never",
+                 "[interp][io]") {
     runner.virtual8086_mode(3);
     install_tss();
     deny(RecordingPort::kPort);
@@ -155,7 +158,9 @@ TEST_CASE_METHOD(IoFixture, "REP OUTS writes every element and ends with Sync", 
     CHECK(runner.gpr(RSI) == InsnRunner::kData + 6);
 }
 
-TEST_CASE_METHOD(IoFixture, "INS does not read the port if the destination faults", "[interp][io]") {
+TEST_CASE_METHOD(IoFixture,
+                 "INS does not read the port if the destination faults",
+                 "[interp][io]") {
     runner.long_mode();
     runner.gpr(RDX) = RecordingPort::kPort;
     runner.gpr(RDI) = InsnRunner::kData + 4 * kPageBytes - 2;
@@ -167,7 +172,9 @@ TEST_CASE_METHOD(IoFixture, "INS does not read the port if the destination fault
     CHECK(runner.machine.peek_value<u16>(InsnRunner::kData + 4 * kPageBytes - 2) == 0x0201);
 }
 
-TEST_CASE_METHOD(IoFixture, "INS with a 64-bit operand size still moves doublewords", "[interp][io]") {
+TEST_CASE_METHOD(IoFixture,
+                 "INS with a 64-bit operand size still moves doublewords",
+                 "[interp][io]") {
     runner.long_mode();
     runner.gpr(RDX) = RecordingPort::kPort;
     runner.gpr(RDI) = InsnRunner::kData;
@@ -175,7 +182,9 @@ TEST_CASE_METHOD(IoFixture, "INS with a 64-bit operand size still moves doublewo
     CHECK(runner.gpr(RDI) == InsnRunner::kData + 4);
 }
 
-TEST_CASE_METHOD(IoFixture, "an armed I/O breakpoint is noted and splits repetitions", "[interp][io]") {
+TEST_CASE_METHOD(IoFixture,
+                 "an armed I/O breakpoint is noted and splits repetitions",
+                 "[interp][io]") {
     runner.long_mode();
     runner.state().cr4 |= cr4::kDe;
     runner.state().dr[0] = RecordingPort::kPort;

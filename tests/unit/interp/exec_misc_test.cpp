@@ -1,8 +1,7 @@
 // CPUID, time stamps, random numbers, bases, cache instructions, PAUSE and FWAIT.
 
-#include "tests/unit/interp/insn_runner.hpp"
-
 #include "cpu/x86/system.hpp"
+#include "tests/unit/interp/insn_runner.hpp"
 
 using namespace droste;
 using namespace droste::test;
@@ -97,7 +96,7 @@ TEST_CASE("CLFLUSH faults as a byte load, PREFETCH and CLDEMOTE never", "[interp
     runner.gpr(RDI) = InsnRunner::kData;
     CHECK(runner.run({0x0F, 0xAE, 0x3F}) == Status::Next);
     runner.gpr(RDI) = 0x5000'0000;
-    CHECK(runner.run({0x0F, 0xAE, 0x3F}) == Status::Fault);        // clflush
+    CHECK(runner.run({0x0F, 0xAE, 0x3F}) == Status::Fault);  // clflush
     CHECK(runner.raised(Exception::PF, 4));
     CHECK(runner.run({0x66, 0x0F, 0xAE, 0x37}) == Status::Fault);  // clwb
     CHECK(runner.run({0x0F, 0x18, 0x0F}) == Status::Next);

@@ -1,4 +1,5 @@
-// Stack and data movement where the mode matters: stack sizes, segment registers, frames, faults in the midst.
+// Stack and data movement where the mode matters: stack sizes, segment registers, frames, faults in
+// the midst.
 
 #include "tests/unit/interp/insn_runner.hpp"
 
@@ -69,7 +70,9 @@ TEST_CASE("PUSH of a segment register is zero-extended to the operand size", "[i
     CHECK(runner.machine.peek_value<u32>(InsnRunner::kData - 4) == runner.state().seg[CS].selector);
 }
 
-TEST_CASE("POP to memory addresses it with the incremented stack pointer, and faults without moving it", "[interp][move]") {
+TEST_CASE(
+    "POP to memory addresses it with the incremented stack pointer, and faults without moving it",
+    "[interp][move]") {
     InsnRunner runner;
     runner.protected_mode();
     runner.machine.poke_value<u32>(InsnRunner::kData, 0x1234);
@@ -109,7 +112,8 @@ TEST_CASE("CMPXCHG writes its destination even when the comparison fails", "[int
     CHECK(runner.gpr(RAX) == 1);
 }
 
-TEST_CASE("a read-modify-write that crosses into an unmapped page changes nothing", "[interp][move]") {
+TEST_CASE("a read-modify-write that crosses into an unmapped page changes nothing",
+          "[interp][move]") {
     InsnRunner runner;
     runner.long_mode();
     const u64 end = InsnRunner::kData + 4 * kPageBytes;
@@ -144,12 +148,14 @@ TEST_CASE("LEA truncates to the address size, then to the operand size", "[inter
     CHECK(runner.gpr(RAX) == 0xFFFF'FFF1);
 }
 
-TEST_CASE("bit strings reach below and beyond the operand in units of the operand size", "[interp][move]") {
+TEST_CASE("bit strings reach below and beyond the operand in units of the operand size",
+          "[interp][move]") {
     InsnRunner runner;
     runner.long_mode();
     runner.gpr(RDI) = InsnRunner::kData + 0x100;
     runner.gpr(RAX) = static_cast<u64>(-1);
-    CHECK(runner.run({0x48, 0x0F, 0xAB, 0x07}) == Status::Next);  // bts [rdi], rax: bit 63 of the quadword below
+    CHECK(runner.run({0x48, 0x0F, 0xAB, 0x07}) ==
+          Status::Next);  // bts [rdi], rax: bit 63 of the quadword below
     CHECK(runner.machine.peek_value<u64>(InsnRunner::kData + 0xF8) == u64{1} << 63);
     CHECK_FALSE(runner.flag(rflags::kCf));
     runner.gpr(RAX) = 1000;

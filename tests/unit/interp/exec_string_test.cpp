@@ -1,5 +1,5 @@
-// Repeated string instructions around the edges: quanta, stepping, page and segment ends, address sizes.
-// What they compute is checked against the native CPU in native_integer_test.cpp.
+// Repeated string instructions around the edges: quanta, stepping, page and segment ends, address
+// sizes. What they compute is checked against the native CPU in native_integer_test.cpp.
 
 #include "tests/unit/interp/insn_runner.hpp"
 
@@ -43,7 +43,8 @@ TEST_CASE("REP stops at a quantum with RIP unmoved and registers up to date", "[
     CHECK(runner.machine.peek_value<u8>(kDest + 2 * kPageBytes - 1) == 0x5A);
 }
 
-TEST_CASE("a stepped repetition does one element at a time and shows its flags", "[interp][string]") {
+TEST_CASE("a stepped repetition does one element at a time and shows its flags",
+          "[interp][string]") {
     InsnRunner runner;
     runner.long_mode();
     runner.gpr(RCX) = 3;
@@ -115,7 +116,8 @@ TEST_CASE("a segment limit stops a repetition exactly", "[interp][string]") {
     CHECK(runner.machine.peek_value<u32>(0x30'0064) == 0);
 }
 
-TEST_CASE("the source segment can be overridden, the destination is always ES", "[interp][string]") {
+TEST_CASE("the source segment can be overridden, the destination is always ES",
+          "[interp][string]") {
     InsnRunner runner;
     runner.real_mode();
     load_real_mode_segment(runner.cpu(), FS, 0x3000);

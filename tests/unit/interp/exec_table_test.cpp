@@ -13,7 +13,8 @@ using namespace droste;
 
 constexpr std::size_t kOps = static_cast<std::size_t>(Op::kCount);
 
-// Ops the families in this folder's exec_*.cpp must serve: everything before the system family in ops.inc.
+// Ops the families in this folder's exec_*.cpp must serve: everything before the system family in
+// ops.inc.
 bool is_integer_op(Op op) {
     return op < Op::MOV_CR_TO || op == Op::IN || op == Op::OUT;
 }

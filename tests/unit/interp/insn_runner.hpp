@@ -40,7 +40,8 @@ class InsnRunner {
         return raised(vector) && cpu().fault.has_error_code && cpu().fault.error_code == error_code;
     }
 
-    // 64-bit mode with pages [kData, kData + 4 pages) mapped to the same physical addresses; nothing else.
+    // 64-bit mode with pages [kData, kData + 4 pages) mapped to the same physical addresses;
+    // nothing else.
     static constexpr u64 kData = 0x20'0000;
     void long_mode(unsigned cpl = 0) {
         machine.enter_long_mode(cpl);
@@ -90,7 +91,11 @@ class InsnRunner {
         update_attention(cpu());
     }
     bool flag(u64 mask) { return (state().rflags() & mask) != 0; }
-    void set_flags(u64 set) { state().set_rflags(state().rflags() | set); mode_changed(cpu()); update_attention(cpu()); }
+    void set_flags(u64 set) {
+        state().set_rflags(state().rflags() | set);
+        mode_changed(cpu());
+        update_attention(cpu());
+    }
 };
 
 }  // namespace droste::test

@@ -1,8 +1,9 @@
-// Every integer instruction that user code can run, against the CPU under us: all widths, registers and memory,
-// immediate and register counts, results and all six status flags, defined or not (docs/x86/undefined.md).
+// Every integer instruction that user code can run, against the CPU under us: all widths, registers
+// and memory, immediate and register counts, results and all six status flags, defined or not
+// (docs/x86/undefined.md).
 //
-// A row describes an instruction's encodings; operands, prefixes and starting state are drawn at random from a fixed
-// seed. A mismatch prints the row, the bytes and the registers that differ.
+// A row describes an instruction's encodings; operands, prefixes and starting state are drawn at
+// random from a fixed seed. A mismatch prints the row, the bytes and the registers that differ.
 
 #include "tests/differential/native_runner.hpp"
 #include "tests/differential/state_pair.hpp"
@@ -24,10 +25,10 @@ constexpr int kNoModRm = -2;
 
 enum class Immediate : u8 { None, Byte, Z /* 16 or 32 bits, by operand size */ };
 enum class Widths : u8 {
-    All,       // opcode bit 0: byte form
-    Words,     // 16, 32, 64
-    Wide,      // 32, 64
-    Fixed,     // no operand-size choice
+    All,    // opcode bit 0: byte form
+    Words,  // 16, 32, 64
+    Wide,   // 32, 64
+    Fixed,  // no operand-size choice
 };
 
 struct Row {
@@ -36,8 +37,8 @@ struct Row {
     int digit;
     Immediate immediate;
     Widths widths;
-    bool reg = true;     // may have a register operand
-    bool mem = true;     // may have a memory operand
+    bool reg = true;           // may have a register operand
+    bool mem = true;           // may have a memory operand
     bool byte_source = false;  // E is a byte whatever the width
 };
 
@@ -225,29 +226,31 @@ struct MemoryOperand {
     std::vector<u8> tail;
 };
 
-// [rdi + disp8], [rdi + disp32] or [rdi + rsi * scale + disp8] inside the scratch pages; some cross a page.
+// [rdi + disp8], [rdi + disp32] or [rdi + rsi * scale + disp8] inside the scratch pages; some cross
+// a page.
 MemoryOperand random_memory(Rng& rng, NativeState& state) {
-    const u64 offset = rng.one_in(4) ? kPageBytes - 16 + rng.below(16) : 512 + rng.below(kScratchBytes - 1024);
+    const u64 offset =
+        rng.one_in(4) ? kPageBytes - 16 + rng.below(16) : 512 + rng.below(kScratchBytes - 1024);
     const u64 target = kScratchAddress + offset;
     switch (rng.below(3)) {
-        case 0: {
-            const auto displacement = static_cast<i8>(rng.next());
-            state.gpr[kBase] = target - static_cast<u64>(static_cast<i64>(displacement));
-            return {0x40 | kBase, {static_cast<u8>(displacement)}};
-        }
-        case 1: {
-            const auto displacement = static_cast<i32>(rng.next());
-            state.gpr[kBase] = target - static_cast<u64>(static_cast<i64>(displacement));
-            std::vector<u8> tail(4);
-            std::memcpy(tail.data(), &displacement, 4);
-            return {0x80 | kBase, tail};
-        }
-        default: {
-            const auto scale = static_cast<u8>(rng.below(4));
-            state.gpr[kIndex] = rng.below(512);
-            state.gpr[kBase] = target - (state.gpr[kIndex] << scale);
-            return {0x44, {static_cast<u8>((scale << 6) | (kIndex << 3) | kBase), 0}};
-        }
+    case 0: {
+        const auto displacement = static_cast<i8>(rng.next());
+        state.gpr[kBase] = target - static_cast<u64>(static_cast<i64>(displacement));
+        return {0x40 | kBase, {static_cast<u8>(displacement)}};
+    }
+    case 1: {
+        const auto displacement = static_cast<i32>(rng.next());
+        state.gpr[kBase] = target - static_cast<u64>(static_cast<i64>(displacement));
+        std::vector<u8> tail(4);
+        std::memcpy(tail.data(), &displacement, 4);
+        return {0x80 | kBase, tail};
+    }
+    default: {
+        const auto scale = static_cast<u8>(rng.below(4));
+        state.gpr[kIndex] = rng.below(512);
+        state.gpr[kBase] = target - (state.gpr[kIndex] << scale);
+        return {0x44, {static_cast<u8>((scale << 6) | (kIndex << 3) | kBase), 0}};
+    }
     }
 }
 
@@ -267,7 +270,8 @@ void append_immediate(std::vector<u8>& bytes, Rng& rng, Immediate immediate, uns
 void tame_bit_offset(NativeState& state, unsigned reg, unsigned width) {
     const u64 mask = width == 8 ? ~u64{0} : (u64{1} << (8 * width)) - 1;
     const u64 offset = state.gpr[reg] % 1024;
-    state.gpr[reg] = (state.gpr[reg] & ~mask) | ((state.gpr[reg] & 1024) != 0 ? (u64{0} - offset) & mask : offset);
+    state.gpr[reg] = (state.gpr[reg] & ~mask) |
+                     ((state.gpr[reg] & 1024) != 0 ? (u64{0} - offset) & mask : offset);
 }
 
 std::vector<u8> encode(Rng& rng, const Row& row, unsigned width, bool memory, NativeState& state) {
@@ -279,11 +283,13 @@ std::vector<u8> encode(Rng& rng, const Row& row, unsigned width, bool memory, Na
     if (width == 2) {
         bytes.push_back(0x66);
     }
-    bytes.insert(bytes.end(), row.opcode.begin(), row.opcode.begin() + static_cast<std::ptrdiff_t>(mandatory));
+    bytes.insert(bytes.end(), row.opcode.begin(),
+                 row.opcode.begin() + static_cast<std::ptrdiff_t>(mandatory));
     const bool byte_operands = width == 1 || row.byte_source;
     const bool extend = rng.one_in(2) && row.digit != kNoModRm;
     u8 rex = static_cast<u8>(width == 8 ? 0x48 : 0);
-    auto reg = static_cast<unsigned>(row.digit == kAnyRegister ? static_cast<int>(rng.below(8)) : row.digit & 7);
+    auto reg = static_cast<unsigned>(row.digit == kAnyRegister ? static_cast<int>(rng.below(8))
+                                                               : row.digit & 7);
     auto rm = static_cast<unsigned>(rng.below(8));
     if (extend && row.digit == kAnyRegister && rng.one_in(2)) {
         rex |= 0x44;
@@ -294,17 +300,21 @@ std::vector<u8> encode(Rng& rng, const Row& row, unsigned width, bool memory, Na
     if (byte_operands && rex == 0 && rng.one_in(2)) {
         rex = 0x40;  // SPL .. DIL instead of AH .. BH
     }
-    const auto register_number = [&](unsigned low, unsigned extension) { return low | ((rex & extension) != 0 ? 8 : 0); };
+    const auto register_number = [&](unsigned low, unsigned extension) {
+        return low | ((rex & extension) != 0 ? 8 : 0);
+    };
     if (rex != 0) {
         bytes.push_back(rex);
     }
-    bytes.insert(bytes.end(), row.opcode.begin() + static_cast<std::ptrdiff_t>(mandatory), row.opcode.end());
+    bytes.insert(bytes.end(), row.opcode.begin() + static_cast<std::ptrdiff_t>(mandatory),
+                 row.opcode.end());
     if (row.widths == Widths::All && width != 1) {
         bytes.back() |= 1;
     }
     if (row.digit != kNoModRm) {
         if (memory) {
-            if (row.opcode.size() > 1 && row.immediate == Immediate::None && (row.opcode.back() & 0xE7) == 0xA3) {
+            if (row.opcode.size() > 1 && row.immediate == Immediate::None &&
+                (row.opcode.back() & 0xE7) == 0xA3) {
                 // The offset register must not be the one that addresses memory.
                 reg = (rex & 4) != 0 ? reg : reg & 3;
                 tame_bit_offset(state, register_number(reg, 4), width);
@@ -321,11 +331,13 @@ std::vector<u8> encode(Rng& rng, const Row& row, unsigned width, bool memory, Na
 }
 
 std::vector<u8> encode(Rng& rng, const VexRow& row, bool wide, bool memory, NativeState& state) {
-    const auto reg = static_cast<unsigned>(row.digit == kAnyRegister ? static_cast<int>(rng.below(16)) : row.digit);
+    const auto reg = static_cast<unsigned>(
+        row.digit == kAnyRegister ? static_cast<int>(rng.below(16)) : row.digit);
     const auto vvvv = static_cast<unsigned>(row.map == 3 ? 0 : rng.below(16));
     const auto rm = static_cast<unsigned>(rng.below(16));
     std::vector<u8> bytes = {0xC4};
-    bytes.push_back(static_cast<u8>(((reg & 8) == 0 ? 0x80 : 0) | 0x40 | (memory || (rm & 8) == 0 ? 0x20 : 0) | row.map));
+    bytes.push_back(static_cast<u8>(((reg & 8) == 0 ? 0x80 : 0) | 0x40 |
+                                    (memory || (rm & 8) == 0 ? 0x20 : 0) | row.map));
     bytes.push_back(static_cast<u8>((wide ? 0x80 : 0) | ((~vvvv & 15) << 3) | row.prefix));
     bytes.push_back(row.opcode);
     if (memory) {
@@ -341,10 +353,10 @@ std::vector<u8> encode(Rng& rng, const VexRow& row, bool wide, bool memory, Nati
 
 std::vector<unsigned> widths_of(Widths widths) {
     switch (widths) {
-        case Widths::All: return {1, 2, 4, 8};
-        case Widths::Words: return {2, 4, 8};
-        case Widths::Wide: return {4, 8};
-        default: return {4};
+    case Widths::All: return {1, 2, 4, 8};
+    case Widths::Words: return {2, 4, 8};
+    case Widths::Wide: return {4, 8};
+    default: return {4};
     }
 }
 
@@ -352,7 +364,8 @@ constexpr unsigned kRoundsPerEncoding = 60;
 
 }  // namespace
 
-TEST_CASE("integer instructions agree with the native CPU in results and all status flags", "[interp][native]") {
+TEST_CASE("integer instructions agree with the native CPU in results and all status flags",
+          "[interp][native]") {
     Witnesses& both = witnesses();
     for (const Row& row : kRows) {
         Rng rng(0xD705'7E00 + static_cast<u64>(&row - kRows.data()));
@@ -368,7 +381,9 @@ TEST_CASE("integer instructions agree with the native CPU in results and all sta
                     randomize(rng, both.start.state, both.start.scratch);
                     const std::vector<u8> bytes = encode(rng, row, width, memory, both.start.state);
                     const std::string difference = both.run(bytes);
-                    INFO(row.name << " width " << width << " round " << round << ": " << hex(bytes) << "\n" << difference);
+                    INFO(row.name << " width " << width << " round " << round << ": " << hex(bytes)
+                                  << "\n"
+                                  << difference);
                     REQUIRE(difference.empty());
                 }
             }
@@ -376,7 +391,8 @@ TEST_CASE("integer instructions agree with the native CPU in results and all sta
     }
 }
 
-TEST_CASE("BMI instructions agree with the native CPU in results and all status flags", "[interp][native]") {
+TEST_CASE("BMI instructions agree with the native CPU in results and all status flags",
+          "[interp][native]") {
     Witnesses& both = witnesses();
     for (const VexRow& row : kVexRows) {
         Rng rng(0xB311'0000 + static_cast<u64>(&row - kVexRows.data()));
@@ -386,7 +402,8 @@ TEST_CASE("BMI instructions agree with the native CPU in results and all status 
                     randomize(rng, both.start.state, both.start.scratch);
                     const std::vector<u8> bytes = encode(rng, row, wide, memory, both.start.state);
                     const std::string difference = both.run(bytes);
-                    INFO(row.name << " round " << round << ": " << hex(bytes) << "\n" << difference);
+                    INFO(row.name << " round " << round << ": " << hex(bytes) << "\n"
+                                  << difference);
                     REQUIRE(difference.empty());
                 }
             }
@@ -398,15 +415,28 @@ TEST_CASE("SETcc and CMOVcc agree with the native CPU for every condition", "[in
     Witnesses& both = witnesses();
     Rng rng(0xCC);
     for (unsigned condition_code = 0; condition_code < 16; ++condition_code) {
-        const Row setcc{"SETcc", {0x0F, static_cast<u8>(0x90 | condition_code)}, 0, Immediate::None, Widths::Fixed, true, true, true};
-        const Row cmov{"CMOVcc", {0x0F, static_cast<u8>(0x40 | condition_code)}, kAnyRegister, Immediate::None, Widths::Words};
+        const Row setcc{"SETcc",
+                        {0x0F, static_cast<u8>(0x90 | condition_code)},
+                        0,
+                        Immediate::None,
+                        Widths::Fixed,
+                        true,
+                        true,
+                        true};
+        const Row cmov{"CMOVcc",
+                       {0x0F, static_cast<u8>(0x40 | condition_code)},
+                       kAnyRegister,
+                       Immediate::None,
+                       Widths::Words};
         for (const Row& row : {setcc, cmov}) {
             for (const unsigned width : widths_of(row.widths)) {
                 for (unsigned round = 0; round < 2 * kRoundsPerEncoding; ++round) {
                     randomize(rng, both.start.state, both.start.scratch);
-                    const std::vector<u8> bytes = encode(rng, row, width, rng.one_in(2), both.start.state);
+                    const std::vector<u8> bytes =
+                        encode(rng, row, width, rng.one_in(2), both.start.state);
                     const std::string difference = both.run(bytes);
-                    INFO(row.name << " condition " << condition_code << ": " << hex(bytes) << "\n" << difference);
+                    INFO(row.name << " condition " << condition_code << ": " << hex(bytes) << "\n"
+                                  << difference);
                     REQUIRE(difference.empty());
                 }
             }
@@ -414,7 +444,8 @@ TEST_CASE("SETcc and CMOVcc agree with the native CPU for every condition", "[in
     }
 }
 
-TEST_CASE("CMPXCHG16B agrees with the native CPU, misaligned operands included", "[interp][native]") {
+TEST_CASE("CMPXCHG16B agrees with the native CPU, misaligned operands included",
+          "[interp][native]") {
     Witnesses& both = witnesses();
     Rng rng(0x16B);
     for (unsigned round = 0; round < 300; ++round) {
@@ -433,7 +464,8 @@ TEST_CASE("CMPXCHG16B agrees with the native CPU, misaligned operands included",
     }
 }
 
-TEST_CASE("string instructions agree with the native CPU, repeated and overlapping", "[interp][native]") {
+TEST_CASE("string instructions agree with the native CPU, repeated and overlapping",
+          "[interp][native]") {
     Witnesses& both = witnesses();
     Rng rng(0x57A);
     for (const u8 opcode : std::to_array<u8>({0xA4, 0xA6, 0xAA, 0xAC, 0xAE})) {
@@ -473,7 +505,9 @@ TEST_CASE("string instructions agree with the native CPU, repeated and overlappi
                     }
                     bytes.push_back(static_cast<u8>(opcode | (width == 1 ? 0 : 1)));
                     const std::string difference = both.run(bytes);
-                    INFO(hex(bytes) << " count " << count << " source " << source << " dest " << dest << "\n" << difference);
+                    INFO(hex(bytes)
+                         << " count " << count << " source " << source << " dest " << dest << "\n"
+                         << difference);
                     REQUIRE(difference.empty());
                 }
             }
@@ -481,7 +515,8 @@ TEST_CASE("string instructions agree with the native CPU, repeated and overlappi
     }
 }
 
-TEST_CASE("a fault in the midst of a repeated move leaves the registers at the completed elements", "[interp][native]") {
+TEST_CASE("a fault in the midst of a repeated move leaves the registers at the completed elements",
+          "[interp][native]") {
     Witnesses& both = witnesses();
     Rng rng(0xFA17);
     for (const u8 opcode : std::to_array<u8>({0xA4, 0xA5, 0xAA, 0xAB, 0xAC, 0xAD})) {
@@ -505,15 +540,36 @@ TEST_CASE("stack instructions agree with the native CPU", "[interp][native]") {
     Witnesses& both = witnesses();
     Rng rng(0x57AC);
     const std::vector<std::vector<u8>> encodings = {
-        {0x50}, {0x54}, {0x66, 0x53}, {0x41, 0x57}, {0x66, 0x54},                     // PUSH
-        {0x58}, {0x5C}, {0x66, 0x5B}, {0x41, 0x5F}, {0x66, 0x5C},                     // POP
-        {0x6A, 0x85}, {0x66, 0x6A, 0x85}, {0x68, 1, 2, 3, 0x84}, {0x66, 0x68, 1, 0x82},
-        {0xFF, 0x74, 0x24, 0x10}, {0xFF, 0xF1}, {0x66, 0xFF, 0x74, 0x24, 0x11},       // PUSH [rsp + 10h], PUSH rcx
-        {0x8F, 0x44, 0x24, 0x10}, {0x8F, 0xC1}, {0x66, 0x8F, 0x44, 0x24, 0x11},       // POP [rsp + 10h], POP rcx
-        {0x8F, 0x04, 0x24}, {0x8F, 0x05, 0, 0, 0, 0},                                 // POP [rsp], POP to read-only memory
-        {0xC9}, {0x66, 0xC9},                                                         // LEAVE
-        {0xC8, 0x40, 0, 0}, {0xC8, 0x40, 0, 1}, {0xC8, 0x40, 0, 5}, {0x66, 0xC8, 0x40, 0, 3}, {0xC8, 0, 0x20, 33},
-        {0xC8, 0, 0xF0, 0},                                                           // ENTER beyond the stack
+        {0x50},
+        {0x54},
+        {0x66, 0x53},
+        {0x41, 0x57},
+        {0x66, 0x54},  // PUSH
+        {0x58},
+        {0x5C},
+        {0x66, 0x5B},
+        {0x41, 0x5F},
+        {0x66, 0x5C},  // POP
+        {0x6A, 0x85},
+        {0x66, 0x6A, 0x85},
+        {0x68, 1, 2, 3, 0x84},
+        {0x66, 0x68, 1, 0x82},
+        {0xFF, 0x74, 0x24, 0x10},
+        {0xFF, 0xF1},
+        {0x66, 0xFF, 0x74, 0x24, 0x11},  // PUSH [rsp + 10h], PUSH rcx
+        {0x8F, 0x44, 0x24, 0x10},
+        {0x8F, 0xC1},
+        {0x66, 0x8F, 0x44, 0x24, 0x11},  // POP [rsp + 10h], POP rcx
+        {0x8F, 0x04, 0x24},
+        {0x8F, 0x05, 0, 0, 0, 0},  // POP [rsp], POP to read-only memory
+        {0xC9},
+        {0x66, 0xC9},  // LEAVE
+        {0xC8, 0x40, 0, 0},
+        {0xC8, 0x40, 0, 1},
+        {0xC8, 0x40, 0, 5},
+        {0x66, 0xC8, 0x40, 0, 3},
+        {0xC8, 0, 0x20, 33},
+        {0xC8, 0, 0xF0, 0},  // ENTER beyond the stack
     };
     for (const std::vector<u8>& bytes : encodings) {
         for (unsigned round = 0; round < kRoundsPerEncoding; ++round) {
@@ -530,7 +586,8 @@ TEST_CASE("stack instructions agree with the native CPU", "[interp][native]") {
     }
 }
 
-TEST_CASE("XLAT and the FS and GS base instructions agree with the native CPU", "[interp][native]") {
+TEST_CASE("XLAT and the FS and GS base instructions agree with the native CPU",
+          "[interp][native]") {
     Witnesses& both = witnesses();
     Rng rng(0xD7);
     for (unsigned round = 0; round < 300; ++round) {
