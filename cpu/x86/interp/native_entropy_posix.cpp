@@ -1,8 +1,7 @@
 // Random numbers from the native kernel, by getrandom().
 
-#include "cpu/x86/interp/native_entropy.hpp"
-
 #include "core/assert.hpp"
+#include "cpu/x86/interp/native_entropy.hpp"
 
 #include <sys/random.h>
 
