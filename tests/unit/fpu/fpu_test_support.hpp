@@ -3,6 +3,7 @@
 
 #include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
+#include "cpu/x86/fpu/x87.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
 #include "tests/support/test_machine.hpp"
 
@@ -22,8 +23,19 @@ class FpuGuest {
         machine_.map(kData, kData);
         machine_.map(kData + kPageBytes, kData + kPageBytes);
         machine_.map(kReadOnly, kReadOnly, false);
-        cpu().state.gpr[RDI] = kData;
+        x87_initialize(state().x87);  // RESET leaves all exceptions unmasked and no register empty
+        state().gpr[RDI] = kData;
     }
+    // As after a reset, with the FPU and the SSE unit enabled.
+    void enter_real_mode() {
+        reset_power_on(cpu());
+        state().cr0 = cr0::kEt | cr0::kNe;
+        state().cr4 = cr4::kOsfxsr;
+        cpu().tlb.activate(cpu());
+        refresh();
+    }
+    // After a change of CR0, CR4 or XCR0.
+    void refresh() { mode_changed(cpu()); }
 
     TestMachine& machine() { return machine_; }
     Vcpu& cpu() { return machine_.cpu(); }

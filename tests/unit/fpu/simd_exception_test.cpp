@@ -1,0 +1,186 @@
+// Unmasked SIMD floating-point exceptions, and what becomes of the process's own SIGFPE.
+
+#include "tests/unit/fpu/fpu_test_support.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <fstream>
+#include <string>
+
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace droste::test {
+namespace {
+
+constexpr u32 kAllMasked = 0x1F80, kZeroDivide = 1U << 2, kZeroDivideMask = 1U << 9, kPrecision = 1U << 5, kInvalid = 1U << 0;
+
+u32 native_mxcsr() {
+    u32 value = 0;
+    asm volatile("stmxcsr %0" : "=m"(value));
+    return value;
+}
+
+TEST_CASE("an unmasked divide by zero raises #XM, sets the flag and leaves the destination", "[fpu][sse]") {
+    FpuGuest guest;
+    guest.set_xmm<float>(0, {1.0F, 2.0F, 3.0F, 4.0F});
+    guest.set_xmm<float>(1, {1.0F, 0.0F, 1.0F, 1.0F});
+    guest.state().mxcsr = kAllMasked & ~kZeroDivideMask;
+
+    CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kXm);  // divps xmm0, xmm1
+
+    CHECK(guest.xmm<float>(0, 0) == 1.0F);
+    CHECK(guest.xmm<float>(0, 1) == 2.0F);
+    CHECK(guest.state().mxcsr == ((kAllMasked & ~kZeroDivideMask) | kZeroDivide));
+    CHECK(native_mxcsr() == kAllMasked);
+}
+
+TEST_CASE("the next instruction works after a SIMD exception", "[fpu][sse]") {
+    FpuGuest guest;
+    guest.set_xmm<float>(0, {1.0F, 1.0F, 1.0F, 1.0F});
+    guest.set_xmm<float>(1, {0.0F, 1.0F, 1.0F, 1.0F});
+    guest.state().mxcsr = kAllMasked & ~kZeroDivideMask;
+    for (int round = 0; round < 3; ++round) {
+        CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kXm);
+        CHECK(guest.fault({0x0F, 0x58, 0xC1}) == kNone);  // addps xmm0, xmm1
+    }
+    CHECK(guest.xmm<float>(0, 0) == 1.0F);
+    CHECK(guest.xmm<float>(0, 1) == 4.0F);
+}
+
+TEST_CASE("without CR4.OSXMMEXCPT a SIMD exception is #UD", "[fpu][sse]") {
+    FpuGuest guest;
+    guest.state().cr4 &= ~cr4::kOsxmmexcpt;
+    guest.refresh();
+    guest.set_xmm<float>(0, {1.0F, 1.0F, 1.0F, 1.0F});
+    guest.set_xmm<float>(1, {0.0F, 0.0F, 0.0F, 0.0F});
+    guest.state().mxcsr = kAllMasked & ~kZeroDivideMask;
+    CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kUd);
+}
+
+TEST_CASE("masked exceptions only accumulate in MXCSR", "[fpu][sse]") {
+    FpuGuest guest;
+    guest.set_xmm<float>(0, {1.0F, 1.0F, 1.0F, 1.0F});
+    guest.set_xmm<float>(1, {3.0F, 0.0F, 1.0F, 1.0F});
+    CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kNone);
+    CHECK(guest.state().mxcsr == (kAllMasked | kZeroDivide | kPrecision));
+    CHECK(native_mxcsr() == kAllMasked);
+}
+
+TEST_CASE("a 256-bit SIMD exception leaves all of the destination", "[fpu][avx]") {
+    FpuGuest guest;
+    if (!guest.cpu().features.has(Feature::AVX)) {
+        return;
+    }
+    guest.set_xmm<double>(0, {9.0, 9.0, 9.0, 9.0});
+    guest.set_xmm<double>(1, {1.0, 1.0, 1.0, 1.0});
+    guest.set_xmm<double>(2, {1.0, 1.0, 1.0, 0.0});
+    guest.state().mxcsr = kAllMasked & ~kZeroDivideMask;
+    CHECK(guest.fault({0xC5, 0xF5, 0x5E, 0xC2}) == kXm);  // vdivpd ymm0, ymm1, ymm2
+    CHECK(guest.xmm<double>(0, 0) == 9.0);
+    CHECK(guest.xmm<double>(0, 3) == 9.0);
+}
+
+TEST_CASE("a store that raises #XM writes nothing", "[fpu][f16c]") {
+    FpuGuest guest;
+    if (!guest.cpu().features.has(Feature::F16C)) {
+        return;
+    }
+    guest.poke<u64>(FpuGuest::kData, 0x1122334455667788);
+    guest.set_xmm<float>(0, {1.0F, 1.00001F, 1.0F, 1.0F});
+    guest.state().mxcsr = kAllMasked & ~(kPrecision << 7);
+    CHECK(guest.fault({0xC4, 0xE3, 0x79, 0x1D, 0x07, 0x00}) == kXm);  // vcvtps2ph [rdi], xmm0, 0
+    CHECK(guest.peek<u64>(FpuGuest::kData) == 0x1122334455667788);
+}
+
+TEST_CASE("a store that faults leaves MXCSR as it was", "[fpu][f16c]") {
+    FpuGuest guest;
+    if (!guest.cpu().features.has(Feature::F16C)) {
+        return;
+    }
+    guest.state().gpr[RDI] = FpuGuest::kReadOnly;
+    guest.set_xmm<float>(0, {1.0F, 1.00001F, 1.0F, 1.0F});
+    CHECK(guest.fault({0xC4, 0xE3, 0x79, 0x1D, 0x07, 0x00}) == kPf);
+    CHECK(guest.state().mxcsr == kAllMasked);
+}
+
+TEST_CASE("COMISS of a signaling NaN with the exception unmasked leaves the flags", "[fpu][sse]") {
+    FpuGuest guest;
+    guest.set_xmm<u32>(0, {0x7F80'0001, 0, 0, 0});
+    guest.state().set_rflags(rflags::kFixed1 | rflags::kOf | rflags::kSf);
+    guest.state().mxcsr = kAllMasked & ~(kInvalid << 7);
+    CHECK(guest.fault({0x0F, 0x2F, 0xC1}) == kXm);
+    CHECK(guest.state().rflags() == (rflags::kFixed1 | rflags::kOf | rflags::kSf));
+}
+
+TEST_CASE("no memory of the process is writable and executable at once", "[fpu][thunk]") {
+    FpuGuest guest;
+    CHECK(guest.fault({0x0F, 0x58, 0xC1}) == kNone);
+    std::ifstream maps("/proc/self/maps");
+    unsigned views = 0;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find("droste-thunks") != std::string::npos) {
+            ++views;
+            CHECK((line.find(" rw-s ") != std::string::npos || line.find(" r-xs ") != std::string::npos));
+        }
+    }
+    CHECK(views >= 2);
+}
+
+TEST_CASE("one thunk serves all register numbers, and each immediate has its own", "[fpu][thunk]") {
+    FpuGuest guest;
+    ThunkCache& thunks = *guest.cpu().thunks;
+    CHECK(guest.fault({0x66, 0x0F, 0xFE, 0xC1}) == kNone);        // paddd xmm0, xmm1
+    const std::size_t one = thunks.thunk_count();
+    CHECK(guest.fault({0x66, 0x45, 0x0F, 0xFE, 0xFE}) == kNone);  // paddd xmm15, xmm14
+    CHECK(thunks.thunk_count() == one);
+    CHECK(guest.fault({0x66, 0x0F, 0x70, 0xC1, 0x00}) == kNone);  // pshufd xmm0, xmm1, 0
+    CHECK(guest.fault({0x66, 0x0F, 0x70, 0xC1, 0x1B}) == kNone);
+    CHECK(thunks.thunk_count() == one + 2);
+}
+
+// --- the process's own SIGFPE: in a process of its own, where nothing was installed before ---------------
+
+constexpr int kSeen = 42;
+void on_own_sigfpe(int /*signal*/) {
+    _exit(kSeen);
+}
+
+void divide_by_zero() {
+    asm volatile("xor %%ecx, %%ecx; xor %%edx, %%edx; mov $1, %%eax; div %%ecx" ::: "eax", "ecx", "edx", "cc");
+}
+
+TEST_CASE("child: a handler from before gets a foreign SIGFPE", "[.sigfpe-handler]") {
+    std::signal(SIGFPE, on_own_sigfpe);
+    FpuGuest guest;
+    divide_by_zero();
+}
+TEST_CASE("child: without one a foreign SIGFPE ends the process", "[.sigfpe-default]") {
+    std::signal(SIGFPE, SIG_DFL);
+    FpuGuest guest;
+    divide_by_zero();
+}
+
+int run_child(const char* tag) {
+    const pid_t child = fork();
+    if (child == 0) {
+        execl("/proc/self/exe", "unit_fpu", tag, "-o", "/dev/null", static_cast<char*>(nullptr));
+        _exit(1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return status;
+}
+
+TEST_CASE("a SIGFPE that is not a thunk's goes where it would have gone", "[fpu][thunk]") {
+    const int handled = run_child("[.sigfpe-handler]");
+    CHECK(WIFEXITED(handled));
+    CHECK(WEXITSTATUS(handled) == kSeen);
+    const int defaulted = run_child("[.sigfpe-default]");
+    const bool died = WIFSIGNALED(defaulted) || (WIFEXITED(defaulted) && WEXITSTATUS(defaulted) != 0);
+    CHECK(died);
+}
+
+}  // namespace
+}  // namespace droste::test
