@@ -203,7 +203,7 @@ bool FwCfg::dma_read(PhysAddr target, u32 length) {
     if (length > size - std::min(position_, size) + kMaxZeroTail) {
         return false;
     }
-    std::array<u8, kChunkBytes> chunk;
+    std::array<u8, kChunkBytes> chunk{};
     u64 at = 0;
     while (at < length) {
         const auto part = std::span(chunk).first(std::min<u64>(length - at, chunk.size()));

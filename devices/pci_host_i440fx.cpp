@@ -2,8 +2,6 @@
 
 #include "devices/little_endian.hpp"
 
-#include <algorithm>
-
 namespace droste {
 
 namespace {
@@ -76,8 +74,11 @@ PciHostI440fx::attach(PciDevice& function, unsigned device_number, unsigned func
     }
     place = &function;
     PciDevice* first = find(device_number, 0);
-    const auto base = functions_.begin() + device_number * kFunctions;
-    if (first != nullptr && std::count(base, base + kFunctions, nullptr) < kFunctions - 1) {
+    bool others = false;
+    for (unsigned i = 1; i < kFunctions; ++i) {
+        others = others || find(device_number, i) != nullptr;
+    }
+    if (first != nullptr && others) {
         first->mark_multifunction();
     }
     return {};

@@ -21,8 +21,8 @@ struct PamSegment {
 
 class PciHostI440fx final : public PioDevice, public Resettable {
   public:
-    static constexpr unsigned kDevices = 32;
-    static constexpr unsigned kFunctions = 8;
+    static constexpr std::size_t kDevices = 32;
+    static constexpr std::size_t kFunctions = 8;
 
     explicit PciHostI440fx(std::function<void(const PamSegment&)> pam_changed);
 

@@ -15,8 +15,8 @@ namespace droste {
 class PciIsaPiix3 final : public PciDevice {
   public:
     static constexpr unsigned kPirqs = 4;
-    static constexpr unsigned kPins = 4;
-    static constexpr unsigned kSlots = 32;
+    static constexpr std::size_t kPins = 4;
+    static constexpr std::size_t kSlots = 32;
 
     struct Outputs {
         std::array<IrqLine*, 16> isa_irqs{};  // nullptr where none

@@ -279,10 +279,10 @@ unsigned RtcMc146818::decode_field(u8 value) const {
 }
 
 RtcMc146818::TimeRegisters RtcMc146818::encode(i64 seconds) const {
-    using namespace std::chrono;
     const i64 day = floor_div(seconds, kSecondsPerDay);
     const unsigned in_day = second_of_day(seconds);
-    const year_month_day date{sys_days{days{static_cast<int>(day)}}};
+    const std::chrono::year_month_day date{
+        std::chrono::sys_days{std::chrono::days{static_cast<int>(day)}}};
     const int year = std::max(0, static_cast<int>(date.year()));
     return {
         encode_field(in_day % 60),
@@ -298,7 +298,6 @@ RtcMc146818::TimeRegisters RtcMc146818::encode(i64 seconds) const {
 
 // Impossible dates (a guest may write anything) become a possible one.
 i64 RtcMc146818::decode(const TimeRegisters& registers) const {
-    using namespace std::chrono;
     const u8 hour_register = registers[kHour];
     unsigned hour = 0;
     if ((b_ & kB24Hour) != 0) {
@@ -311,7 +310,8 @@ i64 RtcMc146818::decode(const TimeRegisters& registers) const {
                                decode_field(registers[kYearOfCentury]) % 100;
     const unsigned month_of_year = std::clamp(decode_field(registers[kMonthOfYear]), 1U, 12U);
     const unsigned day_of_month = std::clamp(decode_field(registers[kDate]), 1U, 31U);
-    const sys_days first{year{static_cast<int>(full_year)} / month{month_of_year} / day{1}};
+    const std::chrono::sys_days first{std::chrono::year{static_cast<int>(full_year)} /
+                                      std::chrono::month{month_of_year} / std::chrono::day{1}};
     const i64 day_count = i64{first.time_since_epoch().count()} + day_of_month - 1;
     return day_count * kSecondsPerDay + i64{hour % 24} * 3600 +
            i64{decode_field(registers[kMinute]) % 60} * 60 + decode_field(registers[kSecond]) % 60;
@@ -378,7 +378,7 @@ void RtcMc146818::update_irq() {
     u64 deadline = kNever;
     if (const u64 period = periodic_ticks(); (awaited & kBPie) != 0 && period != 0) {
         const u64 tick = static_cast<u64>(u128{now} * kTimeBaseHz / kSecondNs);
-        const u128 next = (tick / period + 1) * period;
+        const u128 next = u128{tick / period + 1} * period;
         deadline = static_cast<u64>((next * kSecondNs + kTimeBaseHz - 1) / kTimeBaseHz);
     }
     if (updating()) {
