@@ -1,10 +1,11 @@
-// The decoder: prefixes, opcode, ModRM, SIB, displacement, immediate, in the order of the bytes. SDM Vol. 2A, "Instruction
-// Format". What an instruction is comes out of the opcode maps (see map_table.hpp); what is left here is the part of
-// the encoding that all instructions share.
+// The decoder: prefixes, opcode, ModRM, SIB, displacement, immediate, in the order of the bytes.
+// SDM Vol. 2A, "Instruction Format". What an instruction is comes out of the opcode maps (see
+// map_table.hpp); what is left here is the part of the encoding that all instructions share.
 //
-// The bytes are copied into a window longer than any instruction, so that nothing after the prefixes has to ask
-// whether there is another byte: the length is compared once, at the end. An invalid encoding is decoded to its end as
-// far as that is defined, because a page fault on its last byte comes before the #UD.
+// The bytes are copied into a window longer than any instruction, so that nothing after the
+// prefixes has to ask whether there is another byte: the length is compared once, at the end. An
+// invalid encoding is decoded to its end as far as that is defined, because a page fault on its
+// last byte comes before the #UD.
 
 #include "cpu/x86/decode/decoder.hpp"
 
@@ -19,10 +20,12 @@ namespace droste {
 
 namespace {
 
-using namespace opcode_map;  // NOLINT(google-build-using-namespace): the decoder is the maps' other half
+using namespace opcode_map;  // NOLINT(google-build-using-namespace): the decoder is the maps' other
+                             // half
 
 constexpr unsigned kMaxInsnBytes = 15;
-// Behind 14 prefixes: VEX and opcode 4, ModRM, SIB, displacement 8, immediate 8, and room for a wide load.
+// Behind 14 prefixes: VEX and opcode 4, ModRM, SIB, displacement 8, immediate 8, and room for a
+// wide load.
 constexpr std::size_t kWindowBytes = 48;
 
 enum class Prefix : u8 { None, OpSize, AddrSize, Repne, Rep, Lock, Segment, Rex };
@@ -45,12 +48,14 @@ consteval PrefixTable make_prefixes(bool long64) {
 }
 constexpr std::array<PrefixTable, 2> kPrefixes = {make_prefixes(false), make_prefixes(true)};
 
-// Operand size by rule, code size (16, 32, 64), 66 prefix, REX.W or VEX.W: index code * 4 + 66 * 2 + W.
+// Operand size by rule, code size (16, 32, 64), 66 prefix, REX.W or VEX.W: index code * 4 + 66 * 2
+// + W.
 using OpsizeRow = std::array<u8, 12>;
 constexpr std::array<OpsizeRow, static_cast<std::size_t>(OpsizeRule::kCount)> kOpsizeBytes = {{
     {2, 2, 4, 4, 4, 4, 2, 2, 4, 8, 2, 8},  // Normal
     {2, 2, 4, 4, 4, 4, 2, 2, 8, 8, 2, 8},  // Default64
-    {2, 2, 4, 4, 4, 4, 2, 2, 8, 8, 8, 8},  // Force64. Intel processors ignore 66 on near branches in 64-bit mode
+    {2, 2, 4, 4, 4, 4, 2, 2, 8, 8, 8,
+     8},  // Force64. Intel processors ignore 66 on near branches in 64-bit mode
     {2, 2, 2, 2, 4, 4, 4, 4, 4, 8, 4, 8},  // Mandatory66: 66 is part of the opcode
     {4, 4, 4, 4, 4, 4, 4, 4, 4, 8, 4, 8},  // Vex: 66 is VEX.pp
 }};
@@ -78,7 +83,10 @@ constexpr u8 kNoOverride = 0xFF;
 class InsnReader {
   public:
     InsnReader(std::span<const u8> bytes, DecodeMode mode, const CpuFeatures& features, Insn& insn)
-        : mode_(mode), features_(features), insn_(insn), long64_(mode.code_bits == 64) {
+        : mode_(mode)
+        , features_(features)
+        , insn_(insn)
+        , long64_(mode.code_bits == 64) {
         if (bytes.size() >= 16) [[likely]] {
             std::memcpy(window_.data(), bytes.data(), 16);
         } else {
@@ -107,6 +115,7 @@ class InsnReader {
         at_ += static_cast<unsigned>(sizeof(T));
         return value;
     }
+    i64 take_signed_byte() { return static_cast<i64>(sign_extend(take(), 8)); }
     void set(u16 flag) { flags_ |= flag; }
     bool flag(u16 mask) const { return (flags_ & mask) != 0; }
     unsigned rex(u8 which) const { return (rex_ & which) != 0 ? 8U : 0U; }
@@ -151,8 +160,9 @@ class InsnReader {
     unsigned column_ = kColumnNP;
 };
 
-// Prefixes come in any order. Of F2 and F3, and of the segment overrides, the last one counts; in 64-bit mode only FS and GS
-// are overrides. REX counts only directly before the opcode. SDM Vol. 2A, "Instruction Prefixes", "REX Prefixes".
+// Prefixes come in any order. Of F2 and F3, and of the segment overrides, the last one counts; in
+// 64-bit mode only FS and GS are overrides. REX counts only directly before the opcode. SDM Vol.
+// 2A, "Instruction Prefixes", "REX Prefixes".
 void InsnReader::read_prefixes() {
     const PrefixTable& prefixes = kPrefixes[long64_ ? 1 : 0];
     for (; at_ < kMaxInsnBytes; ++at_) {
@@ -173,7 +183,8 @@ void InsnReader::read_prefixes() {
         case Prefix::Rep: flags_ = (flags_ & ~unsigned{kInsnRepne}) | kInsnRep; break;
         case Prefix::Lock: set(kInsnLock); break;
         case Prefix::Segment: {
-            const u8 seg = byte >= 0x64 ? static_cast<u8>(byte - 0x64 + FS) : static_cast<u8>((byte - 0x26) >> 3);
+            const u8 seg = byte >= 0x64 ? static_cast<u8>(byte - 0x64 + FS)
+                                        : static_cast<u8>((byte - 0x26) >> 3);
             if (!long64_ || seg >= FS) {
                 seg_override_ = seg;
                 set(kInsnSegOverride);
@@ -187,7 +198,10 @@ void InsnReader::read_prefixes() {
     if (rex_ != 0) {
         set((rex_ & kRexW) != 0 ? kInsnRex | kInsnW : kInsnRex);
     }
-    column_ = flag(kInsnRep) ? kColumnF3 : flag(kInsnRepne) ? kColumnF2 : flag(kInsnOpSize) ? kColumn66 : kColumnNP;
+    column_ = flag(kInsnRep)      ? kColumnF3
+              : flag(kInsnRepne)  ? kColumnF2
+              : flag(kInsnOpSize) ? kColumn66
+                                  : kColumnNP;
 }
 
 // Walks from the first opcode byte to a leaf.
@@ -200,7 +214,8 @@ void InsnReader::find_leaf() {
         switch (static_cast<CellKind>(cell >> kCellShift)) {
         case CellKind::Leaf: {
             leaf_ = map->leaves + value;
-            const bool plain = (leaf_->checks & kCheckElsePlain) != 0 && !features_.has(leaf_->feature);
+            const bool plain =
+                (leaf_->checks & kCheckElsePlain) != 0 && !features_.has(leaf_->feature);
             if (!plain) [[likely]] {
                 return;
             }
@@ -245,16 +260,19 @@ const MapView* InsnReader::enter(Escape escape) {
     return nullptr;
 }
 
-// Takes the payload of a VEX prefix in place of REX and the mandatory prefix. SDM Vol. 2A, "The VEX Prefix".
-// Outside 64-bit mode R and X are 1 (inverted: none) or it would be LES or LDS, B and the top bit of vvvv are ignored.
+// Takes the payload of a VEX prefix in place of REX and the mandatory prefix. SDM Vol. 2A, "The VEX
+// Prefix". Outside 64-bit mode R and X are 1 (inverted: none) or it would be LES or LDS, B and the
+// top bit of vvvv are ignored.
 void InsnReader::enter_vex(bool three_bytes) {
-    invalid_ = invalid_ || mode_.real_or_v86 || flag(kInsnOpSize | kInsnRep | kInsnRepne | kInsnLock | kInsnRex);
+    invalid_ = invalid_ || mode_.real_or_v86 ||
+               flag(kInsnOpSize | kInsnRep | kInsnRepne | kInsnLock | kInsnRex);
     flags_ &= ~unsigned{kInsnOpSize | kInsnRep | kInsnRepne | kInsnRex | kInsnW};
     const u8 first = take();
     rex_ = (first & 0x80) == 0 ? kRexR : u8{0};
     u8 payload = first;
     if (three_bytes) {
-        rex_ = static_cast<u8>(rex_ | ((first & 0x40) == 0 ? kRexX : 0) | ((first & 0x20) == 0 ? kRexB : 0));
+        rex_ = static_cast<u8>(rex_ | ((first & 0x40) == 0 ? kRexX : 0) |
+                               ((first & 0x20) == 0 ? kRexB : 0));
         payload = take();
         if ((payload & 0x80) != 0) {
             set(kInsnW);
@@ -277,8 +295,9 @@ void InsnReader::finish(const Leaf& leaf) {
     insn_.classes = leaf.classes;
     insn_.map = leaf.map;
     insn_.vvvv = vvvv_;
-    insn_.opsize = kOpsizeBytes[static_cast<std::size_t>(leaf.opsize)][(mode_.code_bits >> 5) * 4U +
-                                                                       (flag(kInsnOpSize) ? 2U : 0U) + (flag(kInsnW) ? 1U : 0U)];
+    insn_.opsize = kOpsizeBytes[static_cast<std::size_t>(leaf.opsize)]
+                               [(mode_.code_bits >> 5) * 4U + (flag(kInsnOpSize) ? 2U : 0U) +
+                                (flag(kInsnW) ? 1U : 0U)];
     const bool wide = mode_.code_bits != 16;
     insn_.addrsize = long64_ ? (addr_size_prefix_ ? 4 : 8) : (wide != addr_size_prefix_ ? 4 : 2);
     insn_.reg = leaf.fixed_reg;
@@ -327,8 +346,8 @@ void InsnReader::read_modrm(const Leaf& leaf) {
     }
 }
 
-// SDM Vol. 2A, Tables 2-2 "32-Bit Addressing Forms with the ModR/M Byte" and 2-3 "... with the SIB Byte"; "RIP-Relative
-// Addressing".
+// SDM Vol. 2A, Tables 2-2 "32-Bit Addressing Forms with the ModR/M Byte" and 2-3 "... with the SIB
+// Byte"; "RIP-Relative Addressing".
 void InsnReader::read_memory(const Leaf& leaf) {
     const unsigned mod = insn_.modrm >> 6;
     unsigned low = insn_.modrm & 7U;
@@ -356,7 +375,7 @@ void InsnReader::read_memory(const Leaf& leaf) {
         insn_.seg = SS;
     }
     if (mod == 1) {
-        insn_.disp = take_as<i8>();
+        insn_.disp = take_signed_byte();
     } else if (mod == 2) {
         insn_.disp = take_as<i32>();
     }
@@ -373,7 +392,7 @@ void InsnReader::read_memory_16() {
     insn_.index = kAddress16[low].index;
     insn_.seg = kAddress16[low].seg;
     if (mod == 1) {
-        insn_.disp = take_as<i8>();
+        insn_.disp = take_signed_byte();
     } else if (mod == 2) {
         insn_.disp = take_as<i16>();
     }
@@ -385,7 +404,7 @@ void InsnReader::read_immediate(const Leaf& leaf) {
     switch (leaf.imm) {
     case Immediate::None: break;
     case Immediate::Ib: insn_.imm = take(); break;
-    case Immediate::SIb: insn_.imm = sign_extended(take_as<i8>()); break;
+    case Immediate::SIb: insn_.imm = sign_extend(take(), 8); break;
     case Immediate::Iw: insn_.imm = take_as<u16>(); break;
     case Immediate::Iz: insn_.imm = sign_extended(word ? take_as<i16>() : take_as<i32>()); break;
     case Immediate::Iv:
@@ -416,8 +435,10 @@ void InsnReader::read_immediate(const Leaf& leaf) {
 void InsnReader::apply_sizes(const Leaf& leaf) {
     const unsigned column = (insn_.opsize >> 2) + (flag(kInsnVexL) && leaf.l_matters ? 3U : 0U);
     const bool memory = flag(kInsnMem);
-    insn_.width = kSizeBytes[static_cast<std::size_t>(memory ? leaf.width_mem : leaf.width_reg)][column];
-    insn_.mem_bytes = kSizeBytes[static_cast<std::size_t>(memory ? leaf.e_mem : leaf.e_reg)][column];
+    insn_.width =
+        kSizeBytes[static_cast<std::size_t>(memory ? leaf.width_mem : leaf.width_reg)][column];
+    insn_.mem_bytes =
+        kSizeBytes[static_cast<std::size_t>(memory ? leaf.e_mem : leaf.e_reg)][column];
 }
 
 bool InsnReader::legal(const Leaf& leaf) const {
@@ -455,9 +476,10 @@ bool InsnReader::passes_checks(const Leaf& leaf) const {
         return false;
     }
     if ((checks & kCheckVsib) != 0) {
-        // SDM Vol. 2C, "VGATHERDPS/VGATHERDPD": #UD without a SIB byte, or if two of the registers are the same.
-        return insn_.addrsize != 2 && (insn_.modrm & 7) == 4 && insn_.index != insn_.reg && insn_.index != insn_.vvvv &&
-               insn_.reg != insn_.vvvv;
+        // SDM Vol. 2C, "VGATHERDPS/VGATHERDPD": #UD without a SIB byte, or if two of the registers
+        // are the same.
+        return insn_.addrsize != 2 && (insn_.modrm & 7) == 4 && insn_.index != insn_.reg &&
+               insn_.index != insn_.vvvv && insn_.reg != insn_.vvvv;
     }
     return true;
 }
@@ -478,7 +500,8 @@ void InsnReader::undefined() {
 
 }  // namespace
 
-DecodeResult decode(std::span<const u8> bytes, DecodeMode mode, const CpuFeatures& features, Insn& insn) {
+DecodeResult
+decode(std::span<const u8> bytes, DecodeMode mode, const CpuFeatures& features, Insn& insn) {
     insn = Insn{};
     const unsigned length = InsnReader(bytes, mode, features, insn).read();
     if (length > bytes.size() && bytes.size() < kMaxInsnBytes) {

@@ -1,6 +1,6 @@
 #pragma once
-// A row digested for the decoder: what decode() must do once it knows the instruction, with nothing left to search or
-// interpret. Made from rows at compile time.
+// A row digested for the decoder: what decode() must do once it knows the instruction, with nothing
+// left to search or interpret. Made from rows at compile time.
 
 #include "core/assert.hpp"
 #include "core/types.hpp"
@@ -20,16 +20,16 @@ enum class RegNumber : u8 {
 
 enum class ModRmUse : u8 {
     None,
-    Operand,       // register or memory by mod
+    Operand,         // register or memory by mod
     AlwaysRegister,  // mod is ignored: MOV CR, MOV DR
 };
 
 enum class Immediate : u8 {
     None,
-    Ib,     // zero-extended
-    SIb,    // sign-extended: sIb, Jb
-    Iw,     // zero-extended
-    Iz,     // sign-extended: Iz, Jz
+    Ib,   // zero-extended
+    SIb,  // sign-extended: sIb, Jb
+    Iw,   // zero-extended
+    Iz,   // sign-extended: Iz, Jz
     Iv,
     One,    // no byte; Insn::imm = 1
     Far,    // Ap
@@ -47,7 +47,7 @@ inline constexpr u16 kCheckControlReg = 1U << 1;  // CR0, 2, 3, 4, 8
 inline constexpr u16 kCheckDebugReg = 1U << 2;    // DR0..7
 inline constexpr u16 kCheckSegRegTo = 1U << 3;    // ES SS DS FS GS
 inline constexpr u16 kCheckSegRegFrom = 1U << 4;  // and CS
-inline constexpr u16 kCheckVsib = 1U << 5;        // needs a SIB byte; destination, index and mask differ
+inline constexpr u16 kCheckVsib = 1U << 5;  // needs a SIB byte; destination, index and mask differ
 inline constexpr u16 kCheckYmmAvx2 = 1U << 6;
 inline constexpr u16 kCheckElsePlain = 1U << 7;
 inline constexpr u16 kCheckElseNop = 1U << 8;
@@ -61,7 +61,7 @@ struct Leaf {
     ModRmUse modrm = ModRmUse::None;
     RegNumber e_number = RegNumber::Raw;
     RegNumber g_number = RegNumber::Raw;
-    bool named_g = false;     // G is a register by name: fixed_reg (ES .. GS, ST(0))
+    bool named_g = false;  // G is a register by name: fixed_reg (ES .. GS, ST(0))
     u8 fixed_reg = 0;
     bool opcode_reg = false;  // E is in the low opcode bits
     bool lock_legal = false;
@@ -77,7 +77,8 @@ struct Leaf {
     Feature feature = Feature::kNone;
 };
 
-// Leaves every table starts with: nothing is defined here; likewise, and a ModRM byte belongs to it.
+// Leaves every table starts with: nothing is defined here; likewise, and a ModRM byte belongs to
+// it.
 inline constexpr u16 kUndefined = 0, kUndefinedModRm = 1, kFirstRow = 2;
 
 struct MapTraits {
@@ -86,12 +87,13 @@ struct MapTraits {
 };
 
 constexpr bool is_e(Place place) {
-    return place == Place::RegOrMem || place == Place::MemOnly || place == Place::RegOnly || place == Place::RegAnyMod ||
-           place == Place::Vsib || place == Place::OpcodeReg || place == Place::FixedE || place == Place::Moffs;
+    return place == Place::RegOrMem || place == Place::MemOnly || place == Place::RegOnly ||
+           place == Place::RegAnyMod || place == Place::Vsib || place == Place::OpcodeReg ||
+           place == Place::FixedE || place == Place::Moffs;
 }
 constexpr bool is_g(Place place) {
-    return place == Place::Reg || place == Place::SegReg || place == Place::Control || place == Place::Debug ||
-           place == Place::FixedG;
+    return place == Place::Reg || place == Place::SegReg || place == Place::Control ||
+           place == Place::Debug || place == Place::FixedG;
 }
 
 // The letters of a Form, as one number: destination first, a decimal digit each.
@@ -118,7 +120,8 @@ constexpr Form form_of(unsigned letters) {
     case 314: return Form::BEI;
     default: break;
     }
-    DROSTE_UNREACHABLE();  // not a constant expression: a row whose operands no Form describes does not compile
+    DROSTE_UNREACHABLE();  // not a constant expression: a row whose operands no Form describes does
+                           // not compile
 }
 
 // Makes a leaf from a row, one operand after the other.
@@ -140,7 +143,8 @@ class LeafMaker {
             }
         }
         if (row_.has_modrm()) {
-            leaf_.modrm = row_.has_place(Place::RegAnyMod) ? ModRmUse::AlwaysRegister : ModRmUse::Operand;
+            leaf_.modrm =
+                row_.has_place(Place::RegAnyMod) ? ModRmUse::AlwaysRegister : ModRmUse::Operand;
         }
         leaf_.form = form_of(letters_);
         finish_sizes();
@@ -198,11 +202,15 @@ class LeafMaker {
         leaf_.g_number = number_of(about);
         if (about.place == Place::FixedG) {
             leaf_.named_g = true;
-            leaf_.fixed_reg = operand == Operand::ST0 ? u8{0} : static_cast<u8>(static_cast<unsigned>(operand) - static_cast<unsigned>(Operand::ES));
+            leaf_.fixed_reg = operand == Operand::ST0
+                                  ? u8{0}
+                                  : static_cast<u8>(static_cast<unsigned>(operand) -
+                                                    static_cast<unsigned>(Operand::ES));
         }
         if (about.place == Place::SegReg) {
             const bool load = letters_ == kFormG;
-            leaf_.checks = static_cast<u16>(leaf_.checks | (load ? kCheckSegRegTo : kCheckSegRegFrom));
+            leaf_.checks =
+                static_cast<u16>(leaf_.checks | (load ? kCheckSegRegTo : kCheckSegRegFrom));
         } else if (about.place == Place::Control) {
             leaf_.checks = static_cast<u16>(leaf_.checks | kCheckControlReg);
         } else if (about.place == Place::Debug) {
@@ -211,8 +219,8 @@ class LeafMaker {
     }
 
     static constexpr RegNumber number_of(const OperandInfo& about) {
-        if (about.place == Place::FixedE || about.place == Place::FixedG || about.place == Place::SegReg ||
-            about.file == Insn::RegClass::Mmx) {
+        if (about.place == Place::FixedE || about.place == Place::FixedG ||
+            about.place == Place::SegReg || about.file == Insn::RegClass::Mmx) {
             return RegNumber::Raw;
         }
         if (about.place == Place::Control || about.place == Place::Debug) {
@@ -221,7 +229,9 @@ class LeafMaker {
         if (about.file == Insn::RegClass::Other) {
             return RegNumber::Raw;
         }
-        return about.file == Insn::RegClass::Gpr && about.reg_size == Size::B1 ? RegNumber::Byte : RegNumber::Extended;
+        return about.file == Insn::RegClass::Gpr && about.reg_size == Size::B1
+                   ? RegNumber::Byte
+                   : RegNumber::Extended;
     }
 
     constexpr void add_immediate(Operand operand) {
@@ -245,9 +255,11 @@ class LeafMaker {
         }
     }
 
-    // The first operand that has a size gives Insn::width; vector registers make it the vector length.
+    // The first operand that has a size gives Insn::width; vector registers make it the vector
+    // length.
     constexpr void note_size(const OperandInfo& about) {
-        const bool register_or_memory = about.place != Place::Imm && about.place != Place::Implicit &&
+        const bool register_or_memory = about.place != Place::Imm &&
+                                        about.place != Place::Implicit &&
                                         about.place != Place::Count && about.place != Place::FixedG;
         if (register_or_memory && !sized_) {
             leaf_.width_reg = about.reg_size;
@@ -266,7 +278,9 @@ class LeafMaker {
 
     constexpr void finish_sizes() {
         if (xmm_) {
-            leaf_.width_reg = leaf_.width_mem = ymm_only_ ? Size::B32 : l_sized_ ? Size::X : Size::B16;
+            leaf_.width_reg = leaf_.width_mem = ymm_only_  ? Size::B32
+                                                : l_sized_ ? Size::X
+                                                           : Size::B16;
         } else if (mmx_) {
             leaf_.width_reg = leaf_.width_mem = Size::B8;
         } else if (row_.op() == Op::CRC32) {
@@ -280,10 +294,12 @@ class LeafMaker {
     constexpr void finish_attributes() {
         const Attributes a = row_.attributes;
         u16 flags = 0;
-        flags = static_cast<u16>(flags | (a.has(kEndsBlock) || row_.op() == Op::UD ? kInsnEndsBlock : 0));
+        flags = static_cast<u16>(flags |
+                                 (a.has(kEndsBlock) || row_.op() == Op::UD ? kInsnEndsBlock : 0));
         flags = static_cast<u16>(flags | (a.has(kReadsTime) ? kInsnReadsTime : 0));
         flags = static_cast<u16>(flags | (a.has(kNative) ? kInsnNative : 0));
-        const bool wide_memory = leaf_.e_mem == Size::B16 || leaf_.e_mem == Size::B32 || leaf_.e_mem == Size::X;
+        const bool wide_memory =
+            leaf_.e_mem == Size::B16 || leaf_.e_mem == Size::B32 || leaf_.e_mem == Size::X;
         flags = static_cast<u16>(flags | (a.has(kAligned) && wide_memory ? kInsnAligned : 0));
         leaf_.insn_flags = flags;
         leaf_.lock_legal = a.has(kLock);
@@ -294,11 +310,11 @@ class LeafMaker {
         checks |= a.has(kElseNop) ? kCheckElseNop : 0U;
         leaf_.checks = static_cast<u16>(checks);
         const bool mandatory_66 = a.has(k66) && !a.has(kNP);
-        leaf_.opsize = traits_.vex           ? OpsizeRule::Vex
-                       : a.has(kForce64)     ? OpsizeRule::Force64
-                       : a.has(kDefault64)   ? OpsizeRule::Default64
-                       : mandatory_66        ? OpsizeRule::Mandatory66
-                                             : OpsizeRule::Normal;
+        leaf_.opsize = traits_.vex         ? OpsizeRule::Vex
+                       : a.has(kForce64)   ? OpsizeRule::Force64
+                       : a.has(kDefault64) ? OpsizeRule::Default64
+                       : mandatory_66      ? OpsizeRule::Mandatory66
+                                           : OpsizeRule::Normal;
     }
 
     Row row_;

@@ -5,9 +5,9 @@
 //   - the number of a leaf: the instruction is known;
 //   - a split: eight or two further cells, chosen by ModRM, VEX.W, VEX.L or REX.B;
 //   - an escape into another map.
-// A split is made only where the rows of an opcode differ in that condition, so most instructions are found by
-// one load. The rows of an opcode are tried in order; the first one some condition of which is not known yet says
-// what to split on next.
+// A split is made only where the rows of an opcode differ in that condition, so most instructions
+// are found by one load. The rows of an opcode are tried in order; the first one some condition of
+// which is not known yet says what to split on next.
 
 #include "core/assert.hpp"
 #include "core/types.hpp"
@@ -22,7 +22,15 @@
 namespace droste::opcode_map {
 
 // Kinds of cell, in its top four bits.
-enum class CellKind : u8 { Leaf = 0, ByModReg = 1, ByRm = 2, ByW = 3, ByL = 4, ByB = 5, Escape = 6 };
+enum class CellKind : u8 {
+    Leaf = 0,
+    ByModReg = 1,
+    ByRm = 2,
+    ByW = 3,
+    ByL = 4,
+    ByB = 5,
+    Escape = 6
+};
 inline constexpr unsigned kCellShift = 12;
 inline constexpr u16 kCellMask = (1U << kCellShift) - 1;
 
@@ -44,13 +52,15 @@ struct MapView {
     std::span<const Row> rows;
 };
 
-// --- rows: groups unfolded, "+r" and "+cc" spelled out ----------------------------------------------
+// --- rows: groups unfolded, "+r" and "+cc" spelled out
+// ----------------------------------------------
 
 template <std::size_t N>
 constexpr std::size_t expanded_count(const std::array<Row, N>& rows) {
     std::size_t count = 0;
     for (const Row& row : rows) {
-        count += row.entry.group == Group::Ungrouped ? row.opcode_count() : group_rows(row.entry.group).size();
+        count += row.entry.group == Group::Ungrouped ? row.opcode_count()
+                                                     : group_rows(row.entry.group).size();
     }
     return count;
 }
@@ -74,65 +84,54 @@ constexpr std::array<Row, Count> expand_rows(const std::array<Row, N>& rows) {
     return out;
 }
 
-// --- the table --------------------------------------------------------------------------------------
+// --- the table
+// --------------------------------------------------------------------------------------
 
 // What is known of an instruction while its opcode's decision tree is built.
 struct Known {
     bool long64 = false;
-    Attributes column{};
-    Attributes conditions{};  // kModMem or kModReg, kW0/1, kL0/1, kB0; none of a pair: not known yet
-    bool b_known = false;
+    Attributes column{};      // the mandatory prefix
+    Attributes conditions{};  // one of kModMem and kModReg, of kW0 and kW1 ...; none: not known yet
     int reg = -1;
     int rm = -1;
 };
 
 enum class Verdict : u8 { No, Yes, NeedModReg, NeedRm, NeedW, NeedL, NeedB };
 
+// A row's say on one pair of conditions.
+constexpr Verdict judge_pair(Attributes row, Attributes known, Attributes pair, Verdict need) {
+    if (!row.any(pair)) {
+        return Verdict::Yes;
+    }
+    if (!known.any(pair)) {
+        return need;
+    }
+    return row.any({known.bits & pair.bits}) ? Verdict::Yes : Verdict::No;
+}
+
+constexpr Verdict judge_number(bool matters, unsigned wanted, int known, Verdict need) {
+    if (!matters) {
+        return Verdict::Yes;
+    }
+    return known < 0 ? need : static_cast<unsigned>(known) == wanted ? Verdict::Yes : Verdict::No;
+}
+
 // May `row` be the instruction, as far as is known; and what must be known next to say so.
 constexpr Verdict judge(const Row& row, const Known& known) {
     const Attributes a = row.attributes;
-    if (a.has(known.long64 ? kNot64 : kOnly64) || (row.prefixes().bits != 0 && !a.any(known.column))) {
+    if (a.has(known.long64 ? kNot64 : kOnly64) ||
+        (row.prefixes().bits != 0 && !a.any(known.column))) {
         return Verdict::No;
     }
-    if (a.any(kModMem | kModReg) || row.has_reg()) {
-        if (known.reg < 0) {
-            return Verdict::NeedModReg;
-        }
-        if ((a.any(kModMem | kModReg) && !a.any(Attributes{known.conditions.bits & (kModMem | kModReg).bits})) ||
-            (row.has_reg() && row.reg() != static_cast<unsigned>(known.reg))) {
-            return Verdict::No;
-        }
-    }
-    if (row.has_rm()) {
-        if (known.rm < 0) {
-            return Verdict::NeedRm;
-        }
-        if (row.rm() != static_cast<unsigned>(known.rm)) {
-            return Verdict::No;
-        }
-    }
-    if (a.any(kW0 | kW1)) {
-        if (!known.conditions.any(kW0 | kW1)) {
-            return Verdict::NeedW;
-        }
-        if (!a.any(Attributes{known.conditions.bits & (kW0 | kW1).bits})) {
-            return Verdict::No;
-        }
-    }
-    if (a.any(kL0 | kL1)) {
-        if (!known.conditions.any(kL0 | kL1)) {
-            return Verdict::NeedL;
-        }
-        if (!a.any(Attributes{known.conditions.bits & (kL0 | kL1).bits})) {
-            return Verdict::No;
-        }
-    }
-    if (a.has(kB0)) {
-        if (!known.b_known) {
-            return Verdict::NeedB;
-        }
-        if (!known.conditions.has(kB0)) {
-            return Verdict::No;
+    const Attributes c = known.conditions;
+    for (const Verdict verdict :
+         {judge_pair(a, c, kModMem | kModReg, Verdict::NeedModReg),
+          judge_number(row.has_reg(), row.reg(), known.reg, Verdict::NeedModReg),
+          judge_number(row.has_rm(), row.rm(), known.rm, Verdict::NeedRm),
+          judge_pair(a, c, kW0 | kW1, Verdict::NeedW), judge_pair(a, c, kL0 | kL1, Verdict::NeedL),
+          judge_pair(a, c, kB0 | kB1, Verdict::NeedB)}) {
+        if (verdict != Verdict::Yes) {
+            return verdict;
         }
     }
     return Verdict::Yes;
@@ -158,7 +157,8 @@ struct MapTable {
             case Verdict::No: continue;
             case Verdict::Yes:
                 return rows[i].entry.escape != Escape::NoEscape
-                           ? make_cell(CellKind::Escape, static_cast<std::size_t>(rows[i].entry.escape))
+                           ? make_cell(CellKind::Escape,
+                                       static_cast<std::size_t>(rows[i].entry.escape))
                            : make_cell(CellKind::Leaf, i + kFirstRow);
             case Verdict::NeedModReg: return split(rows, range, known, CellKind::ByModReg, 16);
             case Verdict::NeedRm: return split(rows, range, known, CellKind::ByRm, 8);
@@ -180,17 +180,18 @@ struct MapTable {
         case CellKind::ByRm: known.rm = static_cast<int>(branch); break;
         case CellKind::ByW: known.conditions = known.conditions | (branch != 0 ? kW1 : kW0); break;
         case CellKind::ByL: known.conditions = known.conditions | (branch != 0 ? kL1 : kL0); break;
-        case CellKind::ByB:
-            known.b_known = true;
-            known.conditions = branch != 0 ? known.conditions : known.conditions | kB0;
-            break;
+        case CellKind::ByB: known.conditions = known.conditions | (branch != 0 ? kB1 : kB0); break;
         case CellKind::Leaf:
         case CellKind::Escape: break;
         }
         return known;
     }
 
-    constexpr u16 split(const std::array<Row, Rows>& rows, Range range, const Known& known, CellKind kind, unsigned ways) {
+    constexpr u16 split(const std::array<Row, Rows>& rows,
+                        Range range,
+                        const Known& known,
+                        CellKind kind,
+                        unsigned ways) {
         const std::size_t at = split_count;
         split_count += ways;
         for (unsigned branch = 0; branch < ways; ++branch) {
@@ -223,7 +224,8 @@ constexpr MapTable<Rows, Splits> build_map(const std::array<Row, Rows>& rows, Ma
         }
         for (unsigned long64 = 0; long64 < 2; ++long64) {
             for (unsigned column = 0; column < kColumns; ++column) {
-                // Equal by construction to a cell already made: no row looks at the mode, or at the prefix.
+                // Equal by construction to a cell already made: no row looks at the mode, or at the
+                // prefix.
                 if (long64 == 1 && !all.any(kNot64 | kOnly64)) {
                     table.cells[1][column][opcode] = table.cells[0][column][opcode];
                 } else if (column > 0 && !all.any(kAnyPrefix)) {
@@ -232,7 +234,8 @@ constexpr MapTable<Rows, Splits> build_map(const std::array<Row, Rows>& rows, Ma
                     Known known;
                     known.long64 = long64 == 1;
                     known.column = kPrefixOfColumn[column];
-                    table.cells[long64][column][opcode] = table.cell_for(rows, {first, last, modrm}, known);
+                    table.cells[long64][column][opcode] =
+                        table.cell_for(rows, {first, last, modrm}, known);
                 }
             }
         }

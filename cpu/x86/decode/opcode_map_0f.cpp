@@ -1,6 +1,7 @@
-// Two-byte opcode map, first byte 0F. SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps", Table A-3.
-// The manual prints one line a mandatory prefix (none, 66, F3, F2) under each opcode; here these are rows in that order.
-// A row without a prefix attribute ignores F2 and F3, and takes 66 as operand-size override.
+// Two-byte opcode map, first byte 0F. SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps",
+// Table A-3. The manual prints one line a mandatory prefix (none, 66, F3, F2) under each opcode;
+// here these are rows in that order. A row without a prefix attribute ignores F2 and F3, and takes
+// 66 as operand-size override.
 
 #include "cpu/x86/decode/map_table.hpp"
 #include "cpu/x86/decode/opcode_maps.hpp"

@@ -1,5 +1,5 @@
-// Three-byte opcode map, first two bytes 0F 38. SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps", Table A-4.
-// The rows that need VEX are in opcode_map_vex_0f38.cpp.
+// Three-byte opcode map, first two bytes 0F 38. SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode
+// Maps", Table A-4. The rows that need VEX are in opcode_map_vex_0f38.cpp.
 
 #include "cpu/x86/decode/map_table.hpp"
 #include "cpu/x86/decode/opcode_maps.hpp"

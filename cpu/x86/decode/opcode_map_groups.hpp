@@ -1,9 +1,10 @@
 #pragma once
-// Opcode extensions: what ModRM.reg selects. SDM Vol. 2D, A.4, Table A-6 "Opcode Extensions for One- and Two-byte
-// Opcodes by Group Number".
+// Opcode extensions: what ModRM.reg selects. SDM Vol. 2D, A.4, Table A-6 "Opcode Extensions for
+// One- and Two-byte Opcodes by Group Number".
 //
-// The first column is ModRM.reg. Operands left out are those of the opcode's own row ("Grp1 Eb, Ib"); its attributes
-// apply too. Group 3 is two lists here because TEST alone takes an immediate. Group 17 is VEX only: opcode_map_vex_0f38.cpp.
+// The first column is ModRM.reg. Operands left out are those of the opcode's own row ("Grp1 Eb,
+// Ib"); its attributes apply too. Group 3 is two lists here because TEST alone takes an immediate.
+// Group 17 is VEX only: opcode_map_vex_0f38.cpp.
 
 #include "cpu/x86/decode/row.hpp"
 

@@ -1,6 +1,6 @@
 // One-byte opcode map. SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps", Table A-2.
-// Operand codes are the manual's (A.2), see operand_codes.inc. One row per line, in opcode order; prefixes (26, 2E, 36,
-// 3E, 40-4F in 64-bit mode, 64-67, F0, F2, F3) never get here. FWAIT is 9B.
+// Operand codes are the manual's (A.2), see operand_codes.inc. One row per line, in opcode order;
+// prefixes (26, 2E, 36, 3E, 40-4F in 64-bit mode, 64-67, F0, F2, F3) never get here. FWAIT is 9B.
 
 #include "cpu/x86/decode/map_table.hpp"
 #include "cpu/x86/decode/opcode_maps.hpp"

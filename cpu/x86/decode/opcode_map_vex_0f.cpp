@@ -1,6 +1,7 @@
 // VEX map 1 (VEX.mmmmm = 00001b): the VEX-encoded rows of the two-byte map.
-// SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps", Table A-3, and the instruction pages for W and L.
-// A row that names neither kL0 nor kL1 has no L-dependent operand (L is ignored) or takes both lengths.
+// SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps", Table A-3, and the instruction pages for
+// W and L. A row that names neither kL0 nor kL1 has no L-dependent operand (L is ignored) or takes
+// both lengths.
 
 #include "cpu/x86/decode/map_table.hpp"
 #include "cpu/x86/decode/opcode_maps.hpp"

@@ -1,5 +1,6 @@
 // VEX map 3 (VEX.mmmmm = 00011b): the VEX-encoded rows of the 0F 3A map.
-// SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps", Table A-5, and the instruction pages for W and L.
+// SDM Vol. 2D, A.3 "One, Two, and Three-Byte Opcode Maps", Table A-5, and the instruction pages for
+// W and L.
 
 #include "cpu/x86/decode/map_table.hpp"
 #include "cpu/x86/decode/opcode_maps.hpp"

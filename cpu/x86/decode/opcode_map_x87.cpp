@@ -1,6 +1,6 @@
-// x87 instructions, opcodes D8 to DF. SDM Vol. 2D, A.5 "Escape Opcode Instructions", Tables.
-// For each opcode and ModRM.reg the memory form stands before the register form. m32fp and so on are memory operands as
-// the instruction pages name them; ST(i) is ModRM.r/m.
+// x87 instructions, opcodes D8 to DF. SDM Vol. 2D, A.5 "Escape Opcode Instructions", Tables A-7 to
+// For each opcode and ModRM.reg the memory form stands before the register form. m32fp and so
+// on are memory operands as the instruction pages name them; ST(i) is ModRM.r/m.
 
 #include "cpu/x86/decode/map_table.hpp"
 #include "cpu/x86/decode/opcode_maps.hpp"

@@ -1,6 +1,6 @@
 #pragma once
-// The opcode maps. Each is defined in the file of its name; decode() walks them, tests and the instruction generator
-// read their rows.
+// The opcode maps. Each is defined in the file of its name; decode() walks them, tests and the
+// instruction generator read their rows.
 
 #include "cpu/x86/decode/map_table.hpp"
 

@@ -36,7 +36,14 @@ enum class Place : u8 {
 
 // How big an operand is. What is not a constant depends on the operand size or on VEX.L.
 enum class Size : u8 {
-    None, B1, B2, B4, B8, B10, B16, B32,
+    None,
+    B1,
+    B2,
+    B4,
+    B8,
+    B10,
+    B16,
+    B32,
     V,                 // 2, 4, 8: the operand size
     Z,                 // 2, 4, 4
     Y,                 // 4, 4, 8
@@ -45,7 +52,10 @@ enum class Size : u8 {
     PseudoDescriptor,  // 6, 6, 10
     FpuEnvironment,    // 14, 28, 28
     FpuState,          // 94, 108, 108
-    X, X2, X4, X8,     // vector length, half, quarter, eighth
+    X,
+    X2,
+    X4,
+    X8,  // vector length, half, quarter, eighth
     kCount
 };
 
@@ -76,16 +86,17 @@ constexpr const OperandInfo& info(Operand operand) {
     return kOperandInfo[static_cast<std::size_t>(operand)];
 }
 
-// Bytes of each Size for operand sizes 2, 4, 8, without and with VEX.L: kSizeBytes[size][index of opsize + 3 * L].
+// Bytes of each Size for operand sizes 2, 4, 8, without and with VEX.L: kSizeBytes[size][index of
+// opsize + 3 * L].
 using SizeRow = std::array<u8, 6>;
 inline constexpr std::array<SizeRow, static_cast<std::size_t>(Size::kCount)> kSizeBytes = {{
-    {0, 0, 0, 0, 0, 0},        {1, 1, 1, 1, 1, 1},          {2, 2, 2, 2, 2, 2},
-    {4, 4, 4, 4, 4, 4},        {8, 8, 8, 8, 8, 8},          {10, 10, 10, 10, 10, 10},
-    {16, 16, 16, 16, 16, 16},  {32, 32, 32, 32, 32, 32},    {2, 4, 8, 2, 4, 8},
-    {2, 4, 4, 2, 4, 4},        {4, 4, 8, 4, 4, 8},          {4, 6, 10, 4, 6, 10},
-    {4, 8, 16, 4, 8, 16},      {6, 6, 10, 6, 6, 10},        {14, 28, 28, 14, 28, 28},
+    {0, 0, 0, 0, 0, 0},           {1, 1, 1, 1, 1, 1},       {2, 2, 2, 2, 2, 2},
+    {4, 4, 4, 4, 4, 4},           {8, 8, 8, 8, 8, 8},       {10, 10, 10, 10, 10, 10},
+    {16, 16, 16, 16, 16, 16},     {32, 32, 32, 32, 32, 32}, {2, 4, 8, 2, 4, 8},
+    {2, 4, 4, 2, 4, 4},           {4, 4, 8, 4, 4, 8},       {4, 6, 10, 4, 6, 10},
+    {4, 8, 16, 4, 8, 16},         {6, 6, 10, 6, 6, 10},     {14, 28, 28, 14, 28, 28},
     {94, 108, 108, 94, 108, 108}, {16, 16, 16, 32, 32, 32}, {8, 8, 8, 16, 16, 16},
-    {4, 4, 4, 8, 8, 8},        {2, 2, 2, 4, 4, 4},
+    {4, 4, 4, 8, 8, 8},           {2, 2, 2, 4, 4, 4},
 }};
 
 }  // namespace droste::opcode_map

@@ -1,10 +1,11 @@
 #pragma once
 // A row of an opcode map, in the manual's notation. SDM Vol. 2D, "Opcode Map".
 //
-// Several rows may share an opcode; they are tried in table order and the first whose conditions hold (prefix, ModRM,
-// VEX.W, VEX.L, 64-bit mode) is the instruction, so the special one stands before the general one. That search happens
-// at compile time: map_table.hpp turns the rows into direct lookup tables. Nothing after the decoder looks at rows,
-// except tests, the random instruction generator and documentation.
+// Several rows may share an opcode; they are tried in table order and the first whose conditions
+// hold (prefix, ModRM, VEX.W, VEX.L, 64-bit mode) is the instruction, so the special one stands
+// before the general one. That search happens at compile time: map_table.hpp turns the rows into
+// direct lookup tables. Nothing after the decoder looks at rows, except tests, the random
+// instruction generator and documentation.
 
 #include "core/types.hpp"
 #include "cpu/x86/decode/operand.hpp"
@@ -26,21 +27,31 @@ struct Attributes {
     constexpr bool operator==(const Attributes&) const = default;
 };
 
-// --- conditions -------------------------------------------------------------------------------------
+constexpr Attributes attribute(unsigned bit) {
+    return {u64{1} << bit};
+}
+
+// --- conditions ----------------------------------------------------------------------------------
 // Mandatory prefix. None given: any. Several: each of them. F2 and F3 win over 66.
-inline constexpr Attributes kNP{1U << 0};
-inline constexpr Attributes k66{1U << 1};
-inline constexpr Attributes kF3{1U << 2};
-inline constexpr Attributes kF2{1U << 3};
-inline constexpr Attributes kModMem{1U << 4};  // ModRM.mod != 11b. Implied by M operands
-inline constexpr Attributes kModReg{1U << 5};  // ModRM.mod = 11b. Implied by R, U and N operands
-inline constexpr Attributes kW0{1U << 6};      // REX.W or VEX.W
-inline constexpr Attributes kW1{1U << 7};
-inline constexpr Attributes kL0{1U << 8};  // VEX.L
-inline constexpr Attributes kL1{1U << 9};
-inline constexpr Attributes kB0{1U << 10};     // REX.B = 0: 90h is NOP, not XCHG r8, rAX
-inline constexpr Attributes kNot64{1U << 11};  // not in 64-bit mode
-inline constexpr Attributes kOnly64{1U << 12};
+inline constexpr Attributes kNP = attribute(0);
+inline constexpr Attributes k66 = attribute(1);
+inline constexpr Attributes kF3 = attribute(2);
+inline constexpr Attributes kF2 = attribute(3);
+inline constexpr Attributes kAnyPrefix = kNP | k66 | kF3 | kF2;
+// ModRM.mod is not, or is, 11b. M operands imply the one, R, U and N operands the other.
+inline constexpr Attributes kModMem = attribute(4);
+inline constexpr Attributes kModReg = attribute(5);
+// REX.W or VEX.W; VEX.L.
+inline constexpr Attributes kW0 = attribute(6);
+inline constexpr Attributes kW1 = attribute(7);
+inline constexpr Attributes kL0 = attribute(8);
+inline constexpr Attributes kL1 = attribute(9);
+// REX.B: 90h with REX.B is XCHG r8, rAX.
+inline constexpr Attributes kB0 = attribute(10);
+inline constexpr Attributes kB1 = attribute(11);
+// Not in 64-bit mode; only there.
+inline constexpr Attributes kNot64 = attribute(12);
+inline constexpr Attributes kOnly64 = attribute(13);
 // ModRM.reg and ModRM.r/m: the manual's "/digit" and Table A-6.
 inline constexpr unsigned kRegShift = 16, kRmShift = 20;
 constexpr Attributes reg(unsigned value) {
@@ -49,27 +60,56 @@ constexpr Attributes reg(unsigned value) {
 constexpr Attributes rm(unsigned value) {
     return {u64{8 | value} << kRmShift};
 }
-// --- properties -------------------------------------------------------------------------------------
-inline constexpr Attributes kLock{u64{1} << 24};       // LOCK is legal when E is memory
-inline constexpr Attributes kNotReal{u64{1} << 25};    // #UD in real-address and virtual-8086 mode
-inline constexpr Attributes kDefault64{u64{1} << 26};  // "d64": operand size 64 in 64-bit mode; 66 makes it 16
-inline constexpr Attributes kForce64{u64{1} << 27};    // "f64": operand size 64 in 64-bit mode, 66 is ignored
-inline constexpr Attributes kEndsBlock{u64{1} << 28};  // control flow, or changes state that decoded blocks depend on
-inline constexpr Attributes kReadsTime{u64{1} << 29};  // may observe virtual time or I/O
-inline constexpr Attributes kNative{u64{1} << 30};     // a native thunk executes it
-inline constexpr Attributes kAligned{u64{1} << 31};    // a 16- or 32-byte memory operand must be aligned
-inline constexpr Attributes kElsePlain{u64{1} << 32};  // CPU lacks the feature: what the opcode is without the prefix
-inline constexpr Attributes kElseNop{u64{1} << 33};    // CPU lacks the feature: NOP
-inline constexpr Attributes kYmmAvx2{u64{1} << 34};    // the 256-bit form needs AVX2
-inline constexpr Attributes kPlusR{u64{1} << 35};      // "+rb", "+rd": the row stands for eight opcodes
-inline constexpr Attributes kPlusCc{u64{1} << 36};     // "+cc": the row stands for sixteen opcodes
+
+// --- properties ----------------------------------------------------------------------------------
+// LOCK is legal when E is memory.
+inline constexpr Attributes kLock = attribute(24);
+// #UD in real-address and virtual-8086 mode.
+inline constexpr Attributes kNotReal = attribute(25);
+// "d64" and "f64" of Table A-1: the operand size is 64 bits in 64-bit mode. With d64 a 66 prefix
+// makes it 16, with f64 it is ignored.
+inline constexpr Attributes kDefault64 = attribute(26);
+inline constexpr Attributes kForce64 = attribute(27);
+// Control flow, or a change of state that decoded blocks depend on.
+inline constexpr Attributes kEndsBlock = attribute(28);
+// May observe virtual time or I/O.
+inline constexpr Attributes kReadsTime = attribute(29);
+// A native thunk executes it: its operands are registers, immediates and at most one ordinary
+// memory operand of fixed size.
+inline constexpr Attributes kNative = attribute(30);
+// A 16- or 32-byte memory operand must be aligned.
+inline constexpr Attributes kAligned = attribute(31);
+// When the CPU model lacks the feature: what the opcode is without the prefix; a NOP.
+inline constexpr Attributes kElsePlain = attribute(32);
+inline constexpr Attributes kElseNop = attribute(33);
+// The 256-bit form needs AVX2.
+inline constexpr Attributes kYmmAvx2 = attribute(34);
+// "+rb", "+rd": the row stands for eight opcodes. "+cc": for sixteen.
+inline constexpr Attributes kPlusR = attribute(35);
+inline constexpr Attributes kPlusCc = attribute(36);
 inline constexpr Attributes kSse = kNative | kAligned;
-inline constexpr Attributes kAnyPrefix = kNP | k66 | kF3 | kF2;
 
 // "Grp" entries of the maps; their rows are in opcode_map_groups.hpp.
 enum class Group : u8 {
-    Ungrouped, Grp1, Grp1A, Grp2, Grp3b, Grp3v, Grp4, Grp5, Grp6, Grp7, Grp8, Grp9, Grp11, Grp12, Grp13, Grp14, Grp15,
-    Grp16, GrpP,
+    Ungrouped,
+    Grp1,
+    Grp1A,
+    Grp2,
+    Grp3b,
+    Grp3v,
+    Grp4,
+    Grp5,
+    Grp6,
+    Grp7,
+    Grp8,
+    Grp9,
+    Grp11,
+    Grp12,
+    Grp13,
+    Grp14,
+    Grp15,
+    Grp16,
+    GrpP,
 };
 
 // Opcodes that lead into another map.
@@ -82,9 +122,11 @@ struct Entry {
     Escape escape = Escape::NoEscape;
 
     constexpr Entry() = default;
-    constexpr Entry(Op instruction) : op(instruction) {}  // NOLINT(google-explicit-constructor): rows stay readable
-    constexpr Entry(Group of_rows) : group(of_rows) {}    // NOLINT(google-explicit-constructor)
-    constexpr Entry(Escape to) : escape(to) {}            // NOLINT(google-explicit-constructor)
+    // NOLINTBEGIN(google-explicit-constructor): so that rows stay readable
+    constexpr Entry(Op instruction) : op(instruction) {}
+    constexpr Entry(Group of_rows) : group(of_rows) {}
+    constexpr Entry(Escape to) : escape(to) {}
+    // NOLINTEND(google-explicit-constructor)
 };
 
 using Operands = std::array<Operand, 4>;
@@ -115,8 +157,8 @@ struct Row {
         return false;
     }
     constexpr bool has_modrm() const {
-        return has_reg() || has_rm() || attributes.any(kModMem | kModReg) || has_place(Place::RegOrMem) ||
-               has_place(Place::RegAnyMod) || has_place(Place::Reg);
+        return has_reg() || has_rm() || attributes.any(kModMem | kModReg) ||
+               has_place(Place::RegOrMem) || has_place(Place::RegAnyMod) || has_place(Place::Reg);
     }
 };
 

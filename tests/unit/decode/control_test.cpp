@@ -1,4 +1,5 @@
-// Branches, far transfers, segment, control and debug registers, system and VMX instructions, missing features.
+// Branches, far transfers, segment, control and debug registers, system and VMX instructions,
+// missing features.
 
 #include "tests/unit/decode/decode_support.hpp"
 
@@ -48,7 +49,7 @@ TEST_CASE("Segment registers: MOV, PUSH, LxS", "[decode]") {
     CHECK(d64({0x8E, 0xD8}).reg == DS);
     CHECK(d64({0x8E, 0xD8}).form == Form::GE);
     CHECK(d64({0x8E, 0xD8}).g_class() == Insn::RegClass::Other);
-    CHECK(d64({0x44, 0x8E, 0xD8}).reg == DS);  // REX.R is ignored
+    CHECK(d64({0x44, 0x8E, 0xD8}).reg == DS);       // REX.R is ignored
     CHECK(op_of(kMode64, {0x8E, 0xC8}) == Op::UD);  // CS
     CHECK(op_of(kMode64, {0x8E, 0xF0}) == Op::UD);
     CHECK(op_of(kMode64, {0x8C, 0xF8}) == Op::UD);
@@ -155,13 +156,20 @@ TEST_CASE("SYSCALL and SYSRET exist in 64-bit mode only", "[decode]") {
 
 TEST_CASE("A missing feature is #UD, the older instruction, or a NOP", "[decode]") {
     CHECK(decode_as(kMode64, {0xF3, 0x0F, 0xBC, 0xC1}).op == Op::TZCNT);
-    CHECK(decode_as(kMode64, {0xF3, 0x0F, 0xBC, 0xC1}, every_feature_but(Feature::BMI1)).op == Op::BSF);
-    CHECK(decode_as(kMode64, {0xF3, 0x0F, 0xBD, 0xC1}, every_feature_but(Feature::LZCNT)).op == Op::BSR);
-    CHECK(decode_as(kMode64, {0x0F, 0x0D, 0x0F}, every_feature_but(Feature::PREFETCHW)).op == Op::NOP);
-    CHECK(decode_as(kMode64, {0x0F, 0x1C, 0x07}, every_feature_but(Feature::CLDEMOTE)).op == Op::NOP);
+    CHECK(decode_as(kMode64, {0xF3, 0x0F, 0xBC, 0xC1}, every_feature_but(Feature::BMI1)).op ==
+          Op::BSF);
+    CHECK(decode_as(kMode64, {0xF3, 0x0F, 0xBD, 0xC1}, every_feature_but(Feature::LZCNT)).op ==
+          Op::BSR);
+    CHECK(decode_as(kMode64, {0x0F, 0x0D, 0x0F}, every_feature_but(Feature::PREFETCHW)).op ==
+          Op::NOP);
+    CHECK(decode_as(kMode64, {0x0F, 0x1C, 0x07}, every_feature_but(Feature::CLDEMOTE)).op ==
+          Op::NOP);
     CHECK(decode_as(kMode64, {0x0F, 0xC7, 0xF1}, every_feature_but(Feature::RDRAND)).op == Op::UD);
     CHECK(decode_as(kMode64, {0x0F, 0x01, 0xC1}, every_feature_but(Feature::VMX)).op == Op::UD);
-    CHECK(decode_as(kMode64, {0xC5, 0xFD, 0xFE, 0xC1}, every_feature_but(Feature::AVX2)).op == Op::UD);
-    CHECK(decode_as(kMode64, {0xC5, 0xF9, 0xFE, 0xC1}, every_feature_but(Feature::AVX2)).op == Op::VPADDD);
-    CHECK(decode_as(kMode64, {0xC4, 0xE2, 0x70, 0xF2, 0xC2}, every_feature_but(Feature::BMI1)).op == Op::UD);
+    CHECK(decode_as(kMode64, {0xC5, 0xFD, 0xFE, 0xC1}, every_feature_but(Feature::AVX2)).op ==
+          Op::UD);
+    CHECK(decode_as(kMode64, {0xC5, 0xF9, 0xFE, 0xC1}, every_feature_but(Feature::AVX2)).op ==
+          Op::VPADDD);
+    CHECK(decode_as(kMode64, {0xC4, 0xE2, 0x70, 0xF2, 0xC2}, every_feature_but(Feature::BMI1)).op ==
+          Op::UD);
 }

@@ -38,9 +38,15 @@ inline Insn decode_as(DecodeMode mode, Bytes bytes, const CpuFeatures& features 
     CHECK(insn.exec == nullptr);
     return insn;
 }
-inline Insn d64(Bytes bytes) { return decode_as(kMode64, bytes); }
-inline Insn d32(Bytes bytes) { return decode_as(kMode32, bytes); }
-inline Insn d16(Bytes bytes) { return decode_as(kMode16, bytes); }
+inline Insn d64(Bytes bytes) {
+    return decode_as(kMode64, bytes);
+}
+inline Insn d32(Bytes bytes) {
+    return decode_as(kMode32, bytes);
+}
+inline Insn d16(Bytes bytes) {
+    return decode_as(kMode16, bytes);
+}
 
 // Op alone; the bytes may go on behind the instruction.
 inline Op op_of(DecodeMode mode, Bytes bytes, const CpuFeatures& features = every_feature()) {

@@ -30,7 +30,8 @@ TEST_CASE("SIB with base 5 and mod 0 has no base", "[decode]") {
     CHECK(insn.base == kZeroSlot);
     CHECK(insn.disp == i64{-0x7FFF'F000});
     CHECK_FALSE((insn.flags & kInsnRipRelative) != 0);
-    CHECK(d64({0x41, 0x8B, 0x04, 0x25, 0, 0, 0, 0}).base == kZeroSlot);  // REX.B does not change that
+    CHECK(d64({0x41, 0x8B, 0x04, 0x25, 0, 0, 0, 0}).base ==
+          kZeroSlot);  // REX.B does not change that
     CHECK(d64({0x41, 0x8B, 0x44, 0x25, 0}).base == R13);
 }
 
@@ -49,7 +50,8 @@ TEST_CASE("RIP-relative counts from the start of the instruction", "[decode]") {
     CHECK(load.base == kRipSlot);
     CHECK(load.disp == 0x10 + 7);
     CHECK((load.flags & kInsnRipRelative) != 0);
-    const Insn store = d64({0xC7, 0x05, 0xF0, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4});  // the immediate counts too
+    const Insn store =
+        d64({0xC7, 0x05, 0xF0, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4});  // the immediate counts too
     CHECK(store.disp == -0x10 + 10);
     CHECK(store.imm == 0x0403'0201);
     CHECK(d64({0x67, 0x8B, 0x05, 0, 0, 0, 0}).addrsize == 4);
@@ -88,8 +90,10 @@ TEST_CASE("moffs is a memory operand of a displacement alone", "[decode]") {
     CHECK(d32({0x65, 0xA1, 0, 0, 0, 0}).seg == GS);
 }
 
-TEST_CASE("VSIB: the index is a vector register, 4 among them, and all three registers differ", "[decode]") {
-    const Insn insn = d64({0xC4, 0xE2, 0x69, 0x90, 0x0C, 0xA0});  // vpgatherdd xmm1, [rax + xmm4*4], xmm2
+TEST_CASE("VSIB: the index is a vector register, 4 among them, and all three registers differ",
+          "[decode]") {
+    const Insn insn =
+        d64({0xC4, 0xE2, 0x69, 0x90, 0x0C, 0xA0});  // vpgatherdd xmm1, [rax + xmm4*4], xmm2
     CHECK(insn.op == Op::VPGATHERDD);
     CHECK(insn.form == Form::GEB);
     CHECK(insn.index == 4);
@@ -99,8 +103,10 @@ TEST_CASE("VSIB: the index is a vector register, 4 among them, and all three reg
     CHECK(insn.width == 16);
     CHECK(d64({0xC4, 0xE2, 0xED, 0x90, 0x0C, 0xA0}).op == Op::VPGATHERDQ);
     CHECK(d64({0xC4, 0xE2, 0xED, 0x90, 0x0C, 0xA0}).mem_bytes == 8);
-    CHECK(op_of(kMode64, {0xC4, 0xE2, 0x69, 0x90, 0x08}) == Op::UD);        // no SIB
-    CHECK(op_of(kMode64, {0xC4, 0xE2, 0x71, 0x90, 0x0C, 0xA0}) == Op::UD);  // mask is the destination
+    CHECK(op_of(kMode64, {0xC4, 0xE2, 0x69, 0x90, 0x08}) == Op::UD);  // no SIB
+    CHECK(op_of(kMode64, {0xC4, 0xE2, 0x71, 0x90, 0x0C, 0xA0}) ==
+          Op::UD);  // mask is the destination
     CHECK(op_of(kMode64, {0xC4, 0xE2, 0x59, 0x90, 0x0C, 0xA0}) == Op::UD);  // mask is the index
-    CHECK(op_of(kMode64, {0xC4, 0xE2, 0x69, 0x90, 0x24, 0xA0}) == Op::UD);  // index is the destination
+    CHECK(op_of(kMode64, {0xC4, 0xE2, 0x69, 0x90, 0x24, 0xA0}) ==
+          Op::UD);  // index is the destination
 }

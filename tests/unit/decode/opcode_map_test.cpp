@@ -1,4 +1,5 @@
-// The tables themselves: every row can be reached, every Op has a row, and the order is the manual's.
+// The tables themselves: every row can be reached, every Op has a row, and the order is the
+// manual's.
 
 #include "cpu/x86/decode/opcode_maps.hpp"
 #include "tests/unit/decode/decode_support.hpp"
@@ -59,7 +60,8 @@ TEST_CASE("Every row of every opcode map is reached by some encoding", "[decode]
         for (unsigned i = 0; i < map.view.rows.size(); ++i) {
             const Row& row = map.view.rows[i];
             if (row.entry.escape == Escape::NoEscape) {
-                INFO(map.name << " opcode " << std::hex << unsigned{row.opcode} << ' ' << mnemonic(row.op()));
+                INFO(map.name << " opcode " << std::hex << unsigned{row.opcode} << ' '
+                              << mnemonic(row.op()));
                 CHECK(leaves.count(i + kFirstRow) == 1);
             }
         }

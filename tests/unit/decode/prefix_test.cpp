@@ -1,4 +1,5 @@
-// Prefixes: order, repetition, what they mean together, where they are illegal, and the length limit.
+// Prefixes: order, repetition, what they mean together, where they are illegal, and the length
+// limit.
 
 #include "tests/unit/decode/decode_support.hpp"
 
@@ -9,7 +10,8 @@ TEST_CASE("The last segment override counts, and only FS and GS in 64-bit mode",
     CHECK(d32({0x26, 0x2E, 0x8B, 0x00}).seg == CS);
     CHECK(d32({0x36, 0x64, 0x8B, 0x00}).seg == FS);
     CHECK(d64({0x64, 0x65, 0x8B, 0x00}).seg == GS);
-    CHECK(d64({0x64, 0x3E, 0x8B, 0x00}).seg == FS);  // DS is no override here, so it does not undo FS either
+    CHECK(d64({0x64, 0x3E, 0x8B, 0x00}).seg ==
+          FS);  // DS is no override here, so it does not undo FS either
     CHECK(d64({0x2E, 0x8B, 0x00}).seg == DS);
     CHECK((d64({0x2E, 0x8B, 0x00}).flags & kInsnSegOverride) == 0);
     CHECK(d64({0x3E, 0x8B, 0x04, 0x24}).seg == SS);
@@ -35,7 +37,7 @@ TEST_CASE("REX counts only directly before the opcode", "[decode]") {
     CHECK_FALSE(d64({0x48, 0x66, 0x01, 0xC0}).rex_w());
     CHECK(d64({0x48, 0x41, 0x01, 0xC0}).width == 4);  // the last REX replaces the first
     CHECK(d64({0x48, 0x41, 0x01, 0xC0}).rm == R8);
-    CHECK(d64({0x48, 0x66, 0x88, 0xE0}).reg == 20);   // an ignored REX does not turn AH into SPL
+    CHECK(d64({0x48, 0x66, 0x88, 0xE0}).reg == 20);  // an ignored REX does not turn AH into SPL
 }
 
 TEST_CASE("REX.W makes 66 meaningless", "[decode]") {
@@ -72,7 +74,8 @@ TEST_CASE("Stack instructions default to 64 bits in 64-bit mode; 66 makes them 1
     CHECK(d64({0x0F, 0xA0}).reg == FS);
 }
 
-TEST_CASE("Near branches ignore 66 in 64-bit mode, and take 16 bits with it elsewhere", "[decode]") {
+TEST_CASE("Near branches ignore 66 in 64-bit mode, and take 16 bits with it elsewhere",
+          "[decode]") {
     CHECK(d64({0x66, 0xE8, 1, 0, 0, 0}).opsize == 8);
     CHECK(d64({0x66, 0xE9, 0xFB, 0xFF, 0xFF, 0xFF}).imm == static_cast<u64>(-5));
     CHECK(d64({0x66, 0x0F, 0x84, 1, 0, 0, 0}).op == Op::Jcc);
@@ -149,7 +152,8 @@ TEST_CASE("VEX with 66, F2, F3, LOCK or REX is #UD; with a segment or 67 it is n
     for (const unsigned prefix : {0x66U, 0xF2U, 0xF3U, 0xF0U, 0x48U}) {
         CHECK(op_of(kMode64, {static_cast<u8>(prefix), 0xC5, 0xF8, 0x58, 0x00}) == Op::UD);
     }
-    CHECK(op_of(kMode64, {0x48, 0x64, 0xC5, 0xF8, 0x58, 0x00}) == Op::VADDPS);  // that REX is ignored
+    CHECK(op_of(kMode64, {0x48, 0x64, 0xC5, 0xF8, 0x58, 0x00}) ==
+          Op::VADDPS);  // that REX is ignored
     CHECK(d64({0x64, 0xC5, 0xF8, 0x58, 0x00}).seg == FS);
     CHECK(d64({0x67, 0xC5, 0xF8, 0x58, 0x00}).addrsize == 4);
 }
@@ -157,7 +161,8 @@ TEST_CASE("VEX with 66, F2, F3, LOCK or REX is #UD; with a segment or 67 it is n
 TEST_CASE("VEX.vvvv must be 1111b when it is not an operand", "[decode]") {
     CHECK(d64({0xC5, 0xF8, 0x28, 0xC1}).op == Op::VMOVAPS);
     CHECK(op_of(kMode64, {0xC5, 0xF0, 0x28, 0xC1}) == Op::UD);
-    CHECK(d32({0xC4, 0xE1, 0x38, 0x28, 0xC1}).op == Op::VMOVAPS);  // its top bit is ignored outside 64-bit mode
+    CHECK(d32({0xC4, 0xE1, 0x38, 0x28, 0xC1}).op ==
+          Op::VMOVAPS);  // its top bit is ignored outside 64-bit mode
     CHECK(op_of(kMode64, {0xC4, 0xE1, 0x38, 0x28, 0xC1}) == Op::UD);
 }
 

@@ -1,4 +1,5 @@
-// MMX, SSE and AVX: register files, vector length, size of the memory operand, alignment, and what makes a native thunk.
+// MMX, SSE and AVX: register files, vector length, size of the memory operand, alignment, and what
+// makes a native thunk.
 
 #include "tests/unit/decode/decode_support.hpp"
 
@@ -93,8 +94,8 @@ TEST_CASE("Widening moves read part of a vector", "[decode]") {
     CHECK(d64({0x66, 0x0F, 0x38, 0x22, 0x08}).mem_bytes == 2);
     CHECK(d64({0xC4, 0xE2, 0x7D, 0x20, 0x08}).mem_bytes == 16);
     CHECK(d64({0xC4, 0xE2, 0x7D, 0x32, 0x08}).mem_bytes == 4);
-    CHECK(d64({0xC5, 0xFC, 0x5A, 0x08}).mem_bytes == 16);  // vcvtps2pd ymm, m128
-    CHECK(d64({0xC5, 0xFD, 0x5A, 0x08}).mem_bytes == 32);  // vcvtpd2ps xmm, m256
+    CHECK(d64({0xC5, 0xFC, 0x5A, 0x08}).mem_bytes == 16);           // vcvtps2pd ymm, m128
+    CHECK(d64({0xC5, 0xFD, 0x5A, 0x08}).mem_bytes == 32);           // vcvtpd2ps xmm, m256
     CHECK(d64({0xC4, 0xE3, 0x7D, 0x1D, 0x08, 0}).mem_bytes == 16);  // vcvtps2ph m128, ymm
     CHECK(d64({0xC4, 0xE3, 0x7D, 0x1D, 0x08, 0}).form == Form::EGI);
     CHECK(d64({0xC5, 0xFB, 0x12, 0x08}).mem_bytes == 8);   // vmovddup xmm
@@ -139,7 +140,8 @@ TEST_CASE("A register in the immediate byte", "[decode]") {
     CHECK(insn.form == Form::GBEI);
     CHECK(insn.imm == 0xB5);
     CHECK(insn.imm2 == 11);
-    CHECK(d32({0xC4, 0xE3, 0x69, 0x4A, 0xC1, 0xB5}).imm2 == 3);  // bit 7 is ignored outside 64-bit mode
+    CHECK(d32({0xC4, 0xE3, 0x69, 0x4A, 0xC1, 0xB5}).imm2 ==
+          3);  // bit 7 is ignored outside 64-bit mode
     CHECK(op_of(kMode64, {0xC4, 0xE3, 0xE9, 0x4A, 0xC1, 0xB5}) == Op::UD);  // W = 1
 }
 
@@ -157,9 +159,10 @@ TEST_CASE("W and L choose among VEX instructions", "[decode]") {
 }
 
 TEST_CASE("What no thunk can do is not native", "[decode]") {
-    for (const Insn& insn : {d64({0x0F, 0x77}), d64({0x66, 0x0F, 0xF7, 0xC1}), d64({0xC5, 0xF8, 0x77}),
-                             d64({0x0F, 0xAE, 0x10}), d64({0xC4, 0xE2, 0x69, 0x2C, 0x08}),
-                             d64({0xC4, 0xE2, 0x69, 0x90, 0x0C, 0xA0}), d64({0x0F, 0xC3, 0x08})}) {
+    for (const Insn& insn :
+         {d64({0x0F, 0x77}), d64({0x66, 0x0F, 0xF7, 0xC1}), d64({0xC5, 0xF8, 0x77}),
+          d64({0x0F, 0xAE, 0x10}), d64({0xC4, 0xE2, 0x69, 0x2C, 0x08}),
+          d64({0xC4, 0xE2, 0x69, 0x90, 0x0C, 0xA0}), d64({0x0F, 0xC3, 0x08})}) {
         CAPTURE(insn.op);
         CHECK(insn.op != Op::UD);
         CHECK((insn.flags & kInsnNative) == 0);

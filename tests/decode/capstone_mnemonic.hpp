@@ -1,0 +1,12 @@
+#pragma once
+// What Capstone calls an instruction we decoded.
+
+#include "cpu/x86/insn.hpp"
+
+#include <string>
+
+namespace droste::test {
+
+std::string capstone_mnemonic(const Insn& insn);
+
+}  // namespace droste::test
