@@ -31,7 +31,6 @@ constexpr auto kSpecs = std::to_array<X87Spec>({
     {Op::FCOM,   X87Shape::Compare, 0, kConditions}, {Op::FCOMP,  X87Shape::Compare, 1, kConditions}, {Op::FCOMPP,  X87Shape::Compare, 2, kConditions},
     {Op::FUCOM,  X87Shape::Compare, 0, kConditions}, {Op::FUCOMP, X87Shape::Compare, 1, kConditions}, {Op::FUCOMPP, X87Shape::Compare, 2, kConditions},
     {Op::FICOM,  X87Shape::Compare, 0, kConditions}, {Op::FICOMP, X87Shape::Compare, 1, kConditions}, {Op::FTST,    X87Shape::Compare, 0, kConditions},
-    // FCOMI and its like clear C1, which is what the quick routine's clean start amounts to.
     {Op::FCOMI,  X87Shape::CompareInt, 0, kC1}, {Op::FCOMIP,  X87Shape::CompareInt, 1, kC1},
     {Op::FUCOMI, X87Shape::CompareInt, 0, kC1}, {Op::FUCOMIP, X87Shape::CompareInt, 1, kC1},
     {Op::FSQRT,  X87Shape::Unary, 0, kC1},      {Op::FRNDINT, X87Shape::Unary, 0, kC1},     {Op::F2XM1, X87Shape::Unary, 0, kC1},
@@ -70,6 +69,9 @@ bool nan_or_infinity(const X87State::Register& value) {
 }
 
 bool quick_may_run(const X87State& fpu, const Insn& insn, const X87Spec& spec) {
+    if ((fpu.status & x87::kEs) != 0) {
+        return false;  // CR0.NE = 0: the guest goes on with an exception pending
+    }
     switch (spec.shape) {
         case X87Shape::WithNext:  // FPREM of a NaN leaves the condition codes alone, which only the full routine shows
             return !x87::empty(fpu, 0) && !x87::empty(fpu, 1) && !nan_or_infinity(fpu.st[x87::physical(fpu, 0)]) &&
@@ -128,7 +130,11 @@ const X87Operation& operation_of(const Insn& insn) {
 // `status`: what the native unit's status word says after the quick routine.
 void commit_quick(X87State& fpu, const X87Spec& spec, u64 status) {
     const u32 flags = static_cast<u32>(status) & x87::kExceptions;
-    fpu.status = static_cast<u16>((fpu.status & ~u32{spec.conditions}) | (status & spec.conditions) | flags);
+    const u32 conditions = static_cast<u32>(status) & spec.conditions;
+    fpu.status = static_cast<u16>((fpu.status & ~u32{spec.conditions}) | conditions | flags);
+    if (spec.shape == X87Shape::CompareInt) {
+        x87::set_c1(fpu, false);  // not every processor does it, but the manual says so
+    }
     for (unsigned i = 0; i < spec.pops; ++i) {
         x87::pop(fpu);
     }
@@ -186,7 +192,7 @@ Status finish_full(Vcpu& cpu, const Insn& insn, const X87Operation& operation, M
     cpu.state.x87 = after;
     if (spec.shape == X87Shape::CompareInt) {
         cpu.state.flags = LazyFlags::from_status(rflags);
-        x87::set_c1(cpu.state.x87, false);  // processors differ in whether they do what the manual says
+        x87::set_c1(cpu.state.x87, false);
     }
     x87::note_pointers(cpu, insn);
     return Status::Next;

@@ -4,6 +4,7 @@
 
 #include "cpu/x86/fpu/x87_state.hpp"
 
+#include <cstddef>
 #include <cstring>
 
 namespace droste {
@@ -111,6 +112,19 @@ void quick_results(const X87Spec& spec, bool has_other, NativeEmitter& emit) {
     }
 }
 
+// Exception flags stay set in the native unit from one quick routine to the next, because FNCLEX takes longer than all the
+// rest. That is right as long as this guest has them set too; otherwise they would appear in its status word, or
+// raise #MF under its control word. RDX points to its control word, which its status word follows.
+static_assert(offsetof(X87State, status) == offsetof(X87State, control) + 2);
+void drop_foreign_flags(NativeEmitter& emit) {
+    emit.bytes({0xDF, 0xE0,                      // FNSTSW AX
+                0x0F, 0xB7, 0x4A, 2,             // MOVZX ECX, word [RDX + 2]
+                0xF7, 0xD1,                      // NOT ECX
+                0x21, 0xC8,                      // AND EAX, ECX
+                0xA8, x87::kExceptions | x87::kSf,  // TEST AL, flags
+                0x74, 2, 0xDB, 0xE2});           // JZ +2; FNCLEX
+}
+
 // PUSH 37Fh; FLDCW [RSP]; POP RDX
 void restore_native_control(NativeEmitter& emit) {
     emit.put(0x68);
@@ -138,6 +152,7 @@ bool touches_rflags(const Insn& insn) {
 
 void build_x87_quick(const Insn& insn, const X87Spec& spec, NativeEmitter& emit) {
     const bool has_other = reads_other(spec.shape, insn.mem(), spec.op);
+    drop_foreign_flags(emit);
     emit.bytes({0xD9, 0x2A});  // FLDCW [RDX]
     if (has_other) {
         emit.bytes({0xDB, 0x2E});  // FLD tbyte [RSI]
@@ -161,9 +176,7 @@ void build_x87_quick(const Insn& insn, const X87Spec& spec, NativeEmitter& emit)
     const auto tail_bytes = static_cast<u8>(tail.code().size());
     emit.put(0xA9);  // TEST EAX, imm32
     emit.put32(gives_up);
-    emit.bytes({0x75, static_cast<u8>(2 + 2 + 2 + tail_bytes)});  // JNZ give_up
-    emit.bytes({0xA8, x87::kExceptions});                         // TEST AL, exceptions
-    emit.bytes({0x74, 2, 0xDB, 0xE2});                            // JZ +2; FNCLEX
+    emit.bytes({0x75, tail_bytes});  // JNZ give_up
     for (const u8 byte : tail.code()) {
         emit.put(byte);
     }

@@ -5,9 +5,9 @@
 //  full   loads all of the guest's x87 state (FXRSTOR), executes the guest's instruction as it stands, stores the state
 //         (FXSAVE). Exact in everything, stack faults and unmasked exceptions included, at some 300 cycles.
 //  quick  loads only the operands, executes, and stores the results, at 30 to 70 cycles. It may be called when every
-//         operand is present and room is there for what is pushed, and gives up, having changed nothing, when an
+//         operand is present, room is there for what is pushed and no exception is pending, and gives up, having changed nothing, when an
 //         unmasked exception occurs or a partial result would have left the stack in another shape.
-// The native unit is left empty, with the native control word, so nothing of the guest's stays behind.
+// The native unit is left empty, with the native control word. Of the guest's only masked exception flags may stay behind.
 
 #include "core/types.hpp"
 #include "cpu/x86/cpu_state.hpp"
@@ -43,7 +43,7 @@ struct X87Spec {
 struct X87Operation {
     // full(image, memory operand buffer, RFLAGS in) -> RFLAGS out. The image is FXSAVE64's.
     using Full = u64 (*)(void* image, void* memory, u64 rflags);
-    // quick(ST(0) or the register pushed, the other register or the memory buffer, control word)
+    // quick(ST(0) or the register pushed, the other register or the memory buffer, X87State::control)
     // -> status word; RFLAGS in bits 63:32 for CompareInt; kGaveUp
     using Quick = u64 (*)(void* top, void* other, const u16* control);
     static constexpr u64 kGaveUp = 1U << 31;
