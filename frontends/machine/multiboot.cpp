@@ -130,7 +130,7 @@ std::vector<u8> make_boot_information(PhysAddr base, const std::vector<LoadedMod
     record.put(0, 4,
                info::kMemory | info::kBootDevice | info::kCmdline | info::kModules | info::kMemoryMap |
                    info::kLoaderName);
-    record.put(4, 4, 640);  // mem_lower, KiB
+    record.put(4, 4, memory_map::kConventionalEnd / 1024);  // mem_lower, KiB
     record.put(8, 4, (environment.low_bytes - memory_map::kOneMiB) / 1024);
     record.put(12, 4, 0x8000'FFFF);  // boot device: first hard disk, no partition
     record.put(16, 4, cmdline_at);

@@ -3,6 +3,7 @@
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/local_apic.hpp"
+#include "frontends/machine/bios_remains.hpp"
 #include "frontends/machine/bios_shadow.hpp"
 #include "frontends/machine/boot_image.hpp"
 #include "frontends/machine/cpu_entry.hpp"
@@ -88,7 +89,7 @@ void Pc::make_vcpus() {
         vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
         engines_.push_back(make_interpreter());
         if (config_.cpu.has(Feature::VMX)) {
-            vmx_.push_back(make_vmx(*vcpus_.back(), VmxConfig{}));
+            vmx_.push_back(make_vmx(*vcpus_.back(), VmxConfig::nested()));
         }
         apic_bus_.attach(*vcpus_.back()->apic);
         if (index == 0) {
@@ -142,6 +143,7 @@ Expected<void> Pc::load_kernel(const AcpiTables& tables) {
     if (blocks[AcpiTables::kTables].size() > facs_at - tables_at) {
         return Error{"the ACPI tables do not fit into the memory kept for them"};
     }
+    place_bios_remains(plan_, serial_mask(config_));
     plan_.place(kRsdpAddress, std::move(blocks[AcpiTables::kRsdp]));
     plan_.place(tables_at, std::move(blocks[AcpiTables::kTables]));
     plan_.place(facs_at, std::move(blocks[AcpiTables::kFacs]));

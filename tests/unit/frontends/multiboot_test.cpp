@@ -88,7 +88,7 @@ TEST_CASE("Multiboot: the boot information describes memory, command line and mo
     const BootPlan& plan = made.value();
     const PhysAddr info = plan.entry.rbx;
     CHECK((value_at(plan, info, 4) & 0x4F) == 0x4F);
-    CHECK(value_at(plan, info + 4, 4) == 640);
+    CHECK(value_at(plan, info + 4, 4) == 639);
     CHECK(value_at(plan, info + 8, 4) == (128 * kMiB - kMiB) / 1024);
     CHECK(string_at(plan, value_at(plan, info + 16, 4)) == "kernel.flat smp 1");
     REQUIRE(value_at(plan, info + 20, 4) == 2);
