@@ -246,7 +246,7 @@ MemoryOperand random_memory(Rng& rng, NativeState& state) {
         return {0x80 | kBase, tail};
     }
     default: {
-        const auto scale = static_cast<u8>(rng.below(4));
+        const auto scale = static_cast<unsigned>(rng.below(4));
         state.gpr[kIndex] = rng.below(512);
         state.gpr[kBase] = target - (state.gpr[kIndex] << scale);
         return {0x44, {static_cast<u8>((scale << 6) | (kIndex << 3) | kBase), 0}};
@@ -301,7 +301,7 @@ std::vector<u8> encode(Rng& rng, const Row& row, unsigned width, bool memory, Na
         rex = 0x40;  // SPL .. DIL instead of AH .. BH
     }
     const auto register_number = [&](unsigned low, unsigned extension) {
-        return low | ((rex & extension) != 0 ? 8 : 0);
+        return low | ((rex & extension) != 0 ? 8U : 0U);
     };
     if (rex != 0) {
         bytes.push_back(rex);
