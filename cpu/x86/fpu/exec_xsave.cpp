@@ -33,16 +33,22 @@ bool x87_in_use(const X87State& fpu) {
            fpu.instruction_pointer != 0 || fpu.data_pointer != 0 || fpu.instruction_selector != 0 || fpu.data_selector != 0;
 }
 
-// Is any byte first..last-1 of the registers a mode can name not zero?
-bool ymm_bytes_in_use(const Vcpu& cpu, std::ptrdiff_t first, std::ptrdiff_t last) {
-    const auto end = cpu.state.ymm.begin() + xmm_count(cpu);
-    return std::any_of(cpu.state.ymm.begin(), end, [&](const Ymm& ymm) {
-        return std::any_of(ymm.bytes.begin() + first, ymm.bytes.begin() + last, [](u8 byte) { return byte != 0; });
-    });
+// Bit 0: some bit of XMM0.. is set, bit 1: some bit of the upper halves.
+unsigned vector_halves_in_use(const Vcpu& cpu) {
+    std::array<u64, 4> any{};
+    for (unsigned i = 0; i < xmm_count(cpu); ++i) {
+        std::array<u64, 4> words;
+        std::memcpy(words.data(), cpu.state.ymm[i].bytes.data(), sizeof(words));
+        for (unsigned k = 0; k < 4; ++k) {
+            any[k] |= words[k];
+        }
+    }
+    return ((any[0] | any[1]) != 0 ? 1U : 0U) | ((any[2] | any[3]) != 0 ? 2U : 0U);
 }
 
 struct SavePlan {
     u64 rfbm;
+    u64 in_use;
     u64 components;    // written
     bool mxcsr;        // MXCSR and MXCSR_MASK written
     bool compacted;
@@ -55,10 +61,11 @@ SavePlan plan_save(const Vcpu& cpu, XsaveKind kind) {
     }
     SavePlan plan{};
     plan.rfbm = enabled & instruction_mask(cpu);
+    plan.in_use = xinuse(cpu);
     plan.components = plan.rfbm;
     plan.compacted = kind == XsaveKind::XSAVEC || kind == XsaveKind::XSAVES;
     if (kind != XsaveKind::XSAVE) {
-        plan.components &= xinuse(cpu);
+        plan.components &= plan.in_use;
     }
     // In the standard format MXCSR goes with SSE and AVX, in the compacted one with SSE only.
     plan.mxcsr = plan.compacted ? (plan.components & xstate::kSse) != 0 : (plan.rfbm & (xstate::kSse | xstate::kAvx)) != 0;
@@ -130,7 +137,7 @@ WriteList compose(const Vcpu& cpu, const Insn& insn, const SavePlan& plan, u64 o
         put_legacy_xmm(cpu, area);
         list.add(legacy_area::kXmm, legacy_xmm_end(cpu));
     }
-    const u64 xstate_bv = plan.compacted ? plan.components : (old_xstate_bv & ~plan.rfbm) | (xinuse(cpu) & plan.rfbm);
+    const u64 xstate_bv = plan.compacted ? plan.components : (old_xstate_bv & ~plan.rfbm) | (plan.in_use & plan.rfbm);
     const u64 xcomp_bv = plan.rfbm | kCompactedBit;
     std::memcpy(area.data() + xstate::kLegacyBytes, &xstate_bv, 8);
     std::memcpy(area.data() + xstate::kLegacyBytes + 8, &xcomp_bv, 8);
@@ -240,10 +247,9 @@ u64 instruction_mask(const Vcpu& cpu) {
 
 u64 xinuse(const Vcpu& cpu) {
     u64 mask = x87_in_use(cpu.state.x87) ? xstate::kX87 : 0;
-    if (cpu.state.mxcsr != kInitialMxcsr || ymm_bytes_in_use(cpu, 0, 16)) {
-        mask |= xstate::kSse;
-    }
-    mask |= ymm_bytes_in_use(cpu, 16, 32) ? xstate::kAvx : 0;
+    const unsigned halves = vector_halves_in_use(cpu);
+    mask |= cpu.state.mxcsr != kInitialMxcsr || (halves & 1) != 0 ? xstate::kSse : 0;
+    mask |= (halves & 2) != 0 ? xstate::kAvx : 0;
     mask |= cpu.state.pkru != 0 ? xstate::kPkru : 0;
     return mask;
 }

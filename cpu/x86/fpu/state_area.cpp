@@ -15,9 +15,18 @@ LinearAddr at(const Vcpu& cpu, LinearAddr linear, std::size_t offset) {
     return cpu.long_mode64 ? sum : static_cast<u32>(sum);
 }
 
+// A native pointer to the range if all of it lies in one page of plain memory the TLB knows.
+u8* plain_range(Vcpu& cpu, LinearAddr linear, std::size_t bytes, bool write) {
+    return linear % kPageBytes + bytes <= kPageBytes ? host_pointer_if_plain(cpu, linear, write) : nullptr;
+}
+
 }  // namespace
 
 Status load_area(Vcpu& cpu, LinearAddr linear, std::span<u8> out, SegReg seg, unsigned piece) {
+    if (const u8* plain = plain_range(cpu, linear, out.size(), false); plain != nullptr) [[likely]] {
+        std::memcpy(out.data(), plain, out.size());
+        return Status::Next;
+    }
     std::size_t done = 0;
     for (; piece == 64 && done + 64 <= out.size(); done += 64) {
         Piece bytes;
@@ -38,6 +47,9 @@ Status load_area(Vcpu& cpu, LinearAddr linear, std::span<u8> out, SegReg seg, un
 }
 
 Status probe_area(Vcpu& cpu, LinearAddr linear, std::size_t bytes, SegReg seg) {
+    if (plain_range(cpu, linear, bytes, true) != nullptr) [[likely]] {
+        return Status::Next;
+    }
     std::size_t done = 0;
     while (done < bytes) {
         const LinearAddr first = at(cpu, linear, done);
@@ -50,6 +62,10 @@ Status probe_area(Vcpu& cpu, LinearAddr linear, std::size_t bytes, SegReg seg) {
 }
 
 Status store_area(Vcpu& cpu, LinearAddr linear, std::span<const u8> data, SegReg seg, unsigned piece) {
+    if (u8* plain = plain_range(cpu, linear, data.size(), true); plain != nullptr) [[likely]] {
+        std::memcpy(plain, data.data(), data.size());
+        return Status::Next;
+    }
     std::size_t done = 0;
     for (; piece == 64 && done + 64 <= data.size(); done += 64) {
         Piece bytes;
