@@ -48,19 +48,22 @@ void PciIsaPiix3::drive() {
             wire = wire || inputs_[slot * kPins + pin];
         }
     }
-    std::array<bool, 16> irqs{};
+    u16 irqs = 0;
     for (unsigned i = 0; i < kPirqs; ++i) {
         const u8 route = config(kPirqRouteControl + i);
-        if ((route & kRouteDisabled) == 0) {
-            irqs[route & 0xF] = irqs[route & 0xF] || wires[i];
+        if ((route & kRouteDisabled) == 0 && wires[i]) {
+            irqs = static_cast<u16>(irqs | 1U << (route & 0xF));
         }
         if (out_.gsis[i] != nullptr) {
             out_.gsis[i]->set_level(wires[i]);
         }
     }
-    for (unsigned irq = 0; irq < irqs.size(); ++irq) {
-        if (out_.isa_irqs[irq] != nullptr && ((kRoutableIrqs >> irq) & 1U) != 0) {
-            out_.isa_irqs[irq]->set_level(irqs[irq]);
+    irqs &= kRoutableIrqs;
+    const unsigned changed = irqs ^ driven_;
+    driven_ = irqs;
+    for (unsigned irq = 0; irq < out_.isa_irqs.size(); ++irq) {
+        if (((changed >> irq) & 1U) != 0 && out_.isa_irqs[irq] != nullptr) {
+            out_.isa_irqs[irq]->set_level(((irqs >> irq) & 1U) != 0);
         }
     }
 }

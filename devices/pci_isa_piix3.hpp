@@ -45,6 +45,7 @@ class PciIsaPiix3 final : public PciDevice {
     Outputs out_;
     InputPins<PciIsaPiix3, kSlots * kPins> pins_;
     std::array<bool, kSlots * kPins> inputs_{};
+    u16 driven_ = 0;  // the ISA IRQs this bridge holds: ISA devices drive the same wires
 };
 
 }  // namespace droste

@@ -201,6 +201,18 @@ TEST_CASE("PIIX3: a PIRQ goes to the ISA IRQ its register names, and pins of one
     CHECK_FALSE(gsi.level);
 }
 
+TEST_CASE("PIIX3: leaves an IRQ alone that an ISA device holds", "[devices][pci_isa_piix3]") {
+    RecordingLine irq4;
+    PciIsaPiix3::Outputs outputs;
+    outputs.isa_irqs[4] = &irq4;
+    PciIsaPiix3 piix3(outputs);
+    irq4.set_level(true);
+    piix3.config_write(0x60, 1, 0x0A);
+    piix3.intx(1, 0).set_level(true);
+    piix3.reset();
+    CHECK(irq4.level);
+}
+
 TEST_CASE("PIIX4: the PM base register places the ACPI block on the bus",
           "[devices][pci_pm_piix4]") {
     Log log;
