@@ -101,6 +101,20 @@ TEST_CASE("16-bit addresses wrap within the segment", "[interp][string]") {
     CHECK(runner.gpr(RDI) == 0x7777'0002);
 }
 
+TEST_CASE("16-bit addresses wrap in a large segment whose base is in the middle of a page",
+          "[interp][string]") {
+    InsnRunner runner;
+    runner.protected_mode();
+    runner.state().seg[ES].base = 0x30'0100;
+    runner.gpr(RCX) = 6;
+    runner.gpr(RDI) = 0xFFFC;
+    runner.gpr(RAX) = 0xAB;
+    CHECK(runner.run({0x67, 0xF3, 0xAA}) == Status::Next);
+    CHECK(runner.machine.peek_value<u32>(0x31'00FC) == 0xABAB'ABAB);
+    CHECK(runner.machine.peek_value<u32>(0x31'0100) == 0);
+    CHECK(runner.machine.peek_value<u16>(0x30'0100) == 0xABAB);
+}
+
 TEST_CASE("a segment limit stops a repetition exactly", "[interp][string]") {
     InsnRunner runner;
     runner.protected_mode();
