@@ -92,8 +92,13 @@ bool take_nmi(VmxState& vmx, u32 attention_bits) {
     Vcpu& cpu = vmx.cpu;
     const CpuState& s = cpu.state;
     const ActiveControls& controls = vmx.guest.controls;
-    if (controls.has(proc::kNmiWindowExiting) && nmi_window_open(s)) {
-        return exit_now(vmx, ExitReason::NMI_WINDOW);
+    if (controls.has(proc::kNmiWindowExiting)) {
+        if (nmi_window_open(s)) {
+            return exit_now(vmx, ExitReason::NMI_WINDOW);
+        }
+        if ((s.interruptibility & blocking::kNmi) == 0) {
+            cpu.request(attention::kVmx);  // a MOV SS shadow ends by itself; an IRET asks again
+        }
     }
     if ((attention_bits & attention::kNmi) == 0 || !controls.has_pin(pin::kNmiExiting)) {
         return false;
@@ -165,7 +170,8 @@ void arm_boundary(VmxState& vmx) {
     if (controls.has(proc::kInterruptWindowExiting)) {
         cpu.request(attention::kInterruptWindow);
     }
-    if (guest.mtf != MtfState::Off || (controls.has(proc::kNmiWindowExiting) && nmi_window_open(s))) {
+    const bool wants_nmi_window = controls.has(proc::kNmiWindowExiting) && (s.interruptibility & blocking::kNmi) == 0;
+    if (guest.mtf != MtfState::Off || wants_nmi_window) {
         cpu.request(attention::kVmx);
     }
     evaluate_apic_after_entry(vmx);

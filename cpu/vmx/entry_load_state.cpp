@@ -10,6 +10,7 @@
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/segment.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
 
 namespace droste {
 
@@ -151,6 +152,7 @@ void enter_guest_context(VmxState& vmx) {
     cpu.second_stage = controls.has2(proc2::kEnableEpt) ? &vmx.ept : nullptr;
     cpu.apic_access_page = controls.has2(proc2::kVirtualizeApicAccesses) ? vmx.vmcs().apic_access_address : kNoTag;
     ++cpu.counters.vm_entries;
+    cpu.step_marks = step_mark::kNoSingleStep;  // the host's trap flag does not reach the guest's first instruction
     cpu.tlb.activate(cpu);  // refreshes derived state, too
     arm_boundary(vmx);
 }

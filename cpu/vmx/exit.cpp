@@ -49,6 +49,14 @@ void record_exit(VmxState& vmx, const ExitInfo& info) {
     v.entry_interruption_info &= ~interruption::kValid;
 }
 
+// What the host finds blocked: NMIs if one caused the exit, or if blocking was real and is still in force.
+u32 host_interruptibility(const VmxState& vmx, const ExitInfo& info) {
+    const bool by_nmi = info.reason == ExitReason::EXCEPTION_OR_NMI &&
+                        interruption::type_of(info.interruption_info) == static_cast<unsigned>(EventType::NMI);
+    const bool real = !vmx.guest.controls.has_pin(pin::kVirtualNmis);
+    return by_nmi ? blocking::kNmi : real ? vmx.cpu.state.interruptibility & blocking::kNmi : 0;
+}
+
 // Host state, then the host's MSR list, then root operation.
 void return_to_host(VmxState& vmx) {
     load_host_state(vmx);
@@ -92,6 +100,7 @@ void vm_exit(VmxState& vmx, const ExitInfo& info) {
     save_guest_state(vmx, info);
     vmx.trace.exited(vmx, info, false);
     vmx.current->stale_checks |= checks_stale_after_exit();
+    vmx.cpu.state.interruptibility = host_interruptibility(vmx, info);
     vmx.leave_non_root();
     const Vmcs& v = vmx.vmcs();
     if (!store_msr_list(vmx, v.exit_msr_store_address, v.exit_msr_store_count)) {

@@ -7,6 +7,7 @@
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/segment.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
 
 namespace droste {
 
@@ -91,6 +92,7 @@ void load_host_state(VmxState& vmx) {
     s.set_rflags(rflags::kFixed1);
     s.activity = Activity::Active;
     s.pending_debug = 0;
+    cpu.step_marks = step_mark::kNoSingleStep;  // a trap flag belongs to the guest's instruction
     if (host_uses_pae_paging(s) && load_pdptes(cpu, s.cr3) != Status::Next) {
         vmx_abort(vmx, VmxAbort::HostPdptes);
     }
