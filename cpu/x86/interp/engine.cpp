@@ -74,7 +74,10 @@ class Interpreter final : public ExecutionEngine {
     }
 };
 
+// A fault counts as an instruction: delivering one takes time, and a guest that does nothing but fault must
+// still use up its budget.
 void Interpreter::fault(Vcpu& cpu, u8 insn_length) {
+    ++cpu.icount;
     cpu.fault_insn_length = insn_length;
     deliver_fault(cpu);
 }
