@@ -66,6 +66,28 @@ Frame make_frame(const Vcpu& cpu, const Event& event) {
     return frame;
 }
 
+Status store_stack(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, bool supervisor) {
+    return supervisor ? store_system_slow(cpu, linear, data, bytes) : store_slow(cpu, linear, data, bytes, SS);
+}
+
+// The frame is stored as one block. If that faults, it is pushed again word by word, from the top as the processor
+// does, so that CR2 names the word that met the fault.
+Status push_frame(Vcpu& cpu, const Frame& frame, u64 rsp, bool supervisor) {
+    const Status status = store_stack(cpu, rsp, frame.data(), frame.bytes(), supervisor);
+    if (status == Status::Next) [[likely]] {
+        return status;
+    }
+    cpu.fault_is_vm_exit = false;
+    for (unsigned offset = frame.bytes(); offset != 0; offset -= 8) {
+        const u64 slot = rsp + offset - 8;
+        if (const Status pushed = store_stack(cpu, slot, frame.data() + (offset - 8) / 8, 8, supervisor);
+            pushed != Status::Next) {
+            return pushed;
+        }
+    }
+    return Status::Next;
+}
+
 }  // namespace
 
 Status deliver_long(Vcpu& cpu, const Event& event) {
@@ -98,10 +120,8 @@ Status deliver_long(Vcpu& cpu, const Event& event) {
     if (!is_canonical(cpu, entry_point)) {
         return raise(cpu, Exception::GP, 0);
     }
-    const Status pushed = inner ? store_system_slow(cpu, rsp, frame.data(), frame.bytes())
-                                : store_slow(cpu, rsp, frame.data(), frame.bytes(), SS);
-    if (pushed != Status::Next) {
-        return pushed;
+    if (const Status status = push_frame(cpu, frame, rsp, inner); status != Status::Next) {
+        return status;
     }
 
     if (inner) {
