@@ -56,11 +56,11 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
     const u16 port = read_gpr<u16>(cpu, RDX);
     const bool repeated = repeats(insn);
     const u64 count = repeated ? string_offset(cpu, insn, RCX) : 1;
+    if (const Status status = io_permitted(cpu, port, sizeof(T)); status != Status::Next) {
+        return status;  // even if there is nothing to repeat: docs/x86/undefined.md
+    }
     if (count == 0) {
         return Status::Next;
-    }
-    if (const Status status = io_permitted(cpu, port, sizeof(T)); status != Status::Next) {
-        return status;
     }
     constexpr bool kInput = O == Op::INS;
     if (cpu.intercepts != nullptr) {
