@@ -205,7 +205,7 @@ static void build_acpi(void) {
     put64(fadt + 140, kDsdt);
     fadt[9] = checksum(fadt, 244);
 
-    const size_t madt_bytes = 44 + 8 * cpu_count + 12 + 10 + 6;
+    const size_t madt_bytes = 44 + 8 * cpu_count + 12 + 6;
     uint8_t* madt = table_header(ram + kMadt, "APIC", madt_bytes, 3);
     put32(madt + 36, 0xFEE00000);
     put32(madt + 40, 1);
@@ -216,9 +216,6 @@ static void build_acpi(void) {
     entry[0] = 1, entry[1] = 12, entry[2] = (uint8_t)cpu_count;
     put32(entry + 4, 0xFEC00000);
     entry += 12;
-    entry[0] = 2, entry[1] = 10, entry[3] = 0;  // IRQ 0 is on pin 2
-    put32(entry + 4, 2);
-    entry += 10;
     entry[0] = 4, entry[1] = 6, entry[2] = 0xFF, entry[5] = 1;  // LINT1 = NMI
     madt[9] = checksum(madt, madt_bytes);
 }
