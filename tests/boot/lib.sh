@@ -1,0 +1,44 @@
+# Shared by the boot and bad-input tests (sourced). A test calls ok/bad per claim and ends with finish.
+#
+#   $1 of every test: the droste program.   DROSTE_GUESTS: cache of guest images (default build/guests)
+set -u
+
+droste=$1
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+guests=${DROSTE_GUESTS:-$root/build/guests}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+
+ok() {
+    passed=$((passed + 1))
+    echo "ok   $1"
+}
+bad() {
+    failed=$((failed + 1))
+    echo "FAIL $1"
+    [ $# -lt 2 ] || echo "     $2"
+}
+# equal NAME EXPECTED ACTUAL
+equal() {
+    if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "expected '$2', got '$3'"; fi
+}
+# contains NAME FILE FIXED-STRING
+contains() {
+    if grep -a -q -F -e "$3" "$2"; then ok "$1"; else bad "$1" "'$3' is not in: $(tail -c 300 "$2" | tr -d '\r' | tail -n 3)"; fi
+}
+finish() {
+    echo "$passed passed, $failed failed"
+    [ $failed -eq 0 ]
+    exit
+}
+# Guests that must be in the cache (or come there); without them the test is skipped.
+need_guests() {
+    if ! sh "$root/tests/boot/guests.sh" "$guests" "$@" >"$scratch/guests.log" 2>&1; then
+        cat "$scratch/guests.log"
+        echo "skipped: no guest image, no network"
+        exit 77
+    fi
+}
