@@ -30,6 +30,18 @@ constexpr auto kAccepted = std::to_array<AcceptedRow>({
                 (g.state.cr2 < kScratchAddress - kPageBytes || g.state.cr2 >= kScratchAddress + kScratchBytes + kPageBytes);
      },
      "a wild address: what is mapped there differs (kernel half, the test's own pages)"},
+    {[](const Insn&, const Outcome& g, const Outcome&) {
+         return g.state.vector == kPf && g.state.cr2 >= kCodeAddress && g.state.cr2 < kCodeAddress + (u64{1} << 29);
+     },
+     "twice or three times a scratch address (base = index): the test's own code and state pages, not the guest's"},
+    {[](const Insn& insn, const Outcome& g, const Outcome& n) {
+         return (insn.op == Op::CMPS || insn.op == Op::SCAS) && g.state.vector == kPf && n.state.vector == kPf;
+     },
+     "REP CMPS and SCAS that fault restore the flags by the manual; AMD keeps those of the last element"},
+    {[](const Insn& insn, const Outcome&, const Outcome& n) {
+         return insn.op == Op::MOVSXD && insn.opsize == 2 && insn.mem() && n.state.vector == kPf;
+     },
+     "MOVSXD r16 reads a word by the manual, a doubleword on AMD"},
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
          return sha(insn.op) && g.state.vector == kGp && (n.state.vector == kNoFault || n.state.vector == kPf);
      },
