@@ -1,8 +1,7 @@
 // FXSAVE, FXRSTOR: "Save/Restore x87 FPU, MMX Technology, and SSE State".
 
-#include "cpu/x86/fpu/exec_xsave.hpp"
-
 #include "cpu/x86/fpu/exec_vector.hpp"
+#include "cpu/x86/fpu/exec_xsave.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 #include "cpu/x86/fpu/legacy_area.hpp"
 #include "cpu/x86/fpu/state_area.hpp"
@@ -19,27 +18,31 @@ Status fx_address(Vcpu& cpu, const Insn& insn, bool write, LinearAddr& linear) {
     if (const Status status = require_unit(cpu, Vcpu::kFpuEm); status != Status::Next) {
         return status;
     }
-    if (const Status status = area_address(cpu, insn, legacy_area::kBytes, write, linear); status != Status::Next) {
+    if (const Status status = area_address(cpu, insn, legacy_area::kBytes, write, linear);
+        status != Status::Next) {
         return status;
     }
     return linear % 16 != 0 ? raise(cpu, Exception::GP, 0) : Status::Next;
 }
 
-// With CR4.OSFXSR = 0 the XMM registers are neither stored nor loaded: the manual leaves it open, processors do so.
+// With CR4.OSFXSR = 0 the XMM registers are neither stored nor loaded: the manual leaves it open,
+// processors do so.
 bool includes_xmm(const Vcpu& cpu) {
     return (cpu.state.cr4 & cr4::kOsfxsr) != 0;
 }
 
 }  // namespace
 
-// Bytes 416 to 511 are not written; reserved ones before are written as zeros. No pending exception is raised.
+// Bytes 416 to 511 are not written; reserved ones before are written as zeros. No pending exception
+// is raised.
 Status exec_fxsave(Vcpu& cpu, const Insn& insn) {
     LinearAddr linear = 0;
     if (const Status status = fx_address(cpu, insn, true, linear); status != Status::Next) {
         return status;
     }
     const auto seg = static_cast<SegReg>(insn.seg);
-    if (const Status status = probe_area(cpu, linear, legacy_area::kBytes, seg); status != Status::Next) {
+    if (const Status status = probe_area(cpu, linear, legacy_area::kBytes, seg);
+        status != Status::Next) {
         return status;
     }
     Area area{};
@@ -56,7 +59,8 @@ Status exec_fxrstor(Vcpu& cpu, const Insn& insn) {
         return status;
     }
     Area area;
-    if (const Status status = load_area(cpu, linear, area, static_cast<SegReg>(insn.seg), 64); status != Status::Next) {
+    if (const Status status = load_area(cpu, linear, area, static_cast<SegReg>(insn.seg), 64);
+        status != Status::Next) {
         return status;
     }
     if (includes_xmm(cpu)) {

@@ -1,4 +1,5 @@
-// Execution of vector instructions by native thunks: checks, memory operands, the call, and what it returned.
+// Execution of vector instructions by native thunks: checks, memory operands, the call, and what it
+// returned.
 
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
@@ -18,10 +19,12 @@ const Thunk& thunk_of(const Insn& insn) {
 // `e` is the register or the buffer of operand E.
 u64 call(const Thunk& thunk, Vcpu& cpu, const Insn& insn, void* e) {
     CpuState& state = cpu.state;
-    return thunk.entry(thunk.g(state, insn.reg), e, &state.ymm[insn.vvvv], &state.ymm[insn.imm2], &state);
+    return thunk.entry(thunk.g(state, insn.reg), e, &state.ymm[insn.vvvv], &state.ymm[insn.imm2],
+                       &state);
 }
 
-// #XM, or #UD while the OS has not said that it handles it. SDM Vol. 1, "SIMD Floating-Point Exception (#XM)".
+// #XM, or #UD while the OS has not said that it handles it. SDM Vol. 1, "SIMD Floating-Point
+// Exception (#XM)".
 Status simd_exception(Vcpu& cpu) {
     return raise(cpu, (cpu.state.cr4 & cr4::kOsxmmexcpt) != 0 ? Exception::XM : Exception::UD);
 }
@@ -30,7 +33,8 @@ Status simd_exception(Vcpu& cpu) {
 template <bool Plain>
 Status check_available(Vcpu& cpu, const Thunk& thunk) {
     if ((cpu.fpu_blocked & thunk.blocked_by) != 0) [[unlikely]] {
-        return raise(cpu, (cpu.fpu_blocked & thunk.undefined_by) != 0 ? Exception::UD : Exception::NM);
+        return raise(cpu,
+                     (cpu.fpu_blocked & thunk.undefined_by) != 0 ? Exception::UD : Exception::NM);
     }
     if constexpr (!Plain) {
         if ((thunk.traits & Thunk::kUsesMmx) != 0) {
@@ -61,7 +65,8 @@ Status complete(Vcpu& cpu, const Insn& insn, const Thunk& thunk, u64 result) {
 template <bool Plain>
 Status exec_registers(Vcpu& cpu, const Insn& insn) {
     const Thunk& thunk = thunk_of(insn);
-    if (const Status status = check_available<Plain>(cpu, thunk); status != Status::Next) [[unlikely]] {
+    if (const Status status = check_available<Plain>(cpu, thunk); status != Status::Next)
+        [[unlikely]] {
         return status;
     }
     const u64 result = call(thunk, cpu, insn, thunk.e(cpu.state, insn.rm));
@@ -71,11 +76,13 @@ Status exec_registers(Vcpu& cpu, const Insn& insn) {
 template <unsigned Bytes, bool Plain>
 Status exec_load(Vcpu& cpu, const Insn& insn) {
     const Thunk& thunk = thunk_of(insn);
-    if (const Status status = check_available<Plain>(cpu, thunk); status != Status::Next) [[unlikely]] {
+    if (const Status status = check_available<Plain>(cpu, thunk); status != Status::Next)
+        [[unlikely]] {
         return status;
     }
     alignas(32) std::array<u8, Bytes> operand;
-    if (const Status status = load_vector<Bytes>(cpu, insn, operand); status != Status::Next) [[unlikely]] {
+    if (const Status status = load_vector<Bytes>(cpu, insn, operand); status != Status::Next)
+        [[unlikely]] {
         return status;
     }
     const u64 result = call(thunk, cpu, insn, operand.data());
@@ -85,16 +92,19 @@ Status exec_load(Vcpu& cpu, const Insn& insn) {
 template <unsigned Bytes, bool Plain>
 Status exec_store(Vcpu& cpu, const Insn& insn) {
     const Thunk& thunk = thunk_of(insn);
-    if (const Status status = check_available<Plain>(cpu, thunk); status != Status::Next) [[unlikely]] {
+    if (const Status status = check_available<Plain>(cpu, thunk); status != Status::Next)
+        [[unlikely]] {
         return status;
     }
     alignas(32) std::array<u8, Bytes> operand;
     const u32 mxcsr = cpu.state.mxcsr;
     const u64 result = call(thunk, cpu, insn, operand.data());
-    if (!Plain && (thunk.traits & Thunk::kUsesMxcsr) != 0 && (result & Thunk::kException) != 0) [[unlikely]] {
+    if (!Plain && (thunk.traits & Thunk::kUsesMxcsr) != 0 && (result & Thunk::kException) != 0)
+        [[unlikely]] {
         return simd_exception(cpu);
     }
-    if (const Status status = store_vector<Bytes>(cpu, insn, operand); status != Status::Next) [[unlikely]] {
+    if (const Status status = store_vector<Bytes>(cpu, insn, operand); status != Status::Next)
+        [[unlikely]] {
         cpu.state.mxcsr = mxcsr;
         return status;
     }
@@ -103,14 +113,16 @@ Status exec_store(Vcpu& cpu, const Insn& insn) {
 
 template <bool Plain>
 ExecFn select_load(unsigned bytes) {
-    constexpr std::array<ExecFn, 6> kBySize = {exec_load<1, Plain>, exec_load<2, Plain>,  exec_load<4, Plain>,
-                                               exec_load<8, Plain>, exec_load<16, Plain>, exec_load<32, Plain>};
+    constexpr std::array<ExecFn, 6> kBySize = {exec_load<1, Plain>,  exec_load<2, Plain>,
+                                               exec_load<4, Plain>,  exec_load<8, Plain>,
+                                               exec_load<16, Plain>, exec_load<32, Plain>};
     return kBySize[static_cast<unsigned>(std::countr_zero(bytes))];
 }
 template <bool Plain>
 ExecFn select_store(unsigned bytes) {
-    constexpr std::array<ExecFn, 6> kBySize = {exec_store<1, Plain>, exec_store<2, Plain>,  exec_store<4, Plain>,
-                                               exec_store<8, Plain>, exec_store<16, Plain>, exec_store<32, Plain>};
+    constexpr std::array<ExecFn, 6> kBySize = {exec_store<1, Plain>,  exec_store<2, Plain>,
+                                               exec_store<4, Plain>,  exec_store<8, Plain>,
+                                               exec_store<16, Plain>, exec_store<32, Plain>};
     return kBySize[static_cast<unsigned>(std::countr_zero(bytes))];
 }
 

@@ -1,11 +1,13 @@
 #pragma once
-// The handlers behind exec_rows_vector() and the shortcuts select_native_thunk() takes; one file a family.
+// The handlers behind exec_rows_vector() and the shortcuts select_native_thunk() takes; one file a
+// family.
 
 #include "cpu/x86/insn.hpp"
 
 namespace droste {
 
-// Moves and bitwise logic in plain C++, which are cheaper than a call of a thunk; null if `insn` is none of them.
+// Moves and bitwise logic in plain C++, which are cheaper than a call of a thunk; null if `insn` is
+// none of them.
 ExecFn select_vector_shortcut(const Insn& insn);
 
 // exec_vector_mask.cpp

@@ -6,9 +6,10 @@
 //
 // No alignment checks: "this instruction does not perform AC checks".
 //
-// A fault is delivered with the elements gathered so far written and their mask elements cleared, so that the instruction can be
-// restarted. That is the one instruction here that changes registers before its last fault, and it says so in the
-// manual: "If a fault is triggered by an element ... all elements closer to the LSB of the destination will be completed".
+// A fault is delivered with the elements gathered so far written and their mask elements cleared,
+// so that the instruction can be restarted. That is the one instruction here that changes registers
+// before its last fault, and it says so in the manual: "If a fault is triggered by an element ...
+// all elements closer to the LSB of the destination will be completed".
 
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
@@ -34,7 +35,8 @@ void set_element(Ymm& value, unsigned i, T element_value) {
 template <typename Index>
 u64 gather_offset(const Vcpu& cpu, const Insn& insn, unsigned i) {
     const u64 index = sign_extend(element<Index>(cpu.state.ymm[insn.index], i), kBitsOf<Index>);
-    const u64 offset = cpu.state.gpr[insn.base] + (index << insn.scale) + static_cast<u64>(insn.disp);
+    const u64 offset =
+        cpu.state.gpr[insn.base] + (index << insn.scale) + static_cast<u64>(insn.disp);
     return insn.addrsize == 8 ? offset : static_cast<u32>(offset);
 }
 
@@ -43,21 +45,26 @@ template <typename Data>
 void widen_mask(Ymm& mask, unsigned count) {
     Ymm wide;
     for (unsigned i = 0; i < count; ++i) {
-        set_element<Data>(wide, i, (element<Data>(mask, i) >> (kBitsOf<Data> - 1)) != 0 ? static_cast<Data>(~Data{0}) : 0);
+        set_element<Data>(
+            wide, i,
+            (element<Data>(mask, i) >> (kBitsOf<Data> - 1)) != 0 ? static_cast<Data>(~Data{0}) : 0);
     }
     mask = wide;
 }
 
 template <typename Data, typename Index>
 Status exec_gather(Vcpu& cpu, const Insn& insn) {
-    // "If any pair of the index, mask, or destination registers are the same, this instruction results a #UD fault."
+    // "If any pair of the index, mask, or destination registers are the same, this instruction
+    // results a #UD fault."
     if (insn.reg == insn.index || insn.reg == insn.vvvv || insn.index == insn.vvvv) {
         return raise(cpu, Exception::UD);
     }
     if (const Status status = require_vector(cpu, insn); status != Status::Next) {
         return status;
     }
-    const unsigned count = insn.width / static_cast<unsigned>(sizeof(Data) > sizeof(Index) ? sizeof(Data) : sizeof(Index));
+    const unsigned count =
+        insn.width /
+        static_cast<unsigned>(sizeof(Data) > sizeof(Index) ? sizeof(Data) : sizeof(Index));
     const auto seg = static_cast<SegReg>(insn.seg);
     Ymm& dest = cpu.state.ymm[insn.reg];
     Ymm& mask = cpu.state.ymm[insn.vvvv];
@@ -68,7 +75,8 @@ Status exec_gather(Vcpu& cpu, const Insn& insn) {
         }
         LinearAddr linear = 0;
         Data value = 0;
-        Status status = linear_address(cpu, seg, gather_offset<Index>(cpu, insn, i), sizeof(Data), false, linear);
+        Status status = linear_address(cpu, seg, gather_offset<Index>(cpu, insn, i), sizeof(Data),
+                                       false, linear);
         if (status == Status::Next) {
             status = load_any_alignment(cpu, linear, value, seg);
         }

@@ -11,23 +11,30 @@ namespace {
 
 // MASKMOVQ, MASKMOVDQU: "Store Selected Bytes".
 //   for each byte i: if MASK[i] bit 7 then DS:[rDI + i] := SRC[i]
-// A byte not selected is not written, but the manual lets the implementation fault on it; we check the bytes that
-// will be written, first, so that nothing is stored if one of them faults. A zero mask touches nothing.
+// A byte not selected is not written, but the manual lets the implementation fault on it; we check
+// the bytes that will be written, first, so that nothing is stored if one of them faults. A zero
+// mask touches nothing.
 template <typename T>
 bool selected(const T& mask, unsigned byte) {
     return (mask[byte] & 0x80) != 0;
 }
 template <std::size_t Bytes>
-Status store_selected(Vcpu& cpu, const Insn& insn, const std::array<u8, Bytes>& source, const std::array<u8, Bytes>& mask) {
+Status store_selected(Vcpu& cpu,
+                      const Insn& insn,
+                      const std::array<u8, Bytes>& source,
+                      const std::array<u8, Bytes>& mask) {
     const auto seg = static_cast<SegReg>(insn.seg);
-    const u64 offset_mask = insn.addrsize == 8 ? ~u64{0} : insn.addrsize == 4 ? 0xFFFF'FFFF : 0xFFFF;
+    const u64 offset_mask = insn.addrsize == 8   ? ~u64{0}
+                            : insn.addrsize == 4 ? 0xFFFF'FFFF
+                                                 : 0xFFFF;
     std::array<LinearAddr, Bytes> linear{};
     for (unsigned i = 0; i < Bytes; ++i) {
         if (!selected(mask, i)) {
             continue;
         }
         const u64 offset = (cpu.state.gpr[RDI] + i) & offset_mask;
-        if (const Status status = linear_address(cpu, seg, offset, 1, true, linear[i]); status != Status::Next) {
+        if (const Status status = linear_address(cpu, seg, offset, 1, true, linear[i]);
+            status != Status::Next) {
             return status;
         }
         if (const Status status = probe_store(cpu, linear[i], 1, seg); status != Status::Next) {
@@ -36,7 +43,8 @@ Status store_selected(Vcpu& cpu, const Insn& insn, const std::array<u8, Bytes>& 
     }
     for (unsigned i = 0; i < Bytes; ++i) {
         if (selected(mask, i)) {
-            if (const Status status = store_linear(cpu, linear[i], source[i], seg); status != Status::Next) {
+            if (const Status status = store_linear(cpu, linear[i], source[i], seg);
+                status != Status::Next) {
                 return status;
             }
         }
@@ -70,15 +78,21 @@ Status exec_maskmovdqu(Vcpu& cpu, const Insn& insn) {
     return store_selected(cpu, insn, source, mask);
 }
 
-// VMASKMOVPS/PD, VPMASKMOVD/Q: "Conditional SIMD Packed Loads and Stores", "Conditional SIMD Integer Packed Loads and Stores".
-//   load:  DEST[i] := MASK[i] sign bit ? MEM[i] : 0;  store: if MASK[i] sign bit then MEM[i] := SRC[i]
-// Elements lie at consecutive offsets, each checked as an access of its own; "faults will not occur due to referencing any
-// memory location if the corresponding mask bit for that memory location is zero". Never #AC.
+// VMASKMOVPS/PD, VPMASKMOVD/Q: "Conditional SIMD Packed Loads and Stores", "Conditional SIMD
+// Integer Packed Loads and Stores".
+//   load:  DEST[i] := MASK[i] sign bit ? MEM[i] : 0;  store: if MASK[i] sign bit then MEM[i] :=
+//   SRC[i]
+// Elements lie at consecutive offsets, each checked as an access of its own; "faults will not occur
+// due to referencing any memory location if the corresponding mask bit for that memory location is
+// zero". Never #AC.
 template <typename T>
 Status element_address(Vcpu& cpu, const Insn& insn, unsigned i, bool write, LinearAddr& linear) {
     const u64 offset = effective_offset(cpu, insn) + i * sizeof(T);
-    const u64 offset_mask = insn.addrsize == 8 ? ~u64{0} : insn.addrsize == 4 ? 0xFFFF'FFFF : 0xFFFF;
-    return linear_address(cpu, static_cast<SegReg>(insn.seg), offset & offset_mask, sizeof(T), write, linear);
+    const u64 offset_mask = insn.addrsize == 8   ? ~u64{0}
+                            : insn.addrsize == 4 ? 0xFFFF'FFFF
+                                                 : 0xFFFF;
+    return linear_address(cpu, static_cast<SegReg>(insn.seg), offset & offset_mask, sizeof(T),
+                          write, linear);
 }
 
 template <typename T>
@@ -105,10 +119,12 @@ Status exec_masked_load(Vcpu& cpu, const Insn& insn) {
             continue;
         }
         LinearAddr linear = 0;
-        if (const Status status = element_address<T>(cpu, insn, i, false, linear); status != Status::Next) {
+        if (const Status status = element_address<T>(cpu, insn, i, false, linear);
+            status != Status::Next) {
             return status;
         }
-        if (const Status status = load_any_alignment(cpu, linear, result[i], static_cast<SegReg>(insn.seg));
+        if (const Status status =
+                load_any_alignment(cpu, linear, result[i], static_cast<SegReg>(insn.seg));
             status != Status::Next) {
             return status;
         }
@@ -131,16 +147,19 @@ Status exec_masked_store(Vcpu& cpu, const Insn& insn) {
         if (!sign_of(mask[i])) {
             continue;
         }
-        if (const Status status = element_address<T>(cpu, insn, i, true, linear[i]); status != Status::Next) {
+        if (const Status status = element_address<T>(cpu, insn, i, true, linear[i]);
+            status != Status::Next) {
             return status;
         }
-        if (const Status status = probe_any_alignment<T>(cpu, linear[i], seg); status != Status::Next) {
+        if (const Status status = probe_any_alignment<T>(cpu, linear[i], seg);
+            status != Status::Next) {
             return status;
         }
     }
     for (unsigned i = 0; i < count; ++i) {
         if (sign_of(mask[i])) {
-            if (const Status status = store_any_alignment(cpu, linear[i], source[i], seg); status != Status::Next) {
+            if (const Status status = store_any_alignment(cpu, linear[i], source[i], seg);
+                status != Status::Next) {
                 return status;
             }
         }

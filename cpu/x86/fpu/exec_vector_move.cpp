@@ -1,8 +1,9 @@
-// Vector moves and bitwise logic without a thunk. They are the most frequent vector instructions by far (memcpy, zeroing a
-// register, scalar loads), and in C++ they cost no indirect call.
+// Vector moves and bitwise logic without a thunk. They are the most frequent vector instructions by
+// far (memcpy, zeroing a register, scalar loads), and in C++ they cost no indirect call.
 //
-// Every one of them writes the low Bytes of its destination and zeroes the rest up to bit 127 (legacy) or 255 (VEX);
-// bits 255:128 stay as they are in the legacy forms. SDM Vol. 1, "Instruction Exception Specification".
+// Every one of them writes the low Bytes of its destination and zeroes the rest up to bit 127
+// (legacy) or 255 (VEX); bits 255:128 stay as they are in the legacy forms. SDM Vol. 1,
+// "Instruction Exception Specification".
 
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
@@ -43,7 +44,8 @@ Status exec_load(Vcpu& cpu, const Insn& insn) {
         return status;
     }
     std::array<u8, Bytes> value;
-    if (const Status status = load_vector<Bytes>(cpu, insn, value); status != Status::Next) [[unlikely]] {
+    if (const Status status = load_vector<Bytes>(cpu, insn, value); status != Status::Next)
+        [[unlikely]] {
         return status;
     }
     write_zero_extended<Bytes, Vex>(cpu.state.ymm[insn.reg], value);
@@ -114,10 +116,10 @@ std::array<u8, Bytes> apply(const std::array<u8, Bytes>& a, const std::array<u8,
     std::memcpy(y.data(), b.data(), Bytes);
     for (unsigned i = 0; i < Bytes / 8; ++i) {
         switch (kLogic) {
-            case Logic::And: x[i] &= y[i]; break;
-            case Logic::AndNot: x[i] = ~x[i] & y[i]; break;
-            case Logic::Or: x[i] |= y[i]; break;
-            case Logic::Xor: x[i] ^= y[i]; break;
+        case Logic::And: x[i] &= y[i]; break;
+        case Logic::AndNot: x[i] = ~x[i] & y[i]; break;
+        case Logic::Or: x[i] |= y[i]; break;
+        case Logic::Xor: x[i] ^= y[i]; break;
         }
     }
     std::array<u8, Bytes> result;
@@ -134,7 +136,8 @@ Status exec_logic(Vcpu& cpu, const Insn& insn) {
     auto& ymm = cpu.state.ymm;
     std::array<u8, Bytes> second;
     if constexpr (Memory) {
-        if (const Status status = load_vector<Bytes>(cpu, insn, second); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_vector<Bytes>(cpu, insn, second); status != Status::Next)
+            [[unlikely]] {
             return status;
         }
     } else {
@@ -145,14 +148,16 @@ Status exec_logic(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// --- selection --------------------------------------------------------------------------------------
+// --- selection
+// --------------------------------------------------------------------------------------
 
 template <unsigned Bytes, bool Vex>
 ExecFn pick_move(const Insn& insn) {
     if (insn.mem()) {
         return insn.form == Form::GE ? exec_load<Bytes, Vex> : exec_store<Bytes, Vex>;
     }
-    return insn.form == Form::GE ? exec_copy<Bytes, Vex, Form::GE> : exec_copy<Bytes, Vex, Form::EG>;
+    return insn.form == Form::GE ? exec_copy<Bytes, Vex, Form::GE>
+                                 : exec_copy<Bytes, Vex, Form::EG>;
 }
 
 ExecFn pick_whole(const Insn& insn) {
@@ -191,7 +196,8 @@ ExecFn pick_gpr_move(const Insn& insn) {
 
 template <Logic kLogic, unsigned Bytes, bool Vex>
 ExecFn pick_logic_operand(const Insn& insn) {
-    return insn.mem() ? exec_logic<kLogic, Bytes, Vex, true> : exec_logic<kLogic, Bytes, Vex, false>;
+    return insn.mem() ? exec_logic<kLogic, Bytes, Vex, true>
+                      : exec_logic<kLogic, Bytes, Vex, false>;
 }
 template <Logic kLogic>
 ExecFn pick_logic(const Insn& insn) {
@@ -201,7 +207,8 @@ ExecFn pick_logic(const Insn& insn) {
     if (!insn.vex()) {
         return pick_logic_operand<kLogic, 16, false>(insn);
     }
-    return insn.width == 32 ? pick_logic_operand<kLogic, 32, true>(insn) : pick_logic_operand<kLogic, 16, true>(insn);
+    return insn.width == 32 ? pick_logic_operand<kLogic, 32, true>(insn)
+                            : pick_logic_operand<kLogic, 16, true>(insn);
 }
 
 struct ShortcutRow {
@@ -233,8 +240,9 @@ constexpr auto kShortcuts = std::to_array<ShortcutRow>({
 }  // namespace
 
 ExecFn select_vector_shortcut(const Insn& insn) {
-    const auto row = std::find_if(kShortcuts.begin(), kShortcuts.end(),
-                                  [&](const ShortcutRow& shortcut) { return shortcut.op == insn.op; });
+    const auto row =
+        std::find_if(kShortcuts.begin(), kShortcuts.end(),
+                     [&](const ShortcutRow& shortcut) { return shortcut.op == insn.op; });
     return row != kShortcuts.end() ? row->pick(insn) : nullptr;
 }
 

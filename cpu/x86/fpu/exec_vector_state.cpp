@@ -1,4 +1,5 @@
-// exec_rows_vector(): the vector instructions that are not native thunks, and here those that change state rather than data.
+// exec_rows_vector(): the vector instructions that are not native thunks, and here those that
+// change state rather than data.
 
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"

@@ -16,20 +16,22 @@ inline Status x87_ready(Vcpu& cpu) {
 // exec_x87_arith.cpp: whatever computes, on the native unit.
 ExecFn select_x87_arith(Vcpu& cpu, Insn& insn);
 // exec_x87_move.cpp
-ExecFn select_fld(Vcpu& cpu, Insn& insn);   // m80 and ST(i); m32fp and m64fp convert: arith
-ExecFn select_fst(Vcpu& cpu, Insn& insn);   // FST, FSTP likewise
+ExecFn select_fld(Vcpu& cpu, Insn& insn);  // m80 and ST(i); m32fp and m64fp convert: arith
+ExecFn select_fst(Vcpu& cpu, Insn& insn);  // FST, FSTP likewise
 ExecFn select_fxch(Vcpu& cpu, Insn& insn);
 ExecFn select_fcmov(Vcpu& cpu, Insn& insn);
 ExecFn select_sign(Vcpu& cpu, Insn& insn);  // FCHS, FABS
 ExecFn select_fxam(Vcpu& cpu, Insn& insn);
 ExecFn select_stack(Vcpu& cpu, Insn& insn);  // FINCSTP, FDECSTP, FFREE, FFREEP, FNOP
 // exec_x87_control.cpp
-ExecFn select_x87_control(Vcpu& cpu, Insn& insn);  // FNINIT, FNCLEX, FLDCW, FNSTCW, FNSTSW, FNENI ...
+ExecFn select_x87_control(Vcpu& cpu,
+                          Insn& insn);  // FNINIT, FNCLEX, FLDCW, FNSTCW, FNSTSW, FNENI ...
 // exec_x87_environment.cpp
 ExecFn select_x87_environment(Vcpu& cpu, Insn& insn);  // FLDENV, FNSTENV, FRSTOR, FNSAVE
 
 // The response to stack underflow: ST(i) is read but empty. #IS, C1 = 0. Overflow: C1 = 1.
-// Returns true if the exception is masked, so that the instruction goes on with the indefinite value.
+// Returns true if the exception is masked, so that the instruction goes on with the indefinite
+// value.
 bool stack_fault(X87State& fpu, bool overflow);
 
 inline constexpr X87State::Register kRealIndefinite = {0xC000'0000'0000'0000, 0xFFFF};

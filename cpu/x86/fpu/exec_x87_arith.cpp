@@ -1,8 +1,10 @@
-// x87 instructions that compute or convert: operands from memory, the native unit (x87_native.hpp), the commit.
+// x87 instructions that compute or convert: operands from memory, the native unit (x87_native.hpp),
+// the commit.
 //
-// One handler serves them all; what differs is in the rows. The quick routine is used when it may be: every operand
-// present, room for what is pushed. Otherwise the full one, which needs no case here for empty registers, overflow,
-// unmasked exceptions or partial results, since the native unit does what it does.
+// One handler serves them all; what differs is in the rows. The quick routine is used when it may
+// be: every operand present, room for what is pushed. Otherwise the full one, which needs no case
+// here for empty registers, overflow, unmasked exceptions or partial results, since the native unit
+// does what it does.
 
 #include "cpu/x86/fpu/exec_x87.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
@@ -73,16 +75,18 @@ bool quick_may_run(const X87State& fpu, const Insn& insn, const X87Spec& spec) {
         return false;  // CR0.NE = 0: the guest goes on with an exception pending
     }
     switch (spec.shape) {
-        case X87Shape::WithNext:  // FPREM of a NaN leaves the condition codes alone, which only the full routine shows
-            return !x87::empty(fpu, 0) && !x87::empty(fpu, 1) && !nan_or_infinity(fpu.st[x87::physical(fpu, 0)]) &&
-                   !nan_or_infinity(fpu.st[x87::physical(fpu, 1)]);
-        case X87Shape::Push: return x87::empty(fpu, 7);
-        case X87Shape::Split: return !x87::empty(fpu, 0) && x87::empty(fpu, 7);
-        case X87Shape::Unary:
-        case X87Shape::Store: return !x87::empty(fpu, 0);
-        default:
-            return !x87::empty(fpu, 0) &&
-                   (insn.mem() || spec.op == Op::FTST || !x87::empty(fpu, other_index(insn, spec.shape)));
+    case X87Shape::WithNext:  // FPREM of a NaN leaves the condition codes alone, which only the
+                              // full routine shows
+        return !x87::empty(fpu, 0) && !x87::empty(fpu, 1) &&
+               !nan_or_infinity(fpu.st[x87::physical(fpu, 0)]) &&
+               !nan_or_infinity(fpu.st[x87::physical(fpu, 1)]);
+    case X87Shape::Push: return x87::empty(fpu, 7);
+    case X87Shape::Split: return !x87::empty(fpu, 0) && x87::empty(fpu, 7);
+    case X87Shape::Unary:
+    case X87Shape::Store: return !x87::empty(fpu, 0);
+    default:
+        return !x87::empty(fpu, 0) && (insn.mem() || spec.op == Op::FTST ||
+                                       !x87::empty(fpu, other_index(insn, spec.shape)));
     }
 }
 
@@ -108,18 +112,18 @@ Status store_bytes(Vcpu& cpu, const Insn& insn, const MemoryOperand& memory) {
 }
 Status load_memory(Vcpu& cpu, const Insn& insn, MemoryOperand& memory) {
     switch (insn.mem_bytes) {
-        case 2: return load_bytes<2>(cpu, insn, memory);
-        case 4: return load_bytes<4>(cpu, insn, memory);
-        case 8: return load_bytes<8>(cpu, insn, memory);
-        default: return load_bytes<10>(cpu, insn, memory);
+    case 2: return load_bytes<2>(cpu, insn, memory);
+    case 4: return load_bytes<4>(cpu, insn, memory);
+    case 8: return load_bytes<8>(cpu, insn, memory);
+    default: return load_bytes<10>(cpu, insn, memory);
     }
 }
 Status store_memory(Vcpu& cpu, const Insn& insn, const MemoryOperand& memory) {
     switch (insn.mem_bytes) {
-        case 2: return store_bytes<2>(cpu, insn, memory);
-        case 4: return store_bytes<4>(cpu, insn, memory);
-        case 8: return store_bytes<8>(cpu, insn, memory);
-        default: return store_bytes<10>(cpu, insn, memory);
+    case 2: return store_bytes<2>(cpu, insn, memory);
+    case 4: return store_bytes<4>(cpu, insn, memory);
+    case 8: return store_bytes<8>(cpu, insn, memory);
+    default: return store_bytes<10>(cpu, insn, memory);
     }
 }
 
@@ -141,29 +145,39 @@ void commit_quick(X87State& fpu, const X87Spec& spec, u64 status) {
 }
 
 // False: the routine gave up.
-bool run_quick(Vcpu& cpu, const Insn& insn, const X87Operation& operation, MemoryOperand& memory, u64& status) {
+bool run_quick(Vcpu& cpu,
+               const Insn& insn,
+               const X87Operation& operation,
+               MemoryOperand& memory,
+               u64& status) {
     X87State& fpu = cpu.state.x87;
     const X87Shape shape = operation.spec->shape;
     if (shape == X87Shape::Push || shape == X87Shape::Split) {
         X87State::Register pushed;
         void* other = shape == X87Shape::Push ? static_cast<void*>(memory.bytes.data()) : &pushed;
-        status = operation.quick(shape == X87Shape::Push ? &pushed : &x87::st(fpu, 0), other, &fpu.control);
+        status = operation.quick(shape == X87Shape::Push ? &pushed : &x87::st(fpu, 0), other,
+                                 &fpu.control);
         if ((status & X87Operation::kGaveUp) != 0) {
             return false;
         }
         x87::push(fpu) = pushed;
         return true;
     }
-    void* other = insn.mem() ? static_cast<void*>(memory.bytes.data()) : &x87::st(fpu, other_index(insn, shape));
+    void* other = insn.mem() ? static_cast<void*>(memory.bytes.data())
+                             : &x87::st(fpu, other_index(insn, shape));
     status = operation.quick(&x87::st(fpu, 0), other, &fpu.control);
     return (status & X87Operation::kGaveUp) == 0;
 }
 
 // Executes on a copy of the state; the caller commits it.
-u64 run_full(const Vcpu& cpu, const X87Operation& operation, MemoryOperand& memory, X87State& after) {
+u64 run_full(const Vcpu& cpu,
+             const X87Operation& operation,
+             MemoryOperand& memory,
+             X87State& after) {
     X87Image image;
     fill_image(after, image);
-    const u64 rflags = operation.full(&image, memory.bytes.data(), cpu.state.flags.status() | rflags::kFixed1);
+    const u64 rflags =
+        operation.full(&image, memory.bytes.data(), cpu.state.flags.status() | rflags::kFixed1);
     take_image(image, after);
     return rflags;
 }
@@ -174,7 +188,8 @@ bool store_suppressed(const X87State& before, const X87State& after) {
     return (x87::unmasked(after.status, after.control) & ~before.status & kSuppress) != 0;
 }
 
-Status finish_full(Vcpu& cpu, const Insn& insn, const X87Operation& operation, MemoryOperand& memory) {
+Status
+finish_full(Vcpu& cpu, const Insn& insn, const X87Operation& operation, MemoryOperand& memory) {
     const X87Spec& spec = *operation.spec;
     X87State after = cpu.state.x87;
     // Only this instruction's own exceptions decide; those already pending (CR0.NE = 0) must not.
@@ -206,17 +221,20 @@ Status exec_arith(Vcpu& cpu, const Insn& insn) {
     const X87Spec& spec = *operation.spec;
     MemoryOperand memory;
     if (insn.mem() && spec.shape != X87Shape::Store) {
-        if (const Status status = load_memory(cpu, insn, memory); status != Status::Next) [[unlikely]] {
+        if (const Status status = load_memory(cpu, insn, memory); status != Status::Next)
+            [[unlikely]] {
             return status;
         }
     }
     X87State& fpu = cpu.state.x87;
     u64 result = 0;
-    if (!quick_may_run(fpu, insn, spec) || !run_quick(cpu, insn, operation, memory, result)) [[unlikely]] {
+    if (!quick_may_run(fpu, insn, spec) || !run_quick(cpu, insn, operation, memory, result))
+        [[unlikely]] {
         return finish_full(cpu, insn, operation, memory);
     }
     if (spec.shape == X87Shape::Store) {
-        if (const Status status = store_memory(cpu, insn, memory); status != Status::Next) [[unlikely]] {
+        if (const Status status = store_memory(cpu, insn, memory); status != Status::Next)
+            [[unlikely]] {
             return status;
         }
     }

@@ -60,12 +60,12 @@ Status exec_obsolete(Vcpu& cpu, const Insn& /*insn*/) {
 
 ExecFn select_x87_control(Vcpu& /*cpu*/, Insn& insn) {
     switch (insn.op) {
-        case Op::FNINIT: return exec_fninit;
-        case Op::FNCLEX: return exec_fnclex;
-        case Op::FLDCW: return exec_fldcw;
-        case Op::FNSTCW: return exec_fnstcw;
-        case Op::FNSTSW: return exec_fnstsw;
-        default: return exec_obsolete;
+    case Op::FNINIT: return exec_fninit;
+    case Op::FNCLEX: return exec_fnclex;
+    case Op::FLDCW: return exec_fldcw;
+    case Op::FNSTCW: return exec_fnstcw;
+    case Op::FNSTSW: return exec_fnstsw;
+    default: return exec_obsolete;
     }
 }
 

@@ -1,9 +1,10 @@
 // FLDENV, FNSTENV, FRSTOR, FNSAVE: the four layouts of the x87 environment.
-// SDM Vol. 1, "Protected Mode x87 FPU State Image in Memory, 32-Bit Format" and the three figures after it.
+// SDM Vol. 1, "Protected Mode x87 FPU State Image in Memory, 32-Bit Format" and the three figures
+// after it.
 //
-// The real-mode layouts hold linear addresses instead of selector and offset. 64-bit mode uses the protected-mode
-// layouts; 16-bit ones with an operand-size prefix. Reserved upper halves of 32-bit fields are stored as ones, as
-// processors do.
+// The real-mode layouts hold linear addresses instead of selector and offset. 64-bit mode uses the
+// protected-mode layouts; 16-bit ones with an operand-size prefix. Reserved upper halves of 32-bit
+// fields are stored as ones, as processors do.
 
 #include "cpu/x86/fpu/exec_x87.hpp"
 #include "cpu/x86/fpu/state_area.hpp"
@@ -120,7 +121,8 @@ void take_registers(X87State& fpu, std::span<const u8> in) {
     }
 }
 
-// FNSTENV: stores, then masks all exceptions. FNSAVE: stores the registers too, then initializes. Neither waits.
+// FNSTENV: stores, then masks all exceptions. FNSAVE: stores the registers too, then initializes.
+// Neither waits.
 template <bool WithRegisters>
 Status exec_store_environment(Vcpu& cpu, const Insn& insn) {
     if (const Status status = require_x87(cpu); status != Status::Next) {
@@ -134,13 +136,15 @@ Status exec_store_environment(Vcpu& cpu, const Insn& insn) {
     put_environment(fpu, layout, buffer);
     put_registers(fpu, std::span<u8>(buffer).subspan(layout.environment_bytes()));
     LinearAddr linear = 0;
-    if (const Status status = area_address(cpu, insn, bytes, true, linear); status != Status::Next) {
+    if (const Status status = area_address(cpu, insn, bytes, true, linear);
+        status != Status::Next) {
         return status;
     }
     if (const Status status = probe_area(cpu, linear, bytes, seg); status != Status::Next) {
         return status;
     }
-    if (const Status status = store_area(cpu, linear, {buffer.data(), bytes}, seg, layout.piece(cpu));
+    if (const Status status =
+            store_area(cpu, linear, {buffer.data(), bytes}, seg, layout.piece(cpu));
         status != Status::Next) {
         return status;
     }
@@ -163,17 +167,19 @@ Status exec_load_environment(Vcpu& cpu, const Insn& insn) {
     const unsigned bytes = layout.environment_bytes() + (WithRegisters ? kRegisterBytes : 0);
     Buffer buffer{};
     LinearAddr linear = 0;
-    if (const Status status = area_address(cpu, insn, bytes, false, linear); status != Status::Next) {
+    if (const Status status = area_address(cpu, insn, bytes, false, linear);
+        status != Status::Next) {
         return status;
     }
-    if (const Status status =
-            load_area(cpu, linear, {buffer.data(), bytes}, static_cast<SegReg>(insn.seg), layout.piece(cpu));
+    if (const Status status = load_area(cpu, linear, {buffer.data(), bytes},
+                                        static_cast<SegReg>(insn.seg), layout.piece(cpu));
         status != Status::Next) {
         return status;
     }
     take_environment(cpu.state.x87, layout, buffer);
     if constexpr (WithRegisters) {
-        take_registers(cpu.state.x87, std::span<const u8>(buffer).subspan(layout.environment_bytes()));
+        take_registers(cpu.state.x87,
+                       std::span<const u8>(buffer).subspan(layout.environment_bytes()));
     }
     x87::update_error_line(cpu);
     return Status::Next;
@@ -183,10 +189,10 @@ Status exec_load_environment(Vcpu& cpu, const Insn& insn) {
 
 ExecFn select_x87_environment(Vcpu& /*cpu*/, Insn& insn) {
     switch (insn.op) {
-        case Op::FNSTENV: return exec_store_environment<false>;
-        case Op::FNSAVE: return exec_store_environment<true>;
-        case Op::FLDENV: return exec_load_environment<false>;
-        default: return exec_load_environment<true>;
+    case Op::FNSTENV: return exec_store_environment<false>;
+    case Op::FNSAVE: return exec_store_environment<true>;
+    case Op::FLDENV: return exec_load_environment<false>;
+    default: return exec_load_environment<true>;
     }
 }
 

@@ -1,4 +1,5 @@
-// x87 instructions that move, classify or re-sign whole registers: no rounding, so no native unit; only stack faults.
+// x87 instructions that move, classify or re-sign whole registers: no rounding, so no native unit;
+// only stack faults.
 
 #include "cpu/x86/fpu/exec_x87.hpp"
 
@@ -15,7 +16,8 @@ namespace {
 
 using Register = X87State::Register;
 
-// Handlers that cannot fault after x87_ready(): `operate` changes the state, pointers are noted afterwards.
+// Handlers that cannot fault after x87_ready(): `operate` changes the state, pointers are noted
+// afterwards.
 template <typename Operate>
 Status on_stack(Vcpu& cpu, const Insn& insn, Operate&& operate) {
     if (const Status status = x87_ready(cpu); status != Status::Next) [[unlikely]] {
@@ -112,7 +114,8 @@ Status exec_fst_register(Vcpu& cpu, const Insn& insn) {
     });
 }
 
-// D9 D8+i, not in the manual: FSTP ST(i) that raises no stack underflow; with ST(0) empty it only pops.
+// D9 D8+i, not in the manual: FSTP ST(i) that raises no stack underflow; with ST(0) empty it only
+// pops.
 Status exec_fstp_no_check(Vcpu& cpu, const Insn& insn) {
     return on_stack(cpu, insn, [&](X87State& fpu) {
         const unsigned i = insn.modrm & 7U;
@@ -148,15 +151,15 @@ Status exec_fxch(Vcpu& cpu, const Insn& insn) {
     });
 }
 
-// FCMOVcc: opcode DA or DB, condition in ModRM.reg: B, E, BE, U and their negations. C1 is kept unless the stack
-// underflows.
+// FCMOVcc: opcode DA or DB, condition in ModRM.reg: B, E, BE, U and their negations. C1 is kept
+// unless the stack underflows.
 bool fcmov_condition(const LazyFlags& flags, const Insn& insn) {
     bool met = false;
     switch ((insn.modrm >> 3) & 3) {
-        case 0: met = flags.cf(); break;
-        case 1: met = flags.zf(); break;
-        case 2: met = flags.cf() || flags.zf(); break;
-        default: met = flags.pf(); break;
+    case 0: met = flags.cf(); break;
+    case 1: met = flags.zf(); break;
+    case 2: met = flags.cf() || flags.zf(); break;
+    default: met = flags.pf(); break;
     }
     return met != (insn.opcode == 0xDB);
 }
@@ -191,7 +194,8 @@ Status exec_sign(Vcpu& cpu, const Insn& insn) {
             return;
         }
         constexpr u32 kSign = 0x8000;
-        value.sign_exponent = static_cast<u16>(Absolute ? value.sign_exponent & ~kSign : value.sign_exponent ^ kSign);
+        value.sign_exponent =
+            static_cast<u16>(Absolute ? value.sign_exponent & ~kSign : value.sign_exponent ^ kSign);
     });
 }
 
@@ -219,7 +223,8 @@ u16 classify(const X87State& fpu) {
 Status exec_fxam(Vcpu& cpu, const Insn& insn) {
     return on_stack(cpu, insn, [&](X87State& fpu) {
         const bool sign = (x87::st(fpu, 0).sign_exponent & 0x8000) != 0;
-        fpu.status = static_cast<u16>((fpu.status & ~u32{x87::kConditions}) | classify(fpu) | (sign ? x87::kC1 : 0));
+        fpu.status = static_cast<u16>((fpu.status & ~u32{x87::kConditions}) | classify(fpu) |
+                                      (sign ? x87::kC1 : 0));
     });
 }
 
@@ -284,11 +289,11 @@ ExecFn select_fxam(Vcpu& /*cpu*/, Insn& /*insn*/) {
 }
 ExecFn select_stack(Vcpu& /*cpu*/, Insn& insn) {
     switch (insn.op) {
-        case Op::FINCSTP: return exec_fincstp;
-        case Op::FDECSTP: return exec_fdecstp;
-        case Op::FFREE: return exec_ffree;
-        case Op::FFREEP: return exec_ffreep;
-        default: return exec_fnop;
+    case Op::FINCSTP: return exec_fincstp;
+    case Op::FDECSTP: return exec_fdecstp;
+    case Op::FFREE: return exec_ffree;
+    case Op::FFREEP: return exec_ffreep;
+    default: return exec_fnop;
     }
 }
 

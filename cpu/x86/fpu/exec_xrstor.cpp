@@ -2,9 +2,8 @@
 //
 // Everything is loaded and checked before any state changes.
 
-#include "cpu/x86/fpu/exec_xsave.hpp"
-
 #include "cpu/x86/fpu/exec_vector.hpp"
+#include "cpu/x86/fpu/exec_xsave.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 #include "cpu/x86/fpu/legacy_area.hpp"
 #include "cpu/x86/fpu/state_area.hpp"
@@ -29,8 +28,8 @@ static_assert(sizeof(Header) == xstate::kHeaderBytes);
 
 struct RestorePlan {
     u64 rfbm;
-    u64 load;        // components taken from memory; the rest of RFBM is initialized
-    u64 layout;      // XCOMP_BV without bit 63
+    u64 load;    // components taken from memory; the rest of RFBM is initialized
+    u64 layout;  // XCOMP_BV without bit 63
     bool compacted;
     bool mxcsr_from_memory;
     bool mxcsr_initial;
@@ -41,13 +40,15 @@ bool header_legal(const Vcpu& cpu, const Header& header, u64 enabled, bool super
     const bool compacted = (header.xcomp_bv & kCompactedBit) != 0;
     if (!compacted) {
         // "Standard form": bytes 23:8 of the header are zero.
-        return !supervisor && (header.xstate_bv & ~enabled) == 0 && header.xcomp_bv == 0 && header.reserved[0] == 0;
+        return !supervisor && (header.xstate_bv & ~enabled) == 0 && header.xcomp_bv == 0 &&
+               header.reserved[0] == 0;
     }
     const u64 layout = header.xcomp_bv & ~kCompactedBit;
-    const bool reserved_clear =
-        std::all_of(header.reserved.begin(), header.reserved.end(), [](u64 word) { return word == 0; });
+    const bool reserved_clear = std::all_of(header.reserved.begin(), header.reserved.end(),
+                                            [](u64 word) { return word == 0; });
     const bool supported = supervisor || cpu.features.has(Feature::XSAVEC);
-    return supported && (layout & ~enabled) == 0 && (header.xstate_bv & ~layout) == 0 && reserved_clear;
+    return supported && (layout & ~enabled) == 0 && (header.xstate_bv & ~layout) == 0 &&
+           reserved_clear;
 }
 
 RestorePlan plan_restore(const Vcpu& cpu, const Header& header, u64 enabled) {
@@ -71,10 +72,12 @@ struct Components {
     u32 pkru = 0;
 };
 
-Status load_components(Vcpu& cpu, const Insn& insn, const RestorePlan& plan, LinearAddr linear, Components& out) {
+Status load_components(
+    Vcpu& cpu, const Insn& insn, const RestorePlan& plan, LinearAddr linear, Components& out) {
     const auto seg = static_cast<SegReg>(insn.seg);
     if ((plan.load & (xstate::kX87 | xstate::kSse)) != 0 || plan.mxcsr_from_memory) {
-        if (const Status status = load_area(cpu, linear, out.legacy, seg, 64); status != Status::Next) {
+        if (const Status status = load_area(cpu, linear, out.legacy, seg, 64);
+            status != Status::Next) {
             return status;
         }
         if (plan.mxcsr_from_memory && (legacy_mxcsr(out.legacy) & ~kMxcsrMask) != 0) {
@@ -85,10 +88,12 @@ Status load_components(Vcpu& cpu, const Insn& insn, const RestorePlan& plan, Lin
         if (!test_bit(plan.load, component.number)) {
             continue;
         }
-        const u32 offset = plan.compacted ? xsave_compacted_offset(plan.layout, component.number) : component.offset;
+        const u32 offset = plan.compacted ? xsave_compacted_offset(plan.layout, component.number)
+                                          : component.offset;
         const Status status = bit(component.number) == xstate::kPkru
                                   ? load_linear(cpu, linear + offset, out.pkru, seg)
-                                  : load_area(cpu, linear + offset, {out.ymm_high.data(), 16U * xmm_count(cpu)}, seg, 64);
+                                  : load_area(cpu, linear + offset,
+                                              {out.ymm_high.data(), 16U * xmm_count(cpu)}, seg, 64);
         if (status != Status::Next) {
             return status;
         }
@@ -140,7 +145,8 @@ Status exec_restore(Vcpu& cpu, const Insn& insn) {
         return status;
     }
     LinearAddr linear = 0;
-    if (const Status status = area_address(cpu, insn, xstate::kExtendedOffset, false, linear); status != Status::Next) {
+    if (const Status status = area_address(cpu, insn, xstate::kExtendedOffset, false, linear);
+        status != Status::Next) {
         return status;
     }
     if (linear % 64 != 0) {
@@ -158,7 +164,8 @@ Status exec_restore(Vcpu& cpu, const Insn& insn) {
     }
     const RestorePlan plan = plan_restore(cpu, header, enabled);
     Components components;
-    if (const Status status = load_components(cpu, insn, plan, linear, components); status != Status::Next) {
+    if (const Status status = load_components(cpu, insn, plan, linear, components);
+        status != Status::Next) {
         return status;
     }
     commit_x87(cpu, insn, plan, components);

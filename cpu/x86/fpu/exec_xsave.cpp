@@ -1,7 +1,8 @@
-// XSAVE, XSAVEOPT, XSAVEC, XSAVES; XGETBV, XSETBV. SDM Vol. 1, "Managing State Using the XSAVE Feature Set".
+// XSAVE, XSAVEOPT, XSAVEC, XSAVES; XGETBV, XSETBV. SDM Vol. 1, "Managing State Using the XSAVE
+// Feature Set".
 //
-// The init optimization is exact (a component that is in its initial configuration is not written); the modified
-// optimization is not used, which the manual allows.
+// The init optimization is exact (a component that is in its initial configuration is not written);
+// the modified optimization is not used, which the manual allows.
 
 #include "cpu/x86/fpu/exec_xsave.hpp"
 
@@ -26,11 +27,13 @@ constexpr std::size_t kAreaBytes = 2696;  // standard format, all components
 using Area = std::array<u8, kAreaBytes>;
 
 bool x87_in_use(const X87State& fpu) {
-    const bool registers = std::any_of(fpu.st.begin(), fpu.st.end(), [](const X87State::Register& value) {
-        return value.significand != 0 || value.sign_exponent != 0;
-    });
-    return registers || fpu.control != x87::kInitialControl || fpu.status != 0 || fpu.tag_valid != 0 || fpu.opcode != 0 ||
-           fpu.instruction_pointer != 0 || fpu.data_pointer != 0 || fpu.instruction_selector != 0 || fpu.data_selector != 0;
+    const bool registers =
+        std::any_of(fpu.st.begin(), fpu.st.end(), [](const X87State::Register& value) {
+            return value.significand != 0 || value.sign_exponent != 0;
+        });
+    return registers || fpu.control != x87::kInitialControl || fpu.status != 0 ||
+           fpu.tag_valid != 0 || fpu.opcode != 0 || fpu.instruction_pointer != 0 ||
+           fpu.data_pointer != 0 || fpu.instruction_selector != 0 || fpu.data_selector != 0;
 }
 
 // Bit 0: some bit of XMM0.. is set, bit 1: some bit of the upper halves.
@@ -49,8 +52,8 @@ unsigned vector_halves_in_use(const Vcpu& cpu) {
 struct SavePlan {
     u64 rfbm;
     u64 in_use;
-    u64 components;    // written
-    bool mxcsr;        // MXCSR and MXCSR_MASK written
+    u64 components;  // written
+    bool mxcsr;      // MXCSR and MXCSR_MASK written
     bool compacted;
 };
 
@@ -68,7 +71,8 @@ SavePlan plan_save(const Vcpu& cpu, XsaveKind kind) {
         plan.components &= plan.in_use;
     }
     // In the standard format MXCSR goes with SSE and AVX, in the compacted one with SSE only.
-    plan.mxcsr = plan.compacted ? (plan.components & xstate::kSse) != 0 : (plan.rfbm & (xstate::kSse | xstate::kAvx)) != 0;
+    plan.mxcsr = plan.compacted ? (plan.components & xstate::kSse) != 0
+                                : (plan.rfbm & (xstate::kSse | xstate::kAvx)) != 0;
     return plan;
 }
 
@@ -103,7 +107,8 @@ class WriteList {
     template <typename Visit>
     Status each(Visit&& visit) const {
         for (std::size_t i = 0; i < count_; ++i) {
-            if (const Status status = visit(ranges_[i].first, ranges_[i].end); status != Status::Next) {
+            if (const Status status = visit(ranges_[i].first, ranges_[i].end);
+                status != Status::Next) {
                 return status;
             }
         }
@@ -119,7 +124,11 @@ class WriteList {
 };
 
 // Fills `area` and lists what of it is written. `old_xstate_bv` is what the header holds.
-WriteList compose(const Vcpu& cpu, const Insn& insn, const SavePlan& plan, u64 old_xstate_bv, std::span<u8> area) {
+WriteList compose(const Vcpu& cpu,
+                  const Insn& insn,
+                  const SavePlan& plan,
+                  u64 old_xstate_bv,
+                  std::span<u8> area) {
     WriteList list;
     const bool x87 = (plan.components & xstate::kX87) != 0;
     if (x87) {
@@ -137,7 +146,8 @@ WriteList compose(const Vcpu& cpu, const Insn& insn, const SavePlan& plan, u64 o
         put_legacy_xmm(cpu, area);
         list.add(legacy_area::kXmm, legacy_xmm_end(cpu));
     }
-    const u64 xstate_bv = plan.compacted ? plan.components : (old_xstate_bv & ~plan.rfbm) | (plan.in_use & plan.rfbm);
+    const u64 xstate_bv =
+        plan.compacted ? plan.components : (old_xstate_bv & ~plan.rfbm) | (plan.in_use & plan.rfbm);
     const u64 xcomp_bv = plan.rfbm | kCompactedBit;
     std::memcpy(area.data() + xstate::kLegacyBytes, &xstate_bv, 8);
     std::memcpy(area.data() + xstate::kLegacyBytes + 8, &xcomp_bv, 8);
@@ -154,14 +164,17 @@ WriteList compose(const Vcpu& cpu, const Insn& insn, const SavePlan& plan, u64 o
 
 template <XsaveKind Kind>
 Status exec_save(Vcpu& cpu, const Insn& insn) {
-    if (const Status status = xsave_ready(cpu, insn, Kind == XsaveKind::XSAVES); status != Status::Next) {
+    if (const Status status = xsave_ready(cpu, insn, Kind == XsaveKind::XSAVES);
+        status != Status::Next) {
         return status;
     }
     const SavePlan plan = plan_save(cpu, Kind);
     const auto seg = static_cast<SegReg>(insn.seg);
-    const u32 extent = plan.compacted ? xsave_compacted_bytes(plan.rfbm) : xsave_standard_bytes(plan.rfbm);
+    const u32 extent =
+        plan.compacted ? xsave_compacted_bytes(plan.rfbm) : xsave_standard_bytes(plan.rfbm);
     LinearAddr linear = 0;
-    if (const Status status = area_address(cpu, insn, extent, true, linear); status != Status::Next) {
+    if (const Status status = area_address(cpu, insn, extent, true, linear);
+        status != Status::Next) {
         return status;
     }
     if (linear % 64 != 0) {
@@ -169,7 +182,8 @@ Status exec_save(Vcpu& cpu, const Insn& insn) {
     }
     u64 old_xstate_bv = 0;
     if (!plan.compacted) {
-        if (const Status status = load_linear(cpu, linear + xstate::kLegacyBytes, old_xstate_bv, seg);
+        if (const Status status =
+                load_linear(cpu, linear + xstate::kLegacyBytes, old_xstate_bv, seg);
             status != Status::Next) {
             return status;
         }
@@ -212,7 +226,8 @@ Status exec_xsetbv(Vcpu& cpu, const Insn& insn) {
     if (cpu.cpl != 0) {
         return raise(cpu, Exception::GP, 0);
     }
-    if (cpu.intercepts != nullptr && cpu.intercepts->instruction(cpu, insn, Interceptable::XSETBV, 0)) {
+    if (cpu.intercepts != nullptr &&
+        cpu.intercepts->instruction(cpu, insn, Interceptable::XSETBV, 0)) {
         return Status::Switched;
     }
     const Status status = write_xcr0(cpu, static_cast<u32>(s.gpr[RCX]), instruction_mask(cpu));
@@ -257,7 +272,8 @@ u64 xinuse(const Vcpu& cpu) {
 // SDM Vol. 3C, "Instructions That Cause VM Exits Conditionally", XSAVES and XRSTORS.
 Status xsave_ready(Vcpu& cpu, const Insn& insn, bool supervisor) {
     const auto kind = insn.op == Op::XSAVES ? Interceptable::XSAVES : Interceptable::XRSTORS;
-    const bool enabled = !supervisor || cpu.intercepts == nullptr || cpu.intercepts->instruction_enabled(cpu, kind);
+    const bool enabled =
+        !supervisor || cpu.intercepts == nullptr || cpu.intercepts->instruction_enabled(cpu, kind);
     if (!enabled) {
         return raise(cpu, Exception::UD);
     }
@@ -270,16 +286,17 @@ Status xsave_ready(Vcpu& cpu, const Insn& insn, bool supervisor) {
     if (cpu.cpl != 0) {
         return raise(cpu, Exception::GP, 0);
     }
-    const bool exited = cpu.intercepts != nullptr && cpu.intercepts->instruction(cpu, insn, kind, instruction_mask(cpu));
+    const bool exited = cpu.intercepts != nullptr &&
+                        cpu.intercepts->instruction(cpu, insn, kind, instruction_mask(cpu));
     return exited ? Status::Switched : Status::Next;
 }
 
 ExecFn select_xsave(Vcpu& /*cpu*/, Insn& insn) {
     switch (insn.op) {
-        case Op::XSAVE: return exec_save<XsaveKind::XSAVE>;
-        case Op::XSAVEOPT: return exec_save<XsaveKind::XSAVEOPT>;
-        case Op::XSAVEC: return exec_save<XsaveKind::XSAVEC>;
-        default: return exec_save<XsaveKind::XSAVES>;
+    case Op::XSAVE: return exec_save<XsaveKind::XSAVE>;
+    case Op::XSAVEOPT: return exec_save<XsaveKind::XSAVEOPT>;
+    case Op::XSAVEC: return exec_save<XsaveKind::XSAVEC>;
+    default: return exec_save<XsaveKind::XSAVES>;
     }
 }
 

@@ -12,7 +12,8 @@ Status exec_fxrstor(Vcpu& cpu, const Insn& insn);
 
 // What the six extended instructions share.
 enum class XsaveKind : u8 { XSAVE, XSAVEOPT, XSAVEC, XSAVES };
-// #UD without CR4.OSXSAVE, #NM with CR0.TS; XSAVES and XRSTORS: their VMX control, CPL 0 and their VM exit.
+// #UD without CR4.OSXSAVE, #NM with CR0.TS; XSAVES and XRSTORS: their VMX control, CPL 0 and their
+// VM exit.
 Status xsave_ready(Vcpu& cpu, const Insn& insn, bool supervisor);
 
 // exec_xsave.cpp
@@ -20,7 +21,8 @@ ExecFn select_xsave(Vcpu& cpu, Insn& insn);
 // exec_xrstor.cpp
 ExecFn select_xrstor(Vcpu& cpu, Insn& insn);
 
-// State components not in their initial configuration. SDM Vol. 1, "Processor Tracking of XSAVE-Managed State".
+// State components not in their initial configuration. SDM Vol. 1, "Processor Tracking of
+// XSAVE-Managed State".
 u64 xinuse(const Vcpu& cpu);
 // The instruction mask EDX:EAX.
 u64 instruction_mask(const Vcpu& cpu);

@@ -1,6 +1,7 @@
 #pragma once
-// Memory for generated code, mapped twice: writable at one address, executable at another. No mapping is ever both, so a
-// stray write cannot become code. Pages are committed only when touched, so a generous reservation costs nothing.
+// Memory for generated code, mapped twice: writable at one address, executable at another. No
+// mapping is ever both, so a stray write cannot become code. Pages are committed only when touched,
+// so a generous reservation costs nothing.
 
 #include "core/types.hpp"
 
@@ -16,7 +17,8 @@ class ExecutableMemory {
     ExecutableMemory(const ExecutableMemory&) = delete;
     ExecutableMemory& operator=(const ExecutableMemory&) = delete;
 
-    // Copies position-independent `code` behind what is there already, 16-byte aligned, and returns where it executes.
+    // Copies position-independent `code` behind what is there already, 16-byte aligned, and returns
+    // where it executes.
     const u8* append(std::span<const u8> code);
 
     const u8* first() const { return executable_; }

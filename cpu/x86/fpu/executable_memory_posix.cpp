@@ -1,9 +1,8 @@
 // The double mapping of ExecutableMemory: one memfd, one PROT_WRITE and one PROT_EXEC view of it.
 
-#include "cpu/x86/fpu/executable_memory.hpp"
-
 #include "core/assert.hpp"
 #include "core/bits.hpp"
+#include "cpu/x86/fpu/executable_memory.hpp"
 
 #include <cstring>
 
@@ -12,7 +11,8 @@
 
 namespace droste {
 
-ExecutableMemory::ExecutableMemory(std::size_t bytes) : bytes_(align_up<std::size_t>(bytes, kPageBytes)) {
+ExecutableMemory::ExecutableMemory(std::size_t bytes)
+    : bytes_(align_up<std::size_t>(bytes, kPageBytes)) {
     const int fd = memfd_create("droste-thunks", MFD_CLOEXEC);
     DROSTE_ASSERT(fd >= 0);
     DROSTE_ASSERT(ftruncate(fd, static_cast<off_t>(bytes_)) == 0);

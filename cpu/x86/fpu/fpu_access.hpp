@@ -1,5 +1,6 @@
 #pragma once
-// What FPU, MMX, SSE and AVX instructions have in common: may they execute now, and how they reach memory.
+// What FPU, MMX, SSE and AVX instructions have in common: may they execute now, and how they reach
+// memory.
 
 #include "cpu/x86/exception.hpp"
 #include "cpu/x86/fpu/x87.hpp"
@@ -28,7 +29,8 @@ inline Status require_unit(Vcpu& cpu, u8 undefined) {
     return raise(cpu, (cpu.fpu_blocked & undefined) != 0 ? Exception::UD : Exception::NM);
 }
 inline Status require_x87(Vcpu& cpu) {
-    return (cpu.fpu_blocked & (Vcpu::kFpuEm | Vcpu::kFpuTs)) == 0 ? Status::Next : raise(cpu, Exception::NM);
+    return (cpu.fpu_blocked & (Vcpu::kFpuEm | Vcpu::kFpuTs)) == 0 ? Status::Next
+                                                                  : raise(cpu, Exception::NM);
 }
 inline Status require_mmx(Vcpu& cpu) {
     const Status status = require_unit(cpu, undefined_by::kMmx);
@@ -38,8 +40,8 @@ inline Status require_vector(Vcpu& cpu, const Insn& insn) {
     return require_unit(cpu, insn.vex() ? undefined_by::kAvx : undefined_by::kSse);
 }
 
-// An MMX instruction makes all x87 registers valid and MM0 the top. SDM Vol. 1, "Effect of MMX, x87 FPU, FXSAVE, and FXRSTOR
-// Instructions on the x87 FPU Tag Word".
+// An MMX instruction makes all x87 registers valid and MM0 the top. SDM Vol. 1, "Effect of MMX, x87
+// FPU, FXSAVE, and FXRSTOR Instructions on the x87 FPU Tag Word".
 inline void enter_mmx(X87State& fpu) {
     fpu.status = static_cast<u16>(fpu.status & ~x87::kTopMask);
     fpu.tag_valid = 0xFF;
@@ -49,11 +51,14 @@ inline void write_mmx(X87State& fpu, unsigned number, u64 value) {
     fpu.st[number & 7].sign_exponent = 0xFFFF;
 }
 
-// The linear address of a vector memory operand, misaligned -> #GP(0) where the instruction demands alignment.
-inline Status vector_address(Vcpu& cpu, const Insn& insn, unsigned bytes, bool write, LinearAddr& linear) {
-    const Status status =
-        linear_address(cpu, static_cast<SegReg>(insn.seg), effective_offset(cpu, insn), bytes, write, linear);
-    if (status == Status::Next && (insn.flags & kInsnAligned) != 0 && (linear & (bytes - 1)) != 0) [[unlikely]] {
+// The linear address of a vector memory operand, misaligned -> #GP(0) where the instruction demands
+// alignment.
+inline Status
+vector_address(Vcpu& cpu, const Insn& insn, unsigned bytes, bool write, LinearAddr& linear) {
+    const Status status = linear_address(cpu, static_cast<SegReg>(insn.seg),
+                                         effective_offset(cpu, insn), bytes, write, linear);
+    if (status == Status::Next && (insn.flags & kInsnAligned) != 0 && (linear & (bytes - 1)) != 0)
+        [[unlikely]] {
         return raise(cpu, Exception::GP, 0);
     }
     return status;
@@ -62,13 +67,15 @@ template <unsigned Bytes>
 inline Status load_vector(Vcpu& cpu, const Insn& insn, std::array<u8, Bytes>& out) {
     LinearAddr linear = 0;
     const Status status = vector_address(cpu, insn, Bytes, false, linear);
-    return status == Status::Next ? load_linear(cpu, linear, out, static_cast<SegReg>(insn.seg)) : status;
+    return status == Status::Next ? load_linear(cpu, linear, out, static_cast<SegReg>(insn.seg))
+                                  : status;
 }
 template <unsigned Bytes>
 inline Status store_vector(Vcpu& cpu, const Insn& insn, const std::array<u8, Bytes>& value) {
     LinearAddr linear = 0;
     const Status status = vector_address(cpu, insn, Bytes, true, linear);
-    return status == Status::Next ? store_linear(cpu, linear, value, static_cast<SegReg>(insn.seg)) : status;
+    return status == Status::Next ? store_linear(cpu, linear, value, static_cast<SegReg>(insn.seg))
+                                  : status;
 }
 
 // Accesses of single elements by instructions that never raise #AC.
@@ -79,7 +86,8 @@ inline Status load_any_alignment(Vcpu& cpu, LinearAddr linear, T& out, SegReg se
     }
     std::array<u8, sizeof(T)> bytes;
     for (unsigned i = 0; i < sizeof(T); ++i) {
-        if (const Status status = load_linear(cpu, linear + i, bytes[i], seg); status != Status::Next) {
+        if (const Status status = load_linear(cpu, linear + i, bytes[i], seg);
+            status != Status::Next) {
             return status;
         }
     }
@@ -103,7 +111,8 @@ inline Status store_any_alignment(Vcpu& cpu, LinearAddr linear, const T& value, 
     std::array<u8, sizeof(T)> bytes;
     std::memcpy(bytes.data(), &value, sizeof(T));
     for (unsigned i = 0; i < sizeof(T); ++i) {
-        if (const Status status = store_linear(cpu, linear + i, bytes[i], seg); status != Status::Next) {
+        if (const Status status = store_linear(cpu, linear + i, bytes[i], seg);
+            status != Status::Next) {
             return status;
         }
     }

@@ -21,7 +21,8 @@ struct FeatureRow {
 };
 
 constexpr auto kFeatureRows = std::to_array<FeatureRow>({
-#define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) {Feature::id, leaf, subleaf, CpuidReg::reg, bit},
+#define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) \
+    {Feature::id, leaf, subleaf, CpuidReg::reg, bit},
 #include "cpu/x86/features.inc"
 #undef DROSTE_FEATURE
 });
@@ -87,8 +88,9 @@ CpuFeatures host_vector_features() {
     CpuFeatures features;
     const bool ymm = native_ymm_enabled();
     for (const NativeFeature& native : kNativeFeatures) {
-        const auto row = std::find_if(kFeatureRows.begin(), kFeatureRows.end(),
-                                      [&](const FeatureRow& r) { return r.feature == native.feature; });
+        const auto row =
+            std::find_if(kFeatureRows.begin(), kFeatureRows.end(),
+                         [&](const FeatureRow& r) { return r.feature == native.feature; });
         features.enable(native.feature, native_cpuid_bit(*row) && (!native.ymm || ymm));
     }
     return features;

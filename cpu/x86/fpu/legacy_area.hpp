@@ -9,7 +9,8 @@
 namespace droste {
 
 namespace legacy_area {
-inline constexpr unsigned kBytes = 512, kX87First = 0, kMxcsr = 24, kMxcsrMask = 28, kRegisters = 32, kXmm = 160;
+inline constexpr unsigned kBytes = 512, kX87First = 0, kMxcsr = 24, kMxcsrMask = 28,
+                          kRegisters = 32, kXmm = 160;
 }  // namespace legacy_area
 
 // XMM registers a mode can name; only they are stored and loaded.

@@ -1,6 +1,7 @@
 #pragma once
-// A byte emitter for thunks: the dozen native instructions they are made of, and the re-encoding of a vector instruction with
-// other registers. Deliberately not an assembler; the instruction itself comes from the guest and is only renumbered.
+// A byte emitter for thunks: the dozen native instructions they are made of, and the re-encoding of
+// a vector instruction with other registers. Deliberately not an assembler; the instruction itself
+// comes from the guest and is only renumbered.
 
 #include "core/assert.hpp"
 #include "core/types.hpp"
@@ -36,8 +37,15 @@ class NativeEmitter {
         }
     }
 
-    // `op reg, [base + displacement]` or the store form of the same shape: legacy encoding, base not RSP.
-    void memory(Pp pp, bool w, OpcodeMap map, u8 opcode, unsigned reg, NativeReg base, u32 displacement = 0);
+    // `op reg, [base + displacement]` or the store form of the same shape: legacy encoding, base
+    // not RSP.
+    void memory(Pp pp,
+                bool w,
+                OpcodeMap map,
+                u8 opcode,
+                unsigned reg,
+                NativeReg base,
+                u32 displacement = 0);
     // The same with a VEX prefix and 256-bit length.
     void vex256_memory(Pp pp, u8 opcode, unsigned reg, NativeReg base, u32 displacement = 0);
     void ret() { put(0xC3); }
@@ -47,7 +55,9 @@ class NativeEmitter {
     void legacy_prefixes(Pp pp, bool w, bool r, bool b, OpcodeMap map);
     void vex_prefix(Pp pp, bool w, bool l, unsigned vvvv, bool r, bool b, OpcodeMap map);
     void modrm_memory(unsigned reg, NativeReg base, u32 displacement);
-    void modrm_register(unsigned reg, unsigned rm) { put(static_cast<u8>(0xC0 | ((reg & 7) << 3) | (rm & 7))); }
+    void modrm_register(unsigned reg, unsigned rm) {
+        put(static_cast<u8>(0xC0 | ((reg & 7) << 3) | (rm & 7)));
+    }
 
   private:
     std::array<u8, 256> code_{};
@@ -73,10 +83,12 @@ inline void NativeEmitter::legacy_prefixes(Pp pp, bool w, bool r, bool b, Opcode
     }
 }
 
-inline void NativeEmitter::vex_prefix(Pp pp, bool w, bool l, unsigned vvvv, bool r, bool b, OpcodeMap map) {
+inline void
+NativeEmitter::vex_prefix(Pp pp, bool w, bool l, unsigned vvvv, bool r, bool b, OpcodeMap map) {
     put(0xC4);
     put(static_cast<u8>((r ? 0 : 0x80) | 0x40 | (b ? 0 : 0x20) | static_cast<unsigned>(map)));
-    put(static_cast<u8>((w ? 0x80U : 0U) | ((~vvvv & 0xFU) << 3) | (l ? 4U : 0U) | static_cast<unsigned>(pp)));
+    put(static_cast<u8>((w ? 0x80U : 0U) | ((~vvvv & 0xFU) << 3) | (l ? 4U : 0U) |
+                        static_cast<unsigned>(pp)));
 }
 
 inline void NativeEmitter::modrm_memory(unsigned reg, NativeReg base, u32 displacement) {
@@ -90,13 +102,15 @@ inline void NativeEmitter::modrm_memory(unsigned reg, NativeReg base, u32 displa
     }
 }
 
-inline void NativeEmitter::memory(Pp pp, bool w, OpcodeMap map, u8 opcode, unsigned reg, NativeReg base, u32 displacement) {
+inline void NativeEmitter::memory(
+    Pp pp, bool w, OpcodeMap map, u8 opcode, unsigned reg, NativeReg base, u32 displacement) {
     legacy_prefixes(pp, w, reg >= 8, static_cast<unsigned>(base) >= 8, map);
     put(opcode);
     modrm_memory(reg, base, displacement);
 }
 
-inline void NativeEmitter::vex256_memory(Pp pp, u8 opcode, unsigned reg, NativeReg base, u32 displacement) {
+inline void
+NativeEmitter::vex256_memory(Pp pp, u8 opcode, unsigned reg, NativeReg base, u32 displacement) {
     vex_prefix(pp, false, true, 0, reg >= 8, static_cast<unsigned>(base) >= 8, OpcodeMap::Map0F);
     put(opcode);
     modrm_memory(reg, base, displacement);

@@ -1,20 +1,20 @@
 // SIGFPE at a thunk's address -> the thunk's landing code.
 //
-// This file holds the only process-wide state of the CPU: a signal's disposition belongs to the process, so the handler is
-// installed once, and it must find out from the interrupted address alone whether the signal is ours. It reads the table
-// below, which every ThunkCache of every machine enters itself into; the entries are atomics because a handler may run on
-// one thread while another adds or removes its range. A range cannot vanish under a running thunk: its owner outlives the
-// vCPUs. Any other SIGFPE goes to the handler that was there before.
-
-#include "cpu/x86/fpu/simd_fault.hpp"
+// This file holds the only process-wide state of the CPU: a signal's disposition belongs to the
+// process, so the handler is installed once, and it must find out from the interrupted address
+// alone whether the signal is ours. It reads the table below, which every ThunkCache of every
+// machine enters itself into; the entries are atomics because a handler may run on one thread while
+// another adds or removes its range. A range cannot vanish under a running thunk: its owner
+// outlives the vCPUs. Any other SIGFPE goes to the handler that was there before.
 
 #include "core/assert.hpp"
+#include "cpu/x86/fpu/simd_fault.hpp"
 
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <cstdint>
 
-#include <csignal>
 #include <ucontext.h>
 
 namespace droste {
@@ -26,8 +26,9 @@ struct Slot {
     std::atomic<std::uintptr_t> end{0};  // 0: not (any more) a range
     std::atomic<std::uintptr_t> landing{0};
 };
-std::array<Slot, 1024> slots;                  // NOLINT(*-avoid-non-const-global-variables): see the head of the file
-struct sigaction previous_action;              // NOLINT(*-avoid-non-const-global-variables)
+std::array<Slot, 1024>
+    slots;  // NOLINT(*-avoid-non-const-global-variables): see the head of the file
+struct sigaction previous_action;  // NOLINT(*-avoid-non-const-global-variables)
 
 void pass_on(int signal, siginfo_t* info, void* context) {
     if ((previous_action.sa_flags & SA_SIGINFO) != 0) {
@@ -44,7 +45,8 @@ void on_sigfpe(int signal, siginfo_t* info, void* context) {
     greg_t& rip = static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP];
     const auto address = static_cast<std::uintptr_t>(rip);
     for (const Slot& slot : slots) {
-        if (address >= slot.first.load(std::memory_order_relaxed) && address < slot.end.load(std::memory_order_acquire)) {
+        if (address >= slot.first.load(std::memory_order_relaxed) &&
+            address < slot.end.load(std::memory_order_acquire)) {
             rip = static_cast<greg_t>(slot.landing.load(std::memory_order_relaxed));
             return;
         }

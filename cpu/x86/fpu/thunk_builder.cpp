@@ -4,13 +4,14 @@
 //     the instruction, renumbered
 //     store MXCSR, the native one back; store the destination; RFLAGS into RAX if it writes them
 //
-// Fixed registers: G = xmm1/mm1, E = xmm2/mm2, B = xmm3, the is4 operand = xmm4, implicit XMM0 = xmm0, the one general register
-// an instruction may have = rax. A memory operand is [rsi], the caller's buffer. VEX forms load and store all 256
-// bits, so zeroing of the upper half happens as the native unit does it; legacy forms touch only the low 128 bits of
-// the guest's register, which is what the manual says of them.
+// Fixed registers: G = xmm1/mm1, E = xmm2/mm2, B = xmm3, the is4 operand = xmm4, implicit XMM0 =
+// xmm0, the one general register an instruction may have = rax. A memory operand is [rsi], the
+// caller's buffer. VEX forms load and store all 256 bits, so zeroing of the upper half happens as
+// the native unit does it; legacy forms touch only the low 128 bits of the guest's register, which
+// is what the manual says of them.
 //
-// The destination is loaded even when it is not a source, and stored even when an instruction writes only flags: one shape for
-// all costs less than a table of exceptions.
+// The destination is loaded even when it is not a source, and stored even when an instruction
+// writes only flags: one shape for all costs less than a table of exceptions.
 
 #include "cpu/x86/fpu/thunk_builder.hpp"
 
@@ -36,6 +37,7 @@ struct TraitRow {
 };
 
 // Everything else moves, permutes or computes on integers and writes its destination only.
+// clang-format off
 constexpr auto kTraitRows = [] {
     using enum OpcodeMap;
     using enum TraitRow::When;
@@ -68,10 +70,14 @@ constexpr auto kTraitRows = [] {
         {Map0F3A, 0x63, 0x63, Always, T::kFlags | T::kWritesEcx},       // PCMPISTRI
     });
 }();
+// clang-format on
 
 class VectorThunkBuilder {
   public:
-    VectorThunkBuilder(const ThunkKey& key, NativeEmitter& emit) : key_(key), emit_(emit), traits_(encoding_traits(key)) {}
+    VectorThunkBuilder(const ThunkKey& key, NativeEmitter& emit)
+        : key_(key)
+        , emit_(emit)
+        , traits_(encoding_traits(key)) {}
 
     void build() {
         load_operands();
@@ -89,9 +95,11 @@ class VectorThunkBuilder {
 
     void load_xmm(unsigned native, NativeReg pointer, u32 displacement = 0) {
         if (key_.vex) {
-            emit_.vex256_memory(Pp::PF3, 0x6F, native, pointer, displacement);  // VMOVDQU ymm, [pointer]
+            emit_.vex256_memory(Pp::PF3, 0x6F, native, pointer,
+                                displacement);  // VMOVDQU ymm, [pointer]
         } else {
-            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0x28, native, pointer, displacement);  // MOVAPS
+            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0x28, native, pointer,
+                         displacement);  // MOVAPS
         }
     }
     void store_xmm(unsigned native, NativeReg pointer, u32 displacement = 0) {
@@ -102,23 +110,29 @@ class VectorThunkBuilder {
         }
     }
     void load_gpr(NativeReg native, NativeReg pointer, u32 displacement = 0) {
-        emit_.memory(Pp::None, true, OpcodeMap::OneByte, 0x8B, static_cast<unsigned>(native), pointer, displacement);
+        emit_.memory(Pp::None, true, OpcodeMap::OneByte, 0x8B, static_cast<unsigned>(native),
+                     pointer, displacement);
     }
     void store_gpr(NativeReg native, NativeReg pointer, u32 displacement = 0) {
-        emit_.memory(Pp::None, true, OpcodeMap::OneByte, 0x89, static_cast<unsigned>(native), pointer, displacement);
+        emit_.memory(Pp::None, true, OpcodeMap::OneByte, 0x89, static_cast<unsigned>(native),
+                     pointer, displacement);
     }
     void load(Operand operand, unsigned native, NativeReg pointer) {
         switch (class_of(operand)) {
-            case RegClass::Xmm: load_xmm(native, pointer); break;
-            case RegClass::Mmx: emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0x6F, native, pointer); break;  // MOVQ
-            default: load_gpr(NativeReg::Rax, pointer); break;
+        case RegClass::Xmm: load_xmm(native, pointer); break;
+        case RegClass::Mmx:
+            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0x6F, native, pointer);
+            break;  // MOVQ
+        default: load_gpr(NativeReg::Rax, pointer); break;
         }
     }
     void store(Operand operand, unsigned native, NativeReg pointer) {
         switch (class_of(operand)) {
-            case RegClass::Xmm: store_xmm(native, pointer); break;
-            case RegClass::Mmx: emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0x7F, native, pointer); break;
-            default: store_gpr(NativeReg::Rax, pointer); break;
+        case RegClass::Xmm: store_xmm(native, pointer); break;
+        case RegClass::Mmx:
+            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0x7F, native, pointer);
+            break;
+        default: store_gpr(NativeReg::Rax, pointer); break;
         }
     }
     unsigned native_number(Operand operand, unsigned vector) const {
@@ -128,7 +142,8 @@ class VectorThunkBuilder {
 
     void load_operands() {
         if (has(EncodingTraits::kMxcsr)) {
-            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0xAE, 2, NativeReg::R8, kMxcsrOffset);  // LDMXCSR
+            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0xAE, 2, NativeReg::R8,
+                         kMxcsrOffset);  // LDMXCSR
         }
         if (form_has_b(key_.form)) {
             load(Operand::B, kNativeB, NativeReg::Rdx);
@@ -160,7 +175,8 @@ class VectorThunkBuilder {
             emit_.legacy_prefixes(pp, key_.w, false, false, key_.map);
         }
         emit_.put(key_.opcode);
-        const unsigned reg = form_has_g(key_.form) ? native_number(Operand::G, kNativeG) : key_.extension;
+        const unsigned reg =
+            form_has_g(key_.form) ? native_number(Operand::G, kNativeG) : key_.extension;
         if (key_.mem) {
             emit_.modrm_memory(reg, NativeReg::Rsi, 0);
         } else {
@@ -175,7 +191,8 @@ class VectorThunkBuilder {
 
     void store_results() {
         if (has(EncodingTraits::kMxcsr)) {
-            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0xAE, 3, NativeReg::R8, kMxcsrOffset);  // STMXCSR
+            emit_.memory(Pp::None, false, OpcodeMap::Map0F, 0xAE, 3, NativeReg::R8,
+                         kMxcsrOffset);  // STMXCSR
             restore_native_mxcsr(emit_);
         }
         if (has(EncodingTraits::kWritesEcx)) {
@@ -204,14 +221,14 @@ class VectorThunkBuilder {
     }
     void store_destination() {
         switch (first_operand(key_.form)) {
-            case Operand::G: store(Operand::G, kNativeG, NativeReg::Rdi); break;
-            case Operand::B: store(Operand::B, kNativeB, NativeReg::Rdx); break;
-            case Operand::E:
-                if (!key_.mem) {
-                    store(Operand::E, kNativeE, NativeReg::Rsi);
-                }
-                break;
-            case Operand::None: break;
+        case Operand::G: store(Operand::G, kNativeG, NativeReg::Rdi); break;
+        case Operand::B: store(Operand::B, kNativeB, NativeReg::Rdx); break;
+        case Operand::E:
+            if (!key_.mem) {
+                store(Operand::E, kNativeE, NativeReg::Rsi);
+            }
+            break;
+        case Operand::None: break;
         }
     }
 
@@ -233,7 +250,8 @@ class VectorThunkBuilder {
 
 u8 encoding_traits(const ThunkKey& key) {
     for (const TraitRow& row : kTraitRows) {
-        const bool applies = row.when == TraitRow::When::Always || (row.when == TraitRow::When::Vex) == key.vex;
+        const bool applies =
+            row.when == TraitRow::When::Always || (row.when == TraitRow::When::Vex) == key.vex;
         if (applies && row.map == key.map && key.opcode >= row.first && key.opcode <= row.last) {
             return row.traits;
         }
@@ -246,7 +264,8 @@ void build_vector_thunk(const ThunkKey& key, NativeEmitter& emit) {
 }
 
 void build_fault_landing(NativeEmitter& emit, bool native_avx) {
-    emit.memory(Pp::None, false, OpcodeMap::Map0F, 0xAE, 3, NativeReg::R8, kMxcsrOffset);  // STMXCSR: flags of the exception
+    emit.memory(Pp::None, false, OpcodeMap::Map0F, 0xAE, 3, NativeReg::R8,
+                kMxcsrOffset);  // STMXCSR: flags of the exception
     VectorThunkBuilder::restore_native_mxcsr(emit);
     emit.bytes({0x0F, 0x77});  // EMMS
     if (native_avx) {

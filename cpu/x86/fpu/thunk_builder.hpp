@@ -20,8 +20,8 @@ u8 encoding_traits(const ThunkKey& key);
 // Which operands a form has; the first one is the destination.
 constexpr bool form_has_g(Form form) {
     using enum Form;
-    return form == G || form == EG || form == GE || form == GI || form == GEI || form == EGI || form == EGC || form == GBE ||
-           form == GEB || form == GBEI || form == EBG;
+    return form == G || form == EG || form == GE || form == GI || form == GEI || form == EGI ||
+           form == EGC || form == GBE || form == GEB || form == GBEI || form == EBG;
 }
 constexpr bool form_has_e(Form form) {
     using enum Form;
@@ -35,10 +35,18 @@ enum class Operand : u8 { None, G, E, B };
 constexpr Operand first_operand(Form form) {
     using enum Form;
     switch (form) {
-        case E: case EG: case EI: case EC: case EGI: case EGC: case EBG: return Operand::E;
-        case BE: case BEI: return Operand::B;
-        case None: case I: return Operand::None;
-        default: return Operand::G;
+    case E:
+    case EG:
+    case EI:
+    case EC:
+    case EGI:
+    case EGC:
+    case EBG: return Operand::E;
+    case BE:
+    case BEI: return Operand::B;
+    case None:
+    case I: return Operand::None;
+    default: return Operand::G;
     }
 }
 

@@ -1,4 +1,5 @@
-// Finding and making thunks. See thunk_cache.hpp for what they are, thunk_builder.cpp for their code.
+// Finding and making thunks. See thunk_cache.hpp for what they are, thunk_builder.cpp for their
+// code.
 
 #include "cpu/x86/fpu/thunk_cache.hpp"
 
@@ -19,17 +20,22 @@ using RegClass = Insn::RegClass;
 
 // VBLENDVPS, VBLENDVPD, VPBLENDVB: the immediate names a register.
 bool has_register_immediate(const Insn& insn) {
-    return insn.vex() && insn.map == OpcodeMap::Map0F3A && insn.opcode >= 0x4A && insn.opcode <= 0x4C;
+    return insn.vex() && insn.map == OpcodeMap::Map0F3A && insn.opcode >= 0x4A &&
+           insn.opcode <= 0x4C;
 }
 
 bool form_has_immediate(Form form) {
     using enum Form;
-    return form == EI || form == GEI || form == EGI || form == GBEI || form == BEI || form == GI || form == I;
+    return form == EI || form == GEI || form == EGI || form == GBEI || form == BEI || form == GI ||
+           form == I;
 }
 
-// Of these W is the size of the general register, and ignored outside 64-bit mode; elsewhere it is part of the opcode.
-bool has_general_register(const Insn& insn) {
-    return (form_has_g(insn.form) && insn.g_class() == RegClass::Gpr) ||
+// Of these W is the size of a general register, and ignored outside 64-bit mode; elsewhere it is
+// part of the opcode.
+bool w_is_a_size(const Insn& insn) {
+    const bool pcmpestr =
+        insn.map == OpcodeMap::Map0F3A && (insn.opcode == 0x60 || insn.opcode == 0x61);
+    return pcmpestr || (form_has_g(insn.form) && insn.g_class() == RegClass::Gpr) ||
            (form_has_e(insn.form) && insn.e_class() == RegClass::Gpr);
 }
 
@@ -61,7 +67,8 @@ struct RegisterFile {
 };
 constexpr std::array<RegisterFile, 3> kRegisterFiles = {{
     {offsetof(CpuState, gpr), 3},
-    {offsetof(CpuState, x87) + offsetof(X87State, st) + offsetof(X87State::Register, significand), 4},
+    {offsetof(CpuState, x87) + offsetof(X87State, st) + offsetof(X87State::Register, significand),
+     4},
     {offsetof(CpuState, ymm), 5},
 }};
 static_assert(sizeof(u64) == 8 && sizeof(X87State::Register) == 16 && sizeof(Ymm) == 32);
@@ -83,19 +90,21 @@ Thunk describe(const ThunkKey& key) {
     const bool g_used = form_has_g(key.form);
     const bool e_register = form_has_e(key.form) && !key.mem;
     const bool uses_xmm = (g_used && g == RegClass::Xmm) || (e_register && e == RegClass::Xmm);
-    // "This instruction causes a transition from x87 FPU to MMX technology operation", CVTPI2PS with memory too.
+    // "This instruction causes a transition from x87 FPU to MMX technology operation", CVTPI2PS
+    // with memory too.
     const bool cvtpi2ps = key.map == OpcodeMap::Map0F && key.opcode == 0x2A && key.prefix == 0;
-    const bool uses_mmx =
-        (g_used && g == RegClass::Mmx) || (e_register && e == RegClass::Mmx) || (cvtpi2ps && !key.vex);
+    const bool uses_mmx = (g_used && g == RegClass::Mmx) || (e_register && e == RegClass::Mmx) ||
+                          (cvtpi2ps && !key.vex);
 
     Thunk thunk;
     const u8 traits = encoding_traits(key);
     const Operand first = first_operand(key.form);
     const bool writes_mmx = (first == Operand::G && g == RegClass::Mmx) ||
                             (first == Operand::E && e_register && e == RegClass::Mmx);
-    thunk.traits = static_cast<u8>(((traits & EncodingTraits::kMxcsr) != 0 ? Thunk::kUsesMxcsr : 0) |
-                                   ((traits & EncodingTraits::kFlags) != 0 ? Thunk::kWritesFlags : 0) |
-                                   (uses_mmx ? Thunk::kUsesMmx : 0) | (writes_mmx ? Thunk::kWritesMmx : 0));
+    thunk.traits =
+        static_cast<u8>(((traits & EncodingTraits::kMxcsr) != 0 ? Thunk::kUsesMxcsr : 0) |
+                        ((traits & EncodingTraits::kFlags) != 0 ? Thunk::kWritesFlags : 0) |
+                        (uses_mmx ? Thunk::kUsesMmx : 0) | (writes_mmx ? Thunk::kWritesMmx : 0));
     set_availability(key, uses_xmm || cvtpi2ps, thunk);
     set_register_files(g, e, thunk);
     return thunk;
@@ -122,7 +131,7 @@ ThunkKey ThunkKey::of(const Insn& insn) {
     key.extension = form_has_g(insn.form) ? u8{0} : static_cast<u8>((insn.modrm >> 3) & 7);
     key.classes = insn.classes;
     key.form = insn.form;
-    key.w = insn.rex_w() && (!has_general_register(insn) || insn.opsize == 8);
+    key.w = insn.rex_w() && (!w_is_a_size(insn) || insn.opsize == 8);
     key.l = (insn.flags & kInsnVexL) != 0;
     key.vex = insn.vex();
     key.mem = insn.mem();
@@ -152,7 +161,8 @@ u64 ThunkKey::packed() const {
 }
 
 ThunkCache::ThunkCache()
-    : memory_(kReservedBytes), fault_range_(memory_.first(), memory_.end(), append_landing(memory_)) {}
+    : memory_(kReservedBytes)
+    , fault_range_(memory_.first(), memory_.end(), append_landing(memory_)) {}
 
 const Thunk* ThunkCache::vector_thunk(const Insn& insn) {
     const ThunkKey key = ThunkKey::of(insn);

@@ -1,13 +1,16 @@
 #pragma once
-// Native thunks: a few instructions of generated code that load an instruction's operands into fixed native registers, execute the
-// very instruction on the native unit, and store the results. Arithmetic is exact because nothing is modelled.
+// Native thunks: a few instructions of generated code that load an instruction's operands into
+// fixed native registers, execute the very instruction on the native unit, and store the results.
+// Arithmetic is exact because nothing is modelled.
 //
-// A thunk belongs to a normalized encoding (ThunkKey): register numbers are no part of it, they become pointers when it
-// is called. One cache serves the vCPUs of a machine; it only grows, bounded by the number of encodings (immediates
-// included), and never moves a Thunk, so decoded instructions keep plain pointers to them.
+// A thunk belongs to a normalized encoding (ThunkKey): register numbers are no part of it, they
+// become pointers when it is called. One cache serves the vCPUs of a machine; it only grows,
+// bounded by the number of encodings (immediates included), and never moves a Thunk, so decoded
+// instructions keep plain pointers to them.
 //
-// Memory operands are copied to or from a native buffer by the caller, with the TLB checks any access has; the thunk sees the
-// buffer. So no thunk ever faults on memory, and a #PF leaves the guest as it was.
+// Memory operands are copied to or from a native buffer by the caller, with the TLB checks any
+// access has; the thunk sees the buffer. So no thunk ever faults on memory, and a #PF leaves the
+// guest as it was.
 
 #include "core/types.hpp"
 #include "cpu/x86/cpu_state.hpp"
@@ -29,18 +32,18 @@ struct ThunkKey {
     u8 opcode = 0;
     u8 extension = 0;  // ModRM.reg where no operand G uses it
     u8 immediate = 0;
-    u8 classes = 0;    // Insn::classes
+    u8 classes = 0;  // Insn::classes
     Form form = Form::None;
     bool w = false, l = false, vex = false, mem = false;
     bool has_immediate = false;
-    bool immediate_is_register = false;  // bits 7:4 of the immediate name a register (VBLENDVPS ...)
+    bool immediate_is_register = false;  // in bits 7:4 (VBLENDVPS ...)
 
     static ThunkKey of(const Insn& insn);
     u64 packed() const;
 };
 
 struct Thunk {
-    // g, e, b, i4: the registers (or the buffer, for a memory operand e) of the operands the form has.
+    // g, e, b, i4: the registers of the operands the form has; e may be a memory operand's buffer.
     using Entry = u64 (*)(void* g, void* e, const void* b, const void* i4, CpuState* state);
 
     static constexpr u8 kUsesMxcsr = 1U << 0;    // reads and writes MXCSR; may return kException
@@ -48,19 +51,25 @@ struct Thunk {
     static constexpr u8 kUsesMmx = 1U << 2;      // switches the x87 unit to MMX operation
     static constexpr u8 kWritesMmx = 1U << 3;    // ... and the first operand is an MMX register
 
-    // In the returned value: an unmasked SIMD floating-point exception; nothing but MXCSR's flags was changed.
+    // In the returned value: an unmasked SIMD floating-point exception; nothing but MXCSR's flags
+    // was changed.
     static constexpr u64 kException = u64{1} << 63;
 
     Entry entry = nullptr;
     u8 traits = 0;
-    u8 blocked_by = 0;     // Vcpu::kFpu* bits that make it fault
-    u8 undefined_by = 0;   // those of them that mean #UD; the rest mean #NM
-    // Register n of operand G (E) lies at the CpuState + g_offset + (n << g_shift). B and the is4 operand are always vectors.
+    u8 blocked_by = 0;    // Vcpu::kFpu* bits that make it fault
+    u8 undefined_by = 0;  // those of them that mean #UD; the rest mean #NM
+    // Register n of operand G (E) lies at the CpuState + g_offset + (n << g_shift). B and the is4
+    // operand are always vectors.
     u8 g_shift = 0, e_shift = 0;
     u16 g_offset = 0, e_offset = 0;
 
-    void* g(CpuState& state, unsigned n) const { return reinterpret_cast<u8*>(&state) + g_offset + (n << g_shift); }
-    void* e(CpuState& state, unsigned n) const { return reinterpret_cast<u8*>(&state) + e_offset + (n << e_shift); }
+    void* g(CpuState& state, unsigned n) const {
+        return reinterpret_cast<u8*>(&state) + g_offset + (n << g_shift);
+    }
+    void* e(CpuState& state, unsigned n) const {
+        return reinterpret_cast<u8*>(&state) + e_offset + (n << e_shift);
+    }
 };
 
 class ThunkCache {

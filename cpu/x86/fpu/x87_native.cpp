@@ -38,13 +38,13 @@ bool reads_top(X87Shape shape) {
 }
 bool reads_other(X87Shape shape, bool mem, Op op) {
     switch (shape) {
-        case X87Shape::ToTop:
-        case X87Shape::ToRegister:
-        case X87Shape::CompareInt:
-        case X87Shape::WithNext:
-        case X87Shape::IntoNext: return !mem;
-        case X87Shape::Compare: return !mem && op != Op::FTST;
-        default: return false;
+    case X87Shape::ToTop:
+    case X87Shape::ToRegister:
+    case X87Shape::CompareInt:
+    case X87Shape::WithNext:
+    case X87Shape::IntoNext: return !mem;
+    case X87Shape::Compare: return !mem && op != Op::FTST;
+    default: return false;
     }
 }
 
@@ -53,76 +53,78 @@ void quick_instruction(const Insn& insn, const X87Spec& spec, NativeEmitter& emi
     const unsigned reg = reg_field(insn);
     const bool popping_store = spec.shape == X87Shape::Store;
     switch (spec.shape) {
-        case X87Shape::ToTop:
-            emit.bytes({insn.mem() ? insn.opcode : u8{0xD8}, insn.mem() ? memory_modrm(reg) : fixed_modrm(reg, 1)});
-            break;
-        case X87Shape::ToRegister: emit.bytes({0xDC, fixed_modrm(reg, 1)}); break;
-        case X87Shape::Compare:
-            if (insn.mem()) {
-                emit.bytes({insn.opcode, memory_modrm(2)});  // FCOM, FICOM
-            } else if (spec.op == Op::FTST) {
-                emit.bytes({0xD9, 0xE4});
-            } else if (spec.op == Op::FUCOM || spec.op == Op::FUCOMP || spec.op == Op::FUCOMPP) {
-                emit.bytes({0xDD, 0xE1});
-            } else {
-                emit.bytes({0xD8, 0xD1});
-            }
-            break;
-        case X87Shape::CompareInt:
-            emit.bytes({0xDB, spec.op == Op::FUCOMI || spec.op == Op::FUCOMIP ? u8{0xE9} : u8{0xF1}});
-            break;
-        default:
-            if (insn.mem()) {  // FST and FIST become FSTP and FISTP
-                emit.bytes({insn.opcode, memory_modrm(popping_store && reg == 2 ? 3 : reg)});
-            } else {
-                emit.bytes({insn.opcode, insn.modrm});
-            }
-            break;
+    case X87Shape::ToTop:
+        emit.bytes({insn.mem() ? insn.opcode : u8{0xD8},
+                    insn.mem() ? memory_modrm(reg) : fixed_modrm(reg, 1)});
+        break;
+    case X87Shape::ToRegister: emit.bytes({0xDC, fixed_modrm(reg, 1)}); break;
+    case X87Shape::Compare:
+        if (insn.mem()) {
+            emit.bytes({insn.opcode, memory_modrm(2)});  // FCOM, FICOM
+        } else if (spec.op == Op::FTST) {
+            emit.bytes({0xD9, 0xE4});
+        } else if (spec.op == Op::FUCOM || spec.op == Op::FUCOMP || spec.op == Op::FUCOMPP) {
+            emit.bytes({0xDD, 0xE1});
+        } else {
+            emit.bytes({0xD8, 0xD1});
+        }
+        break;
+    case X87Shape::CompareInt:
+        emit.bytes({0xDB, spec.op == Op::FUCOMI || spec.op == Op::FUCOMIP ? u8{0xE9} : u8{0xF1}});
+        break;
+    default:
+        if (insn.mem()) {  // FST and FIST become FSTP and FISTP
+            emit.bytes({insn.opcode, memory_modrm(popping_store && reg == 2 ? 3 : reg)});
+        } else {
+            emit.bytes({insn.opcode, insn.modrm});
+        }
+        break;
     }
 }
 
 void quick_results(const X87Spec& spec, bool has_other, NativeEmitter& emit) {
     switch (spec.shape) {
-        case X87Shape::ToTop:
-        case X87Shape::WithNext:
-        case X87Shape::Unary:
-            store_top(emit);
-            if (has_other) {
-                drop(emit);
-            }
-            break;
-        case X87Shape::ToRegister:
+    case X87Shape::ToTop:
+    case X87Shape::WithNext:
+    case X87Shape::Unary:
+        store_top(emit);
+        if (has_other) {
             drop(emit);
-            store_other(emit);
-            break;
-        case X87Shape::Compare:
-        case X87Shape::CompareInt:
+        }
+        break;
+    case X87Shape::ToRegister:
+        drop(emit);
+        store_other(emit);
+        break;
+    case X87Shape::Compare:
+    case X87Shape::CompareInt:
+        drop(emit);
+        if (has_other) {
             drop(emit);
-            if (has_other) {
-                drop(emit);
-            }
-            break;
-        case X87Shape::IntoNext: store_other(emit); break;
-        case X87Shape::Push: store_top(emit); break;
-        case X87Shape::Split:
-            store_other(emit);
-            store_top(emit);
-            break;
-        case X87Shape::Store: break;
+        }
+        break;
+    case X87Shape::IntoNext: store_other(emit); break;
+    case X87Shape::Push: store_top(emit); break;
+    case X87Shape::Split:
+        store_other(emit);
+        store_top(emit);
+        break;
+    case X87Shape::Store: break;
     }
 }
 
-// Exception flags stay set in the native unit from one quick routine to the next, because FNCLEX takes longer than all the
-// rest. That is right as long as this guest has them set too; otherwise they would appear in its status word, or
-// raise #MF under its control word. RDX points to its control word, which its status word follows.
+// Exception flags stay set in the native unit from one quick routine to the next, because FNCLEX
+// takes longer than all the rest. That is right as long as this guest has them set too; otherwise
+// they would appear in its status word, or raise #MF under its control word. RDX points to its
+// control word, which its status word follows.
 static_assert(offsetof(X87State, status) == offsetof(X87State, control) + 2);
 void drop_foreign_flags(NativeEmitter& emit) {
-    emit.bytes({0xDF, 0xE0,                      // FNSTSW AX
-                0x0F, 0xB7, 0x4A, 2,             // MOVZX ECX, word [RDX + 2]
-                0xF7, 0xD1,                      // NOT ECX
-                0x21, 0xC8,                      // AND EAX, ECX
+    emit.bytes({0xDF, 0xE0,                         // FNSTSW AX
+                0x0F, 0xB7, 0x4A, 2,                // MOVZX ECX, word [RDX + 2]
+                0xF7, 0xD1,                         // NOT ECX
+                0x21, 0xC8,                         // AND EAX, ECX
                 0xA8, x87::kExceptions | x87::kSf,  // TEST AL, flags
-                0x74, 2, 0xDB, 0xE2});           // JZ +2; FNCLEX
+                0x74, 2, 0xDB, 0xE2});              // JZ +2; FNCLEX
 }
 
 // PUSH 37Fh; FLDCW [RSP]; POP RDX
@@ -135,9 +137,11 @@ void restore_native_control(NativeEmitter& emit) {
 // Status bits after which the quick routine's results are not the whole story.
 u16 gives_up_on(X87Shape shape) {
     switch (shape) {
-        case X87Shape::Split: return x87::kEs | x87::kC2;     // FPTAN, FSINCOS out of range: nothing is pushed
-        case X87Shape::WithNext: return x87::kEs | x87::kIe;  // FPREM: an invalid operation leaves C0, C2 and C3 alone
-        default: return x87::kEs;
+    case X87Shape::Split:
+        return x87::kEs | x87::kC2;  // FPTAN, FSINCOS out of range: nothing is pushed
+    case X87Shape::WithNext:
+        return x87::kEs | x87::kIe;  // FPREM: an invalid operation leaves C0, C2 and C3 alone
+    default: return x87::kEs;
     }
 }
 
@@ -203,7 +207,8 @@ void build_x87_full(const Insn& insn, const X87Spec& /*spec*/, NativeEmitter& em
 
 void fill_image(const X87State& fpu, X87Image& image) {
     u8* bytes = image.bytes.data();
-    // No flag may be set: with its mask clear the native unit would raise #MF before the instruction.
+    // No flag may be set: with its mask clear the native unit would raise #MF before the
+    // instruction.
     const auto status = static_cast<u16>(fpu.status & (x87::kTopMask | x87::kConditions));
     std::memcpy(bytes, &fpu.control, 2);
     std::memcpy(bytes + 2, &status, 2);
@@ -221,7 +226,8 @@ void take_image(const X87Image& image, X87State& fpu) {
     u16 status = 0;
     std::memcpy(&status, bytes + 2, 2);
     constexpr u16 kSticky = x87::kExceptions | x87::kSf;
-    fpu.status = static_cast<u16>((status & (x87::kTopMask | x87::kConditions | kSticky)) | (fpu.status & kSticky));
+    fpu.status = static_cast<u16>((status & (x87::kTopMask | x87::kConditions | kSticky)) |
+                                  (fpu.status & kSticky));
     fpu.tag_valid = bytes[4];
     for (unsigned i = 0; i < 8; ++i) {
         X87State::Register& value = fpu.st[x87::physical(fpu, i)];

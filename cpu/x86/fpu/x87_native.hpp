@@ -1,13 +1,19 @@
 #pragma once
 // x87 arithmetic on the native unit.
 //
-// Two routines are generated for each instruction:
-//  full   loads all of the guest's x87 state (FXRSTOR), executes the guest's instruction as it stands, stores the state
-//         (FXSAVE). Exact in everything, stack faults and unmasked exceptions included, at some 300 cycles.
-//  quick  loads only the operands, executes, and stores the results, at 30 to 70 cycles. It may be called when every
-//         operand is present, room is there for what is pushed and no exception is pending, and gives up, having changed nothing, when an
-//         unmasked exception occurs or a partial result would have left the stack in another shape.
-// The native unit is left empty, with the native control word. Of the guest's only masked exception flags may stay behind.
+// Two routines are generated for each instruction.
+//
+// The full one loads all of the guest's x87 state (FXRSTOR), executes the guest's instruction as it
+// stands and stores the state (FXSAVE). Exact in everything, stack faults and unmasked exceptions
+// included, at some 300 cycles.
+//
+// The quick one loads only the operands, executes, and stores the results, at 50 cycles. It may be
+// called when every operand is present, room is there for what is pushed and no exception is
+// pending; it gives up, having changed nothing, when an unmasked exception occurs or a partial
+// result would have left the stack in another shape.
+//
+// The native unit is left empty, with the native control word. Of the guest's only masked exception
+// flags may stay behind.
 
 #include "core/types.hpp"
 #include "cpu/x86/cpu_state.hpp"
@@ -35,15 +41,16 @@ enum class X87Shape : u8 {
 struct X87Spec {
     Op op;
     X87Shape shape;
-    u8 pops;             // 0, 1, 2
-    u16 conditions;      // C0..C3 that the instruction writes
+    u8 pops;         // 0, 1, 2
+    u16 conditions;  // C0..C3 that the instruction writes
 };
 
 // One instruction with its native code; owned by the ThunkCache.
 struct X87Operation {
     // full(image, memory operand buffer, RFLAGS in) -> RFLAGS out. The image is FXSAVE64's.
     using Full = u64 (*)(void* image, void* memory, u64 rflags);
-    // quick(ST(0) or the register pushed, the other register or the memory buffer, X87State::control)
+    // quick(ST(0) or the register pushed, the other register or the memory buffer,
+    // X87State::control)
     // -> status word; RFLAGS in bits 63:32 for CompareInt; kGaveUp
     using Quick = u64 (*)(void* top, void* other, const u16* control);
     static constexpr u64 kGaveUp = 1U << 31;

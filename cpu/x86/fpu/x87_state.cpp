@@ -78,7 +78,8 @@ void note_pointers(Vcpu& cpu, const Insn& insn) {
     fpu.opcode = static_cast<u16>(((insn.opcode & 7U) << 8) | insn.modrm);
     fpu.instruction_pointer = cpu.state.rip();
     fpu.instruction_selector = zero_selectors ? u16{0} : cpu.state.seg[CS].selector;
-    const bool keeps_data_pointer = cpu.features.has(Feature::FDP_EXCPTN_ONLY) && (fpu.status & kEs) == 0;
+    const bool keeps_data_pointer =
+        cpu.features.has(Feature::FDP_EXCPTN_ONLY) && (fpu.status & kEs) == 0;
     if (insn.mem() && !keeps_data_pointer) {
         fpu.data_pointer = effective_offset(cpu, insn);
         fpu.data_selector = zero_selectors ? u16{0} : cpu.state.seg[insn.seg].selector;

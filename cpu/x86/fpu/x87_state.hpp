@@ -1,5 +1,6 @@
 #pragma once
-// Small operations on X87State: the stack, tags, error summary and the instruction and data pointers.
+// Small operations on X87State: the stack, tags, error summary and the instruction and data
+// pointers.
 
 #include "cpu/x86/cpu_state.hpp"
 #include "cpu/x86/fpu/x87.hpp"
@@ -52,14 +53,16 @@ inline void update_summary(X87State& fpu) {
     const bool pending = unmasked(fpu.status, fpu.control) != 0;
     fpu.status = static_cast<u16>((fpu.status & ~(kEs | kBusy)) | (pending ? kEs | kBusy : 0));
 }
-// update_summary(), and FERR# falls when nothing is pending any more. For the instructions that clear or load flags and masks.
+// update_summary(), and FERR# falls when nothing is pending any more. For the instructions that
+// clear or load flags and masks.
 void update_error_line(Vcpu& cpu);
 
 inline u16 loadable_control(u16 value) {
     return static_cast<u16>((value & kControlDefined) | 0x40);
 }
 
-// The two-bit tags of FSTENV and FSAVE, physical register 0 in bits 1:0. SDM Vol. 1, "x87 FPU Tag Word".
+// The two-bit tags of FSTENV and FSAVE, physical register 0 in bits 1:0. SDM Vol. 1, "x87 FPU Tag
+// Word".
 u16 full_tag_word(const X87State& fpu);
 void load_full_tag_word(X87State& fpu, u16 tags);
 

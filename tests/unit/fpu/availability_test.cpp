@@ -1,5 +1,6 @@
 // When x87, MMX, SSE and AVX instructions are undefined or unavailable.
-// SDM Vol. 2A, "Instruction Exception Specification"; Vol. 3A, "System Programming for Instruction Set Extensions".
+// SDM Vol. 2A, "Instruction Exception Specification"; Vol. 3A, "System Programming for Instruction
+// Set Extensions".
 
 #include "cpu/x86/fpu/x87.hpp"
 #include "tests/unit/fpu/fpu_test_support.hpp"
@@ -107,11 +108,11 @@ TEST_CASE("EMMS empties the registers", "[fpu][mmx]") {
 TEST_CASE("legacy SSE memory operands must be aligned, VEX ones need not", "[fpu][sse]") {
     FpuGuest guest;
     guest.state().gpr[RDI] = FpuGuest::kData + 4;
-    CHECK(guest.fault({0x0F, 0x58, 0x07}) == kGp);              // addps xmm0, [rdi]
-    CHECK(guest.fault({0x0F, 0x28, 0x07}) == kGp);              // movaps xmm0, [rdi]
-    CHECK(guest.fault({0x0F, 0x29, 0x07}) == kGp);              // movaps [rdi], xmm0
-    CHECK(guest.fault({0x0F, 0x10, 0x07}) == kNone);            // movups xmm0, [rdi]
-    CHECK(guest.fault({0xF3, 0x0F, 0x58, 0x07}) == kNone);      // addss xmm0, [rdi]
+    CHECK(guest.fault({0x0F, 0x58, 0x07}) == kGp);          // addps xmm0, [rdi]
+    CHECK(guest.fault({0x0F, 0x28, 0x07}) == kGp);          // movaps xmm0, [rdi]
+    CHECK(guest.fault({0x0F, 0x29, 0x07}) == kGp);          // movaps [rdi], xmm0
+    CHECK(guest.fault({0x0F, 0x10, 0x07}) == kNone);        // movups xmm0, [rdi]
+    CHECK(guest.fault({0xF3, 0x0F, 0x58, 0x07}) == kNone);  // addss xmm0, [rdi]
     if (guest.cpu().features.has(Feature::AVX)) {
         CHECK(guest.fault({0xC5, 0xF8, 0x58, 0x07}) == kNone);  // vaddps xmm0, xmm0, [rdi]
         CHECK(guest.fault({0xC5, 0xFC, 0x28, 0x07}) == kGp);    // vmovaps ymm0, [rdi]
@@ -128,7 +129,7 @@ TEST_CASE("a memory operand is read with its exact size", "[fpu][sse]") {
     guest.set_xmm<float>(0, {1.0F, 0.0F, 0.0F, 0.0F});
     CHECK(guest.fault({0xF3, 0x0F, 0x58, 0x07}) == kNone);  // addss
     CHECK(guest.xmm<float>(0) == 3.0F);
-    CHECK(guest.fault({0xF2, 0x0F, 0x58, 0x07}) == kPf);    // addsd
+    CHECK(guest.fault({0xF2, 0x0F, 0x58, 0x07}) == kPf);  // addsd
 }
 
 TEST_CASE("LDMXCSR refuses reserved bits", "[fpu][sse]") {
@@ -153,11 +154,19 @@ TEST_CASE("W does not widen general operands outside 64-bit mode", "[fpu][avx]")
     guest.state().xcr0 = 7;
     guest.refresh();
     guest.state().gpr[RCX] = 0xFFFF'FFFF'0000'0005;
-    CHECK(guest.fault({0xC4, 0xE1, 0xFB, 0x2A, 0xC1}) == kNone);  // vcvtsi2sd xmm0, xmm0, ecx with W = 1
+    CHECK(guest.fault({0xC4, 0xE1, 0xFB, 0x2A, 0xC1}) ==
+          kNone);  // vcvtsi2sd xmm0, xmm0, ecx with W = 1
     CHECK(guest.xmm<double>(0) == 5.0);
     guest.set_xmm<u64>(0, {0x1111'1111'2222'2222, 0});
     CHECK(guest.fault({0xC4, 0xE1, 0xF9, 0x7E, 0xC1}) == kNone);  // vmovd ecx, xmm0 with W = 1
     CHECK(guest.state().gpr[RCX] == 0x2222'2222);
+    guest.set_xmm<u64>(0, {0x0041, 0});
+    guest.set_xmm<u64>(1, {0x4100, 0});
+    guest.state().gpr[RAX] = 0xFFFF'FFFF'0000'0001;  // lengths 1 and 1
+    guest.state().gpr[RDX] = 0xFFFF'FFFF'0000'0001;
+    CHECK(guest.fault({0xC4, 0xE3, 0xF9, 0x61, 0xC1, 0x00}) ==
+          kNone);                         // vpcmpestri xmm0, xmm1, 0 with W = 1
+    CHECK(guest.state().gpr[RCX] == 16);  // 'A' is not in the first byte
 }
 
 }  // namespace

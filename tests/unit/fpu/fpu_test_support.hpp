@@ -14,11 +14,12 @@ namespace droste::test {
 
 class FpuGuest {
   public:
-    static constexpr u64 kData = 0x40'0000;       // mapped, writable, two pages
-    static constexpr u64 kReadOnly = 0x60'0000;   // mapped, not writable
+    static constexpr u64 kData = 0x40'0000;      // mapped, writable, two pages
+    static constexpr u64 kReadOnly = 0x60'0000;  // mapped, not writable
     static constexpr u64 kUnmapped = 0x70'0000;
 
-    explicit FpuGuest(unsigned cpl = 3, const CpuFeatures& features = all_features()) : machine_(features) {
+    explicit FpuGuest(unsigned cpl = 3, const CpuFeatures& features = all_features())
+        : machine_(features) {
         machine_.enter_long_mode(cpl);
         machine_.map(kData, kData);
         machine_.map(kData + kPageBytes, kData + kPageBytes);
@@ -45,7 +46,8 @@ class FpuGuest {
     Status run(std::initializer_list<u8> bytes) {
         Insn insn;
         const DecodeMode mode{cpu().code_bits, !cpu().protected_mode || cpu().virtual8086};
-        DROSTE_ASSERT(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) == DecodeResult::Ok);
+        DROSTE_ASSERT(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) ==
+                      DecodeResult::Ok);
         DROSTE_ASSERT(insn.length == bytes.size());
         select_exec(cpu(), insn);
         return insn.exec(cpu(), insn);
@@ -57,7 +59,8 @@ class FpuGuest {
 
     template <typename T>
     void set_xmm(unsigned number, std::initializer_list<T> elements) {
-        std::memcpy(state().ymm[number].bytes.data(), elements.begin(), elements.size() * sizeof(T));
+        std::memcpy(state().ymm[number].bytes.data(), elements.begin(),
+                    elements.size() * sizeof(T));
     }
     template <typename T>
     T xmm(unsigned number, unsigned element = 0) {

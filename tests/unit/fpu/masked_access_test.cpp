@@ -69,7 +69,8 @@ TEST_CASE("a gather that faults keeps what it has and can be restarted", "[fpu][
     guest.set_xmm<u32>(1, {0, 1, (FpuGuest::kUnmapped - FpuGuest::kData) / 4, 0});
     guest.set_xmm<u32>(2, {kOn, kOn, kOn, kOn, 7, 7, 7, 7});
 
-    CHECK(guest.fault({0xC4, 0xE2, 0x69, 0x90, 0x04, 0x8F}) == kPf);  // vpgatherdd xmm0, [rdi+xmm1*4], xmm2
+    CHECK(guest.fault({0xC4, 0xE2, 0x69, 0x90, 0x04, 0x8F}) ==
+          kPf);  // vpgatherdd xmm0, [rdi+xmm1*4], xmm2
     CHECK(guest.cpu().fault.payload == FpuGuest::kUnmapped);
     CHECK(guest.xmm<u32>(0, 0) == 0xAAAA);
     CHECK(guest.xmm<u32>(0, 1) == 0xBBBB);

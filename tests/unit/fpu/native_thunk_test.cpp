@@ -1,17 +1,19 @@
-// Every instruction a native thunk executes, against the same instruction run by this test on the CPU itself.
+// Every instruction a native thunk executes, against the same instruction run by this test on the
+// CPU itself.
 
-#include "cpu/x86/decode/opcode_maps.hpp"
 #include "cpu/x86/decode/decoder.hpp"
+#include "cpu/x86/decode/opcode_maps.hpp"
 #include "tests/differential/exceptions.hpp"
 #include "tests/differential/insn_source.hpp"
 #include "tests/differential/native_runner.hpp"
 #include "tests/differential/state_pair.hpp"
 
 #include <catch2/catch.hpp>
-#include <fmt/format.h>
 
 #include <bitset>
 #include <memory>
+
+#include <fmt/format.h>
 
 namespace droste::differential {
 namespace {
@@ -32,10 +34,11 @@ OpSet native_ops(const CpuFeatures& features) {
     return ops;
 }
 
-// Where else could a native access succeed that the guest's page tables refuse? At the other mappings of the test itself.
+// Where else could a native access succeed that the guest's page tables refuse? At the other
+// mappings of the test itself.
 bool outside_scratch(const Outcome& guest) {
-    return guest.state.vector == 14 &&
-           (guest.state.cr2 < kScratchAddress || guest.state.cr2 >= kScratchAddress + kScratchBytes);
+    return guest.state.vector == 14 && (guest.state.cr2 < kScratchAddress ||
+                                        guest.state.cr2 >= kScratchAddress + kScratchBytes);
 }
 
 class Comparison {
@@ -64,7 +67,9 @@ class Comparison {
         native_run(bytes, kCodeAddress);
         native_->state = native_state();
         std::memcpy(native_->scratch.data(), native_scratch(), kScratchBytes);
-        return accepted(candidate.insn, *outcome_, *native_) ? "" : compare(*outcome_, *native_, ~u64{0});
+        return accepted(candidate.insn, *outcome_, *native_)
+                   ? ""
+                   : compare(*outcome_, *native_, ~u64{0});
     }
 
   private:
@@ -74,7 +79,8 @@ class Comparison {
     std::unique_ptr<Outcome> native_ = std::make_unique<Outcome>();
 };
 
-TEST_CASE("every native vector instruction does what the CPU does, and none is left out", "[fpu][native]") {
+TEST_CASE("every native vector instruction does what the CPU does, and none is left out",
+          "[fpu][native]") {
     Comparison comparison;
     OpSet missing = native_ops(comparison.features());
     REQUIRE(missing.count() > 500);
@@ -90,7 +96,8 @@ TEST_CASE("every native vector instruction does what the CPU does, and none is l
     // The rare ones: draw on until each has come up.
     for (u64 seed = kCases + 1; missing.any() && seed < kCases + 3'000'000; ++seed) {
         Rng rng(seed);
-        if (!missing.test(static_cast<std::size_t>(draw(rng, Family::Vector, comparison.features()).insn.op))) {
+        if (!missing.test(static_cast<std::size_t>(
+                draw(rng, Family::Vector, comparison.features()).insn.op))) {
             continue;
         }
         Op op{};
@@ -106,7 +113,8 @@ TEST_CASE("every native vector instruction does what the CPU does, and none is l
     }
 }
 
-TEST_CASE("x87 instructions with all exceptions masked do what the CPU does", "[fpu][x87][native]") {
+TEST_CASE("x87 instructions with all exceptions masked do what the CPU does",
+          "[fpu][x87][native]") {
     Comparison comparison;
     constexpr u64 kCases = 60'000;
     for (u64 seed = 1; seed <= kCases; ++seed) {

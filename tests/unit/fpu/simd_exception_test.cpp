@@ -4,17 +4,18 @@
 
 #include <catch2/catch.hpp>
 
+#include <csignal>
 #include <fstream>
 #include <string>
 
-#include <csignal>
 #include <sys/wait.h>
 #include <unistd.h>
 
 namespace droste::test {
 namespace {
 
-constexpr u32 kAllMasked = 0x1F80, kZeroDivide = 1U << 2, kZeroDivideMask = 1U << 9, kPrecision = 1U << 5, kInvalid = 1U << 0;
+constexpr u32 kAllMasked = 0x1F80, kZeroDivide = 1U << 2, kZeroDivideMask = 1U << 9,
+              kPrecision = 1U << 5, kInvalid = 1U << 0;
 
 u32 native_mxcsr() {
     u32 value = 0;
@@ -22,7 +23,8 @@ u32 native_mxcsr() {
     return value;
 }
 
-TEST_CASE("an unmasked divide by zero raises #XM, sets the flag and leaves the destination", "[fpu][sse]") {
+TEST_CASE("an unmasked divide by zero raises #XM, sets the flag and leaves the destination",
+          "[fpu][sse]") {
     FpuGuest guest;
     guest.set_xmm<float>(0, {1.0F, 2.0F, 3.0F, 4.0F});
     guest.set_xmm<float>(1, {1.0F, 0.0F, 1.0F, 1.0F});
@@ -122,7 +124,8 @@ TEST_CASE("no memory of the process is writable and executable at once", "[fpu][
     for (std::string line; std::getline(maps, line);) {
         if (line.find("droste-thunks") != std::string::npos) {
             ++views;
-            CHECK((line.find(" rw-s ") != std::string::npos || line.find(" r-xs ") != std::string::npos));
+            CHECK((line.find(" rw-s ") != std::string::npos ||
+                   line.find(" r-xs ") != std::string::npos));
         }
     }
     CHECK(views >= 2);
@@ -131,7 +134,7 @@ TEST_CASE("no memory of the process is writable and executable at once", "[fpu][
 TEST_CASE("one thunk serves all register numbers, and each immediate has its own", "[fpu][thunk]") {
     FpuGuest guest;
     ThunkCache& thunks = *guest.cpu().thunks;
-    CHECK(guest.fault({0x66, 0x0F, 0xFE, 0xC1}) == kNone);        // paddd xmm0, xmm1
+    CHECK(guest.fault({0x66, 0x0F, 0xFE, 0xC1}) == kNone);  // paddd xmm0, xmm1
     const std::size_t one = thunks.thunk_count();
     CHECK(guest.fault({0x66, 0x45, 0x0F, 0xFE, 0xFE}) == kNone);  // paddd xmm15, xmm14
     CHECK(thunks.thunk_count() == one);
@@ -140,7 +143,8 @@ TEST_CASE("one thunk serves all register numbers, and each immediate has its own
     CHECK(thunks.thunk_count() == one + 2);
 }
 
-// --- the process's own SIGFPE: in a process of its own, where nothing was installed before ---------------
+// --- the process's own SIGFPE: in a process of its own, where nothing was installed before
+// ---------------
 
 constexpr int kSeen = 42;
 void on_own_sigfpe(int /*signal*/) {
@@ -148,7 +152,8 @@ void on_own_sigfpe(int /*signal*/) {
 }
 
 void divide_by_zero() {
-    asm volatile("xor %%ecx, %%ecx; xor %%edx, %%edx; mov $1, %%eax; div %%ecx" ::: "eax", "ecx", "edx", "cc");
+    asm volatile("xor %%ecx, %%ecx; xor %%edx, %%edx; mov $1, %%eax; div %%ecx" ::
+                     : "eax", "ecx", "edx", "cc");
 }
 
 TEST_CASE("child: a handler from before gets a foreign SIGFPE", "[.sigfpe-handler]") {
@@ -178,7 +183,8 @@ TEST_CASE("a SIGFPE that is not a thunk's goes where it would have gone", "[fpu]
     CHECK(WIFEXITED(handled));
     CHECK(WEXITSTATUS(handled) == kSeen);
     const int defaulted = run_child("[.sigfpe-default]");
-    const bool died = WIFSIGNALED(defaulted) || (WIFEXITED(defaulted) && WEXITSTATUS(defaulted) != 0);
+    const bool died =
+        WIFSIGNALED(defaulted) || (WIFEXITED(defaulted) && WEXITSTATUS(defaulted) != 0);
     CHECK(died);
 }
 

@@ -1,5 +1,6 @@
-// x87 instructions under every control word, unmasked exceptions and empty registers included, against the CPU: the same
-// state by FXRSTOR, the same instruction, FXSAVE (which does not wait, so that a pending exception stays pending).
+// x87 instructions under every control word, unmasked exceptions and empty registers included,
+// against the CPU: the same state by FXRSTOR, the same instruction, FXSAVE (which does not wait, so
+// that a pending exception stays pending).
 
 #include "cpu/x86/fpu/x87_native.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
@@ -7,6 +8,7 @@
 #include "tests/unit/fpu/fpu_test_support.hpp"
 
 #include <catch2/catch.hpp>
+
 #include <fmt/format.h>
 
 namespace droste::test {
@@ -15,6 +17,7 @@ namespace {
 using differential::Rng;
 using Execute = void (*)(void* image, void* memory);
 
+// clang-format off
 #define DROSTE_NATIVE_X87(text)                                                                                    \
     [](void* image, void* memory) {                                                                                \
         asm volatile("fxrstor64 (%0)\n" text "\nfxsave64 (%0)\nfninit"                                            \
@@ -24,6 +27,7 @@ using Execute = void (*)(void* image, void* memory);
                        "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",    \
                        "xmm12", "xmm13", "xmm14", "xmm15", "cc");                                                  \
     }
+// clang-format on
 
 struct Row {
     const char* name;
@@ -32,6 +36,7 @@ struct Row {
     bool clears_c1 = false;  // by the manual; some CPUs leave it
 };
 
+// clang-format off
 const Row kRows[] = {
     {"fadd st, st(2)", {0xD8, 0xC2}, DROSTE_NATIVE_X87("fadd %%st(2), %%st")},
     {"fadd st(3), st", {0xDC, 0xC3}, DROSTE_NATIVE_X87("fadd %%st, %%st(3)")},
@@ -99,19 +104,21 @@ const Row kRows[] = {
     {"fdecstp", {0xD9, 0xF6}, DROSTE_NATIVE_X87("fdecstp")},
     {"ffree st(1)", {0xDD, 0xC1}, DROSTE_NATIVE_X87("ffree %%st(1)")},
 };
+// clang-format on
 
 X87State::Register random_register(Rng& rng) {
     const u64 significand = rng.next() | (u64{1} << 63);
     const auto sign = static_cast<u16>(rng.below(2) << 15);
     switch (rng.below(10)) {
-        case 0: return {0, sign};
-        case 1: return {u64{1} << 63, static_cast<u16>(sign | 0x7FFF)};
-        case 2: return {significand, static_cast<u16>(sign | 0x7FFF)};
-        case 3: return {significand >> (1 + rng.below(60)), sign};                          // denormal
-        case 4: return {rng.next(), static_cast<u16>(rng.next())};                          // anything
-        case 5: return {significand, static_cast<u16>(sign | (0x7FFE - rng.below(4)))};     // nearly overflow
-        case 6: return {significand, static_cast<u16>(sign | (1 + rng.below(4)))};          // nearly underflow
-        default: return {significand, static_cast<u16>(sign | (0x3FFF - 20 + rng.below(90)))};
+    case 0: return {0, sign};
+    case 1: return {u64{1} << 63, static_cast<u16>(sign | 0x7FFF)};
+    case 2: return {significand, static_cast<u16>(sign | 0x7FFF)};
+    case 3: return {significand >> (1 + rng.below(60)), sign};  // denormal
+    case 4: return {rng.next(), static_cast<u16>(rng.next())};  // anything
+    case 5:
+        return {significand, static_cast<u16>(sign | (0x7FFE - rng.below(4)))};  // nearly overflow
+    case 6: return {significand, static_cast<u16>(sign | (1 + rng.below(4)))};   // nearly underflow
+    default: return {significand, static_cast<u16>(sign | (0x3FFF - 20 + rng.below(90)))};
     }
 }
 
@@ -141,8 +148,10 @@ std::string difference(const X87State& guest, const X87State& native) {
     compare("control", guest.control, native.control);
     compare("tags", guest.tag_valid, native.tag_valid);
     for (unsigned i = 0; i < 8; ++i) {
-        compare(fmt::format("r{} significand", i), guest.st[i].significand, native.st[i].significand);
-        compare(fmt::format("r{} exponent", i), guest.st[i].sign_exponent, native.st[i].sign_exponent);
+        compare(fmt::format("r{} significand", i), guest.st[i].significand,
+                native.st[i].significand);
+        compare(fmt::format("r{} exponent", i), guest.st[i].sign_exponent,
+                native.st[i].sign_exponent);
     }
     return text;
 }
@@ -175,9 +184,11 @@ TEST_CASE("x87 under random control words and tags does what the CPU does", "[fp
             const std::string text = difference(guest.state().x87, native);
             const bool memory_equal = guest.peek<std::array<u64, 2>>(FpuGuest::kData) == memory;
             if (raised != kNone || !text.empty() || !memory_equal) {
-                FAIL_CHECK(row.name << " round " << round << " control " << std::hex << before.control << " tags "
-                                    << unsigned{before.tag_valid} << " raised " << std::dec << raised
-                                    << (memory_equal ? "" : " memory differs") << "\n" << text);
+                FAIL_CHECK(row.name << " round " << round << " control " << std::hex
+                                    << before.control << " tags " << unsigned{before.tag_valid}
+                                    << " raised " << std::dec << raised
+                                    << (memory_equal ? "" : " memory differs") << "\n"
+                                    << text);
             }
         }
     }

@@ -1,4 +1,5 @@
-// x87: when exceptions are raised, what a fault leaves unchanged, the pointers, and the environment in memory.
+// x87: when exceptions are raised, what a fault leaves unchanged, the pointers, and the environment
+// in memory.
 
 #include "core/irq_line.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
@@ -25,7 +26,8 @@ void divide_by_zero(FpuGuest& guest) {
     REQUIRE(guest.fault({0xDE, 0xF9}) == kNone);  // fdivp
 }
 
-TEST_CASE("an unmasked exception withholds the result and waits for the next waiting instruction", "[fpu][x87]") {
+TEST_CASE("an unmasked exception withholds the result and waits for the next waiting instruction",
+          "[fpu][x87]") {
     FpuGuest guest;
     divide_by_zero(guest);
     X87State& fpu = guest.state().x87;
@@ -86,8 +88,13 @@ TEST_CASE("a store that page-faults changes no x87 state", "[fpu][x87]") {
     X87State& fpu = guest.state().x87;
     x87::push(fpu) = {0xFFFF'FFFF'FFFF'FFFF, 0x3FFF};
     guest.state().gpr[RDI] = FpuGuest::kReadOnly;
-    for (const std::initializer_list<u8> bytes :
-         {std::initializer_list<u8>{0xD9, 0x1F}, {0xDD, 0x1F}, {0xDB, 0x3F}, {0xDF, 0x3F}, {0xDF, 0x37}, {0xD9, 0x37}, {0xDD, 0x37}}) {
+    for (const std::initializer_list<u8> bytes : {std::initializer_list<u8>{0xD9, 0x1F},
+                                                  {0xDD, 0x1F},
+                                                  {0xDB, 0x3F},
+                                                  {0xDF, 0x3F},
+                                                  {0xDF, 0x37},
+                                                  {0xD9, 0x37},
+                                                  {0xDD, 0x37}}) {
         const X87State before = fpu;
         CHECK(guest.fault(bytes) == kPf);
         CHECK(fpu.status == before.status);
@@ -112,7 +119,8 @@ CpuFeatures with_pointers() {
     return features;
 }
 
-TEST_CASE("the pointers name the last instruction that was not a control instruction", "[fpu][x87]") {
+TEST_CASE("the pointers name the last instruction that was not a control instruction",
+          "[fpu][x87]") {
     FpuGuest guest(3, with_pointers());
     X87State& fpu = guest.state().x87;
     guest.state().rip() = 0x1'2345'6789;
@@ -171,8 +179,9 @@ TEST_CASE("FNSTENV, protected mode, 32-bit", "[fpu][x87]") {
     guest.machine().enter_protected_mode();
     fill(guest.state().x87);
     CHECK(guest.fault({0xD9, 0x37}) == kNone);
-    const std::array<u32, 7> expected = {0xFFFF'027F, 0xFFFF'5820, 0xFFFF'0000U | kFullTags, 0x0007'1234,
-                                         0x05A5'0008, 0x0009'5678, 0xFFFF'0010};
+    const std::array<u32, 7> expected = {0xFFFF'027F, 0xFFFF'5820, 0xFFFF'0000U | kFullTags,
+                                         0x0007'1234, 0x05A5'0008, 0x0009'5678,
+                                         0xFFFF'0010};
     CHECK((memory<u32, 7>(guest) == expected));
     CHECK(guest.state().x87.control == 0x27F);
 }
@@ -197,8 +206,9 @@ TEST_CASE("FNSTENV, real mode, 32-bit and 16-bit", "[fpu][x87]") {
     guest.state().x87.data_pointer = 0x5678;
     guest.state().x87.data_selector = 0x9000;
     CHECK(guest.fault({0x66, 0xD9, 0x35}) == kNone);  // [di]
-    const std::array<u32, 7> wide = {0xFFFF'027F, 0xFFFF'5820, 0xFFFF'0000U | kFullTags, 0xFFFF'1234,
-                                     0x0000'75A5, 0xFFFF'5678, 0x0000'9000};
+    const std::array<u32, 7> wide = {0xFFFF'027F, 0xFFFF'5820, 0xFFFF'0000U | kFullTags,
+                                     0xFFFF'1234, 0x0000'75A5, 0xFFFF'5678,
+                                     0x0000'9000};
     CHECK((guest.peek<std::array<u32, 7>>(0x8'0000) == wide));
     CHECK(guest.fault({0xD9, 0x35}) == kNone);
     const std::array<u16, 7> narrow = {0x027F, 0x5820, kFullTags, 0x1234, 0x75A5, 0x5678, 0x9000};

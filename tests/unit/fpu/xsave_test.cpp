@@ -1,4 +1,5 @@
-// FXSAVE and the XSAVE family: layouts against the CPU's own images, header checks, init handling, privileges.
+// FXSAVE and the XSAVE family: layouts against the CPU's own images, header checks, init handling,
+// privileges.
 
 #include "cpu/x86/fpu/x87_state.hpp"
 #include "cpu/x86/intercept.hpp"
@@ -18,9 +19,12 @@ using Area = std::array<u8, 2752>;
 
 constexpr u64 kX87Sse = 3, kX87SseAvx = 7, kPkru = 1U << 9;
 constexpr u64 kHeader = 512;
-constexpr std::initializer_list<u8> kXsave64 = {0x48, 0x0F, 0xAE, 0x27}, kXrstor64 = {0x48, 0x0F, 0xAE, 0x2F},
-                                    kXsaveopt64 = {0x48, 0x0F, 0xAE, 0x37}, kXsavec64 = {0x48, 0x0F, 0xC7, 0x27},
-                                    kXsaves64 = {0x48, 0x0F, 0xC7, 0x2F}, kXrstors64 = {0x48, 0x0F, 0xC7, 0x1F};
+constexpr std::initializer_list<u8> kXsave64 = {0x48, 0x0F, 0xAE, 0x27},
+                                    kXrstor64 = {0x48, 0x0F, 0xAE, 0x2F},
+                                    kXsaveopt64 = {0x48, 0x0F, 0xAE, 0x37},
+                                    kXsavec64 = {0x48, 0x0F, 0xC7, 0x27},
+                                    kXsaves64 = {0x48, 0x0F, 0xC7, 0x2F},
+                                    kXrstors64 = {0x48, 0x0F, 0xC7, 0x1F};
 
 class XsaveGuest : public FpuGuest {
   public:
@@ -48,7 +52,8 @@ class XsaveGuest : public FpuGuest {
         }
         state().mxcsr = 0x1FA5;
         for (Ymm& ymm : state().ymm) {
-            std::generate(ymm.bytes.begin(), ymm.bytes.end(), [&] { return static_cast<u8>(rng.next()); });
+            std::generate(ymm.bytes.begin(), ymm.bytes.end(),
+                          [&] { return static_cast<u8>(rng.next()); });
         }
         state().pkru = static_cast<u32>(rng.next());
     }
@@ -78,7 +83,8 @@ NativeArea native_image(const Area& from, Save&& save) {
 // FOP, FIP and FDP are the software's here; the CPU may not save them without a pending exception.
 void clear_pointers(Area& area) {
     std::fill(area.begin() + 6, area.begin() + 24, u8{0});
-    std::fill(area.begin() + 28, area.begin() + 32, u8{0});  // MXCSR_MASK: the CPU may have one bit more
+    std::fill(area.begin() + 28, area.begin() + 32,
+              u8{0});  // MXCSR_MASK: the CPU may have one bit more
 }
 
 TEST_CASE("XSAVE64 writes what the CPU writes", "[fpu][xsave]") {
@@ -90,8 +96,9 @@ TEST_CASE("XSAVE64 writes what the CPU writes", "[fpu][xsave]") {
         guest.randomize(seed);
         REQUIRE(guest.run_masked(kX87SseAvx, kXsave64) == kNone);
         Area ours = guest.area();
-        NativeArea native =
-            native_image(ours, [](u8* out) { asm volatile("xsave64 (%0)" ::"r"(out), "a"(7), "d"(0) : "memory"); });
+        NativeArea native = native_image(ours, [](u8* out) {
+            asm volatile("xsave64 (%0)" ::"r"(out), "a"(7), "d"(0) : "memory");
+        });
         clear_pointers(ours);
         clear_pointers(native.bytes);
         CHECK(std::equal(ours.begin(), ours.begin() + 832, native.bytes.begin()));
@@ -113,8 +120,9 @@ TEST_CASE("XSAVEC64 writes what the CPU writes", "[fpu][xsave]") {
         guest.poke(FpuGuest::kData, Area{});
         REQUIRE(guest.run_masked(kX87SseAvx, kXsavec64) == kNone);
         Area ours = guest.area();
-        NativeArea native =
-            native_image(standard, [](u8* out) { asm volatile("xsavec64 (%0)" ::"r"(out), "a"(7), "d"(0) : "memory"); });
+        NativeArea native = native_image(standard, [](u8* out) {
+            asm volatile("xsavec64 (%0)" ::"r"(out), "a"(7), "d"(0) : "memory");
+        });
         clear_pointers(ours);
         clear_pointers(native.bytes);
         CHECK(std::equal(ours.begin(), ours.begin() + 832, native.bytes.begin()));
@@ -131,11 +139,11 @@ TEST_CASE("FXSAVE64 writes what the CPU writes, and FXRSTOR64 reads it back", "[
         Area ours = guest.area();
         NativeArea in{ours};
         NativeArea out;
-        asm volatile("fxrstor64 (%0); fxsave64 (%1); fninit; ldmxcsr %2" ::"r"(in.bytes.data()), "r"(out.bytes.data()),
-                     "m"(*std::array<u32, 1>{0x1F80}.data())
-                     : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                       "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)",
-                       "st(6)", "st(7)");
+        asm volatile("fxrstor64 (%0); fxsave64 (%1); fninit; ldmxcsr %2" ::"r"(in.bytes.data()),
+                     "r"(out.bytes.data()), "m"(*std::array<u32, 1>{0x1F80}.data())
+                     : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+                       "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st",
+                       "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
         clear_pointers(ours);
         clear_pointers(out.bytes);
         CHECK(std::equal(ours.begin(), ours.begin() + 416, out.bytes.begin()));
@@ -145,7 +153,8 @@ TEST_CASE("FXSAVE64 writes what the CPU writes, and FXRSTOR64 reads it back", "[
         CHECK(guest.state().x87.status == x87.status);
         CHECK(guest.state().x87.tag_valid == x87.tag_valid);
         CHECK(guest.state().x87.st[5].significand == x87.st[5].significand);
-        CHECK(std::equal(ymm[9].bytes.begin(), ymm[9].bytes.begin() + 16, guest.state().ymm[9].bytes.begin()));
+        CHECK(std::equal(ymm[9].bytes.begin(), ymm[9].bytes.begin() + 16,
+                         guest.state().ymm[9].bytes.begin()));
         CHECK(guest.state().mxcsr == 0x1FA5);
     }
 }
@@ -200,7 +209,7 @@ TEST_CASE("XSAVE stores only what EDX:EAX and XCR0 ask for", "[fpu][xsave]") {
     guest.poke(FpuGuest::kData, filled);
     REQUIRE(guest.run_masked(2 | 4, kXsave64) == kNone);  // AVX is not in XCR0
     const Area area = guest.area();
-    CHECK(area[0] == 0xEE);                              // x87 not asked for
+    CHECK(area[0] == 0xEE);  // x87 not asked for
     CHECK(guest.peek<u32>(FpuGuest::kData + 24) == 0x1FA5);
     CHECK(std::equal(area.begin() + 160, area.begin() + 176, guest.state().ymm[0].bytes.begin()));
     CHECK(guest.peek<u64>(FpuGuest::kData + kHeader) == 2);
@@ -325,7 +334,8 @@ TEST_CASE("an XSAVE that page-faults writes nothing", "[fpu][xsave]") {
     CHECK(guest.run_masked(3, kXsave64) == kNone);
 }
 
-TEST_CASE("XSAVES, XRSTORS and XSETBV need CPL 0; XRSTORS needs the compacted format", "[fpu][xsave]") {
+TEST_CASE("XSAVES, XRSTORS and XSETBV need CPL 0; XRSTORS needs the compacted format",
+          "[fpu][xsave]") {
     XsaveGuest user(3);
     CHECK(user.run_masked(7, kXsaves64) == kGp);
     CHECK(user.run_masked(7, kXrstors64) == kGp);
@@ -370,11 +380,14 @@ class NonRoot final : public Intercepts {
     bool exits = false;
     u64 operand = 0;
 
-    bool instruction(Vcpu& /*cpu*/, const Insn& /*insn*/, Interceptable /*kind*/, u64 value) override {
+    bool
+    instruction(Vcpu& /*cpu*/, const Insn& /*insn*/, Interceptable /*kind*/, u64 value) override {
         operand = value;
         return exits;
     }
-    bool instruction_enabled(const Vcpu& /*cpu*/, Interceptable /*kind*/) const override { return enabled; }
+    bool instruction_enabled(const Vcpu& /*cpu*/, Interceptable /*kind*/) const override {
+        return enabled;
+    }
 
     bool cr_access(Vcpu&, const Insn&, CrAccess, u8, u64&) override { return false; }
     u64 shadowed_cr0(const Vcpu& cpu) const override { return cpu.state.cr0; }
@@ -399,7 +412,8 @@ class NonRoot final : public Intercepts {
     u64 guest_tsc(const Vcpu&, u64 tsc) const override { return tsc; }
 };
 
-TEST_CASE("in VMX non-root operation XSAVES and XRSTORS may be off or exit, and XSETBV exits", "[fpu][xsave]") {
+TEST_CASE("in VMX non-root operation XSAVES and XRSTORS may be off or exit, and XSETBV exits",
+          "[fpu][xsave]") {
     XsaveGuest guest;
     NonRoot vmx;
     guest.cpu().intercepts = &vmx;
