@@ -46,7 +46,7 @@ TEST_CASE("legacy control MSRs require the default1 class, TRUE ones do not", "[
 TEST_CASE("the default nested model shows only what today's KVM knows", "[vmx][capabilities]") {
     VmxMachine m(VmxConfig::nested());
     u64 known = 0;
-    for (const unsigned b : {0, 6, 7, 8, 14, 16, 17, 20, 21, 22, 25, 26, 32, 40, 41, 42, 43}) {
+    for (const unsigned b : {0U, 6U, 7U, 8U, 14U, 16U, 17U, 20U, 21U, 22U, 25U, 26U, 32U, 40U, 41U, 42U, 43U}) {
         known |= u64{1} << b;
     }
     CHECK((read(m, msr::kVmxEptVpidCap) & ~known) == 0);
