@@ -189,8 +189,9 @@ void VmxMachine::prepare() {
 
 u64 VmxMachine::make_identity_ept(u64 rights, bool accessed_dirty) {
     constexpr u64 kWriteBack = 6U << 3, kLarge = 1U << 7;
-    machine_.poke_value<u64>(kEptTables, (kEptTables + 0x1000) | 7);
-    machine_.poke_value<u64>(kEptTables + 0x1000, (kEptTables + 0x2000) | 7);
+    constexpr u64 kAllRights = 7 | 1U << 10;
+    machine_.poke_value<u64>(kEptTables, (kEptTables + 0x1000) | kAllRights);
+    machine_.poke_value<u64>(kEptTables + 0x1000, (kEptTables + 0x2000) | kAllRights);
     for (u64 i = 0; i < 512; ++i) {
         machine_.poke_value<u64>(kEptTables + 0x2000 + i * 8, (i << 21) | kLarge | kWriteBack | rights);
     }
@@ -203,7 +204,7 @@ u64 VmxMachine::make_identity_ept(u64 rights, bool accessed_dirty) {
 
 u64 VmxMachine::ept_entry_address(u64 address) {
     if (!split_) {
-        machine_.poke_value<u64>(kEptTables + 0x2000, (kEptTables + 0x3000) | 7);
+        machine_.poke_value<u64>(kEptTables + 0x2000, (kEptTables + 0x3000) | 7 | 1U << 10);
         split_ = true;
     }
     return kEptTables + 0x3000 + ((address >> 12) & 511) * 8;

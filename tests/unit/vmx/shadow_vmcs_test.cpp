@@ -1,0 +1,82 @@
+// VMCS shadowing: VMREAD and VMWRITE of a guest hypervisor without exits.
+
+#include "tests/unit/vmx/vmx_machine.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace droste;
+using namespace droste::test;
+
+namespace {
+
+constexpr u64 kReadBitmap = VmxMachine::kBitmaps + 0x2000, kWriteBitmap = VmxMachine::kBitmaps + 0x3000;
+
+struct ShadowGuest : VmxMachine {
+    explicit ShadowGuest(std::initializer_list<u8> code) {
+        prepare();
+        guest_code(code);
+        Vmcs& v = vmcs();
+        v.proc_controls |= proc::kActivateSecondary;
+        v.proc2_controls = proc2::kVmcsShadowing;
+        v.vmread_bitmap = kReadBitmap;
+        v.vmwrite_bitmap = kWriteBitmap;
+        v.vmcs_link_pointer = kShadowVmcs;
+        vmx().current->stale_checks = ~0U;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("shadowed VMREAD and VMWRITE reach the shadow VMCS and do not exit", "[vmx][shadowing]") {
+    ShadowGuest m{0x0F, 0x79, 0xC3, 0x0F, 0x78, 0xC1, 0x0F, 0xA2};  // vmwrite rax, rbx; vmread rcx, rax; cpuid
+    m.state().gpr[RAX] = 0x681E;
+    m.state().gpr[RBX] = 0x1234'5678'9ABC;
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::CPUID));
+    CHECK(m.state().gpr[RCX] == 0x1234'5678'9ABC);
+    CHECK(m.vmcs().guest_rip == VmxMachine::kGuestCode + 6);  // the current VMCS is another one
+    (void)m.vmclear(VmxMachine::kVmcsRegion);
+    (void)m.vmptrld(VmxMachine::kShadowVmcs);
+    u64 value = 0;
+    (void)m.vmread(0x681E, value);
+    CHECK(value == 0x1234'5678'9ABC);
+}
+
+TEST_CASE("a bitmap bit or an encoding above 15 bits exits", "[vmx][shadowing]") {
+    ShadowGuest read{0x0F, 0x78, 0xC1};
+    read.machine().poke_value<u8>(kReadBitmap + 0x681E / 8, 1U << (0x681E % 8));
+    read.state().gpr[RAX] = 0x681E;
+    REQUIRE(read.run_guest());
+    CHECK(read.exited_with(ExitReason::VMREAD));
+    ShadowGuest write{0x0F, 0x79, 0xC1};
+    write.machine().poke_value<u8>(kWriteBitmap + 0x4402 / 8, 1U << (0x4402 % 8));
+    write.state().gpr[RAX] = 0x4402;
+    REQUIRE(write.run_guest());
+    CHECK(write.exited_with(ExitReason::VMWRITE));
+    ShadowGuest wide{0x0F, 0x78, 0xC1};
+    wide.state().gpr[RAX] = 0x8000;
+    REQUIRE(wide.run_guest());
+    CHECK(wide.exited_with(ExitReason::VMREAD));
+}
+
+TEST_CASE("without a shadow VMCS the shadowed access fails invalidly; at CPL 3 it raises #GP", "[vmx][shadowing]") {
+    ShadowGuest none{0x0F, 0x78, 0xC1, 0x9C, 0x5A, 0x0F, 0xA2};  // vmread; pushf; pop rdx; cpuid
+    none.set(&Vmcs::vmcs_link_pointer, kNoVmcs);
+    none.state().gpr[RAX] = 0x681E;
+    REQUIRE(none.run_guest());
+    CHECK(none.exited_with(ExitReason::CPUID));
+    CHECK((none.state().gpr[RDX] & rflags::kStatus) == rflags::kCf);
+    ShadowGuest unsupported{0x0F, 0x78, 0xC1, 0x9C, 0x5A, 0x0F, 0xA2};
+    unsupported.state().gpr[RAX] = 0x7FFE;
+    REQUIRE(unsupported.run_guest());
+    CHECK((unsupported.state().gpr[RDX] & rflags::kStatus) == rflags::kZf);
+    CHECK(unsupported.vmx().cache.find(VmxMachine::kShadowVmcs)->fields.instruction_error == 12);
+}
+
+TEST_CASE("without VMCS shadowing every VMREAD in the guest exits", "[vmx][shadowing]") {
+    VmxMachine m;
+    m.prepare();
+    m.guest_code({0x0F, 0x78, 0xC1});
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::VMREAD));
+}
