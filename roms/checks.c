@@ -64,7 +64,17 @@ static bool check_interrupts(void) {
     __asm__ volatile("sti; nop; nop; cli" : : : "memory");
     const bool delivered = interrupt_count[kRequestedVector] == 1;
     __asm__ volatile("sti; hlt; cli" : : : "memory");
-    return held_back && delivered && interrupt_count[kTimerVector] == 1;
+    return held_back && delivered && requested_vector_on_late_page && interrupt_count[kTimerVector] == 1;
+}
+
+// The parent puts another page in the place of one we have read: its INVEPT must reach every translation in
+// between.
+static bool check_remap(void) {
+    const volatile u64* shared = (const volatile u64*)(uintptr_t)kSharedPage;
+    const u64 signature = SHARED_SIGNATURE | (level.number - 1) << 8;
+    const bool first = *shared == signature;
+    out32(kLevelPort, kRemapRequest);
+    return first && *shared == (signature | 1);
 }
 
 // What isn't ours isn't there, and what is the parent's to write isn't ours to write.
@@ -72,7 +82,7 @@ static bool check_isolation(void) {
     const bool denied = probe_read(PROBE_ADDRESS) == (PROBE_DENIED | (level.number - 1));
     const u64 before = *(volatile u64*)(uintptr_t)kBootPage;
     probe_write(kBootPage);
-    return denied && *(volatile u64*)(uintptr_t)kBootPage == before && canary == expected_canary(level.number);
+    return check_remap() && denied && *(volatile u64*)(uintptr_t)kBootPage == before && canary == expected_canary(level.number);
 }
 
 void check_as_guest(struct Checks* checks) {

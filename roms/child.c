@@ -2,7 +2,7 @@
 //
 // A child gets our memory from 2 MiB on as its memory from 0 on, so every level sees the same addresses and
 // all large pages stay aligned however many translations are composed. Its boot information is read-only,
-// its page 0 isn't mapped. It starts like level 1 does: in 32-bit protected mode without paging (thanks to
+// its page 0 isn't mapped, one page is mapped when it is first used, and one is ours. It starts like level 1 does: in 32-bit protected mode without paging (thanks to
 // "unrestricted guest"), at the multiboot entry, with a multiboot loader's register values.
 #include "vmx.h"
 
@@ -22,6 +22,8 @@ u64 child_bytes;
 struct Ept own_ept;
 struct Vmcs vmcs01;
 u8* own_msr_bitmap;
+
+static u64* shared_page[2];
 
 void* child_memory(u64 address, u64 length) {
     if (address > child_bytes || length > child_bytes - address) {
@@ -62,12 +64,40 @@ static void fill_memory(void) {
 static void build_ept(void) {
     ept_clear(&own_ept);
     for (u64 address = kPageBytes; address < LARGE_PAGE_BYTES; address += kPageBytes) {
+        if (address == kLatePage) {
+            continue;
+        }
         ept_map(&own_ept, address, address + LARGE_PAGE_BYTES, kPageBytes,
                 address == kBootPage ? kEptRead : kEptAll);
     }
     for (u64 address = LARGE_PAGE_BYTES; address < child_bytes; address += LARGE_PAGE_BYTES) {
         ept_map(&own_ept, address, address + LARGE_PAGE_BYTES, LARGE_PAGE_BYTES, kEptAll);
     }
+}
+
+void map_late_page(void) {
+    // From not present to present: nothing can be cached, no INVEPT is needed.
+    ept_map(&own_ept, kLatePage, kLatePage + LARGE_PAGE_BYTES, kPageBytes, kEptAll);
+}
+
+static void map_shared_page(u32 which) {
+    ept_map(&own_ept, kSharedPage, (u64)(uintptr_t)shared_page[which], kPageBytes, kEptRead);
+}
+
+// Also puts the VMCS away and takes it up again, so that the child goes on from what VMCLEAR stored.
+void remap_shared_page(void) {
+    map_shared_page(1);
+    invept(ept_pointer(&own_ept));
+    vmcs_clear(&vmcs01);
+    vmcs_load(&vmcs01);
+}
+
+static void make_shared_pages(void) {
+    for (u32 i = 0; i < 2; ++i) {
+        shared_page[i] = allocate_page();
+        *shared_page[i] = SHARED_SIGNATURE | level.number << 8 | i;
+    }
+    map_shared_page(0);
 }
 
 // SDM Vol. 3C, "MSR-Bitmap Address": a bit for each of MSRs 0..1FFFh and C0000000h..C0001FFFh; reads, then
@@ -156,12 +186,16 @@ void make_child(void) {
     child_bytes = level.memory_bytes - LARGE_PAGE_BYTES;
     fill_memory();
     build_ept();
+    make_shared_pages();
     build_msr_bitmap();
     vmcs01 = vmcs_create();
     vmcs_load(&vmcs01);
     vmcs_write_constants();
     write_controls();
     write_initial_guest_state();
+    if (vm_enter(1) == 0 || vmcs_read(INSTRUCTION_ERROR) != kVmresumeNotLaunched) {
+        fatal("VMRESUME of a VMCS that isn't launched did not fail as it must");
+    }
 }
 
 void run_child(void) {

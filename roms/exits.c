@@ -162,6 +162,9 @@ static Next on_out(u16 port, u32 value) {
     if (port == kSerialPort) {
         const char c = (char)value;
         console_write(&c, 1);
+    } else if (port == kLevelPort && value == kRemapRequest) {
+        ++child_report.remaps;
+        remap_shared_page();
     } else if (port == kLevelPort) {
         request_interrupt(value);
     }
@@ -205,7 +208,8 @@ static Next on_io(void) {
 }
 
 // ---- EPT violations ------------------------------------------------------------------------------------------
-// The two forms the probes use: MOV RAX, [RDI] and MOV [RDI], RAX. No other access should ever arrive.
+// The late page during the delivery of an interrupt, and the two forms the probes use: MOV RAX, [RDI] and
+// MOV [RDI], RAX. No other access should ever arrive.
 static Next on_ept_violation(void) {
     enum { kMovBytes = 3 };
     const u64 qualification = vmcs_read(EXIT_QUALIFICATION);
@@ -213,6 +217,13 @@ static Next on_ept_violation(void) {
     const u64 rip = vmcs_read(GUEST_RIP);
     const u8* code = child_memory(rip, kMovBytes);
     const bool mov = !nested_running && code != NULL && code[0] == 0x48 && code[2] == 0x07;
+    if (!nested_running && address - kLatePage < kPageBytes && child_report.late_pages == 0 &&
+        (vmcs_read(IDT_VECTORING_INFO) & (EVENT_VALID | 0xFF)) == (EVENT_VALID | kRequestedVector)) {
+        ++child_report.late_pages;
+        map_late_page();
+        reinject_vectored_event();
+        return Resume;
+    }
     const u32 access = qualification & kEptAll;
     const u32 allowed = qualification >> 3 & kEptAll;
     if (mov && code[1] == 0x8B && access == kEptRead && allowed == 0 && address == PROBE_ADDRESS) {

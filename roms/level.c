@@ -69,9 +69,10 @@ static void set_up_machine(void) {
 static void check_child(struct Checks* checks) {
     const struct ChildReport* seen = &child_report;
     checks->isolation = checks->isolation && seen->denied_reads == 1 && seen->denied_writes == 1 &&
-                        canary == expected_canary(level.number) && checksum_image() == level.image_checksum;
+                        seen->remaps == 1 && canary == expected_canary(level.number) && checksum_image() == level.image_checksum;
     checks->intercept = checks->intercept && seen->cpuid_exits >= 2 && seen->port_reads == 1 && seen->denied_msrs == 1;
-    checks->interrupt = checks->interrupt && seen->injected == 2 && seen->windows == 1;
+    checks->interrupt = checks->interrupt && seen->injected == 2 && seen->windows == 1 &&
+                        seen->late_pages == 1;
 }
 
 static const char* verdict(bool ok) { return ok ? "ok" : "FAILED"; }
@@ -110,6 +111,8 @@ _Noreturn void rom_main(u32 magic, const struct MultibootInfo* info) {
         vmx_on();
         make_child();
         run_child();
+        vmcs_clear(&vmcs01);
+        vmx_off();
         check_child(&checks);
     }
     report(&checks, !has_parent && !has_child);

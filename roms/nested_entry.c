@@ -40,8 +40,9 @@ static void merge_msr_bitmap(struct Nested* nested, u64 address) {
 }
 
 static void merge_ept(struct Nested* nested, u64 eptp) {
+    const bool reused = nested->shadow.pages_used != 0;
     ept_compose(&nested->shadow, eptp);
-    if (nested->merged) {
+    if (reused) {
         invept(ept_pointer(&nested->shadow));  // the same tables, with other contents
     }
     vmcs_write(EPT_POINTER, ept_pointer(&nested->shadow));
@@ -294,17 +295,25 @@ bool nested_exit(u32 reason) {
     return true;
 }
 
+static bool in_02(u32 field) { return kFieldKind[field] == Guest || field == ENTRY_CONTROLS; }
+
+// Guest state goes back into the 12. An enlightened 02 has all of it in memory once it is VMCLEARed.
 void nested_release(struct Nested* nested) {
-    if (nested->merged) {
+    struct VmcsRegion* region = nested->region;
+    u64 state[kFieldCount];
+    if (!enlightened) {
         vmcs_load(&nested->vmcs02);
         for (u32 i = 0; i < kFieldCount; ++i) {
-            const bool dirty = (nested->region->dirty[i / 64] >> (i % 64) & 1) != 0;
-            if (!dirty && (kFieldKind[i] == Guest || i == ENTRY_CONTROLS)) {
-                nested->region->field[i] = vmcs_read((enum Field)i);
-            }
+            state[i] = in_02(i) ? vmcs_read((enum Field)i) : 0;
         }
     }
-    vmcs_destroy(&nested->vmcs02);
+    vmcs_clear(&nested->vmcs02);
+    const u64* values = enlightened ? nested->vmcs02.region->field : state;
+    for (u32 i = 0; i < kFieldCount; ++i) {
+        if (in_02(i) && (region->dirty[i / 64] >> (i % 64) & 1) == 0) {
+            region->field[i] = values[i];
+        }
+    }
     vmcs_load(&vmcs01);
     nested->region = NULL;
 }

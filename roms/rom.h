@@ -37,7 +37,8 @@ enum {
     kPowerOff = 0x2000,
     kDebugExitPort = 0xF4,     // isa-debug-exit: ends this level as failed
     kLevelPort = 0xD20,        // read: kLevelSignature | number of the level that answers;
-                               // write: asks the parent to inject that vector
+                               // write: asks the parent to inject that vector, or
+    kRemapRequest = 0x100,     //   to put another page at kSharedPage
     kTimerVector = 0x51,       // injected into a child that halts
     kRequestedVector = 0x50,
 };
@@ -52,7 +53,10 @@ enum { kFeatureEnlightenedVmcs = 1 << 0 };
 enum {
     kBootPage = 0x8000,      // the boot information, read-only in the EPT
     kBootPageCmdline = 128,  // offset in it
+    kLatePage = 0x9000,      // the stack of kRequestedVector; not in the EPT until it is used
+    kSharedPage = 0xB000,    // one of two pages of the parent, read-only: SHARED_SIGNATURE, level << 8, 0 or 1
 };
+#define SHARED_SIGNATURE 0x5A4ED00000000000ULL
 
 // ---- start.asm ---------------------------------------------------------------------------------------------
 struct InterruptFrame {
@@ -85,6 +89,7 @@ u64 idtr_base(void);
 u64 tss_base(void);
 enum { kCodeSelector = 0x08, kDataSelector = 0x10, kTssSelector = 0x20 };
 extern volatile u32 interrupt_count[96];
+extern volatile bool requested_vector_on_late_page;
 // RDMSR that reports a #GP instead of dying from it.
 bool rdmsr_faults(u32 msr);
 
@@ -103,14 +108,16 @@ u64 expected_canary(u32 number);
 struct ChildReport {
     bool passed;  // powered off rather than reported a failure
     u64 exits;
-    u32 cpuid_exits, port_reads, denied_msrs, denied_reads, denied_writes, injected, windows;
+    u32 cpuid_exits, port_reads, denied_msrs, denied_reads, denied_writes, late_pages, remaps, injected, windows;
 };
 extern struct ChildReport child_report;
 extern u64 child_bytes;  // the child's memory: its address A is our A + LARGE_PAGE_BYTES
 // The child's memory, or null if [address, address + length) isn't all there.
 void* child_memory(u64 address, u64 length);
 void make_child(void);
-void run_child(void);  // until it powers off
+void run_child(void);       // until it powers off
+void map_late_page(void);
+void remap_shared_page(void);
 
 typedef enum { Resume, Ended } Next;
 Next on_own_exit(u32 reason);  // an exit that this level answers itself

@@ -175,7 +175,7 @@ struct Vmcs vmcs_create(void) {
     return vmcs;
 }
 
-void vmcs_destroy(struct Vmcs* vmcs) {
+void vmcs_clear(struct Vmcs* vmcs) {
     vmclear(vmcs->region);
     vmcs->launched = false;
     current_vmcs = NULL;
@@ -224,6 +224,13 @@ void vmx_on(void) {
     bool success;
     __asm__ volatile("vmxon %1" : "=@cca"(success) : "m"(address) : "memory");
     check_vmx(success, "VMXON", address);
+}
+
+void vmx_off(void) {
+    bool success;
+    __asm__ volatile("vmxoff" : "=@cca"(success) : : "memory");
+    check_vmx(success, "VMXOFF", 0);
+    write_cr4(read_cr4() & ~CR4_VMXE);
 }
 
 void vmcs_write_constants(void) {

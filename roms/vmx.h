@@ -132,13 +132,14 @@ enum ExitReason {
 // Fills own_capabilities and offered_capabilities, enters VMX operation. Ends the run with a sentence if
 // something needed is missing.
 void vmx_on(void);
+void vmx_off(void);
 
 struct Vmcs {
     struct VmcsRegion* region;  // the processor's format at level 1 and in plain mode
     bool launched;
 };
 struct Vmcs vmcs_create(void);  // VMCLEARed
-void vmcs_destroy(struct Vmcs* vmcs);
+void vmcs_clear(struct Vmcs* vmcs);  // VMCLEAR: its state is in memory, none is current
 void vmcs_load(struct Vmcs* vmcs);
 // Whether this level works on its VMCS regions directly, and the current one.
 extern bool enlightened;

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 # VM exits a level sees, by the number of levels below it. Plain: VMREAD and VMWRITE exit too.
-EXITS = [0, 12, 55, 144, 325, 690, 1423, 2892]
-EXITS_PLAIN = [0, 12, 213, 2878]
+EXITS = [0, 14, 68, 184, 424, 912, 1896, 3872]
+EXITS_PLAIN = [0, 14, 243, 3498]
 DEBUG_EXIT = ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x4"]
 CHECKS = "arithmetic ok, isolation ok, intercept ok, interrupt ok"
 
