@@ -6,10 +6,10 @@
 #include "frontends/cli/option_values.hpp"
 #include "frontends/cli/values.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
+
+#include <fmt/format.h>
 
 namespace droste::cli {
 
@@ -31,17 +31,17 @@ struct OptionRow {
 };
 
 // An option that stores its value as it is.
-template <std::string CommandLine::* kMember>
+template <std::string CommandLine::*kMember>
 Expected<void> store(Parse& parse, std::string_view value) {
     parse.line.*kMember = value;
     return {};
 }
-template <std::string BootRequest::* kMember>
+template <std::string BootRequest::*kMember>
 Expected<void> store_boot(Parse& parse, std::string_view value) {
     parse.line.machine.boot.*kMember = value;
     return {};
 }
-template <bool CommandLine::* kMember, bool kValue = true>
+template <bool CommandLine::*kMember, bool kValue = true>
 Expected<void> set_flag(Parse& parse, std::string_view /*value*/) {
     parse.line.*kMember = kValue;
     return {};
@@ -78,7 +78,8 @@ Expected<void> apply_serial(Parse& parse, std::string_view value) {
         return spec.error();
     }
     if (parse.line.serials.size() == kMaxSerialPorts) {
-        return Error{fmt::format("-serial {}: a PC has at most {} serial ports", value, kMaxSerialPorts)};
+        return Error{
+            fmt::format("-serial {}: a PC has at most {} serial ports", value, kMaxSerialPorts)};
     }
     parse.line.serials.push_back(spec.value());
     return {};
@@ -179,14 +180,15 @@ constexpr std::array kOptions = {
 // clang-format on
 
 const OptionRow* find_option(std::string_view name) {
-    const auto found =
-        std::find_if(kOptions.begin(), kOptions.end(), [&](const OptionRow& row) { return row.name == name; });
+    const auto found = std::find_if(kOptions.begin(), kOptions.end(),
+                                    [&](const OptionRow& row) { return row.name == name; });
     return found == kOptions.end() ? nullptr : found;
 }
 
 Error unknown_option(std::string_view argument, std::string_view name) {
     std::array<std::string_view, kOptions.size()> names{};
-    std::transform(kOptions.begin(), kOptions.end(), names.begin(), [](const OptionRow& row) { return row.name; });
+    std::transform(kOptions.begin(), kOptions.end(), names.begin(),
+                   [](const OptionRow& row) { return row.name; });
     const std::string_view near = nearest(name, names);
     if (near.empty()) {
         return Error{fmt::format("{}: unknown option (--help lists them)", argument)};
@@ -206,10 +208,12 @@ Expected<void> finish(Parse& parse) {
             return Error{"-append without -kernel: a command line needs a kernel to read it"};
         }
         if (line.machine.bios.empty()) {
-            return Error{"nothing to start: give -kernel FILE or -bios FILE (--help lists the options)"};
+            return Error{
+                "nothing to start: give -kernel FILE or -bios FILE (--help lists the options)"};
         }
     } else if (!line.machine.bios.empty()) {
-        return Error{"-bios with -kernel: a kernel is started without firmware, give only one of them"};
+        return Error{
+            "-bios with -kernel: a kernel is started without firmware, give only one of them"};
     }
     if (!line.rtc_base_given) {
         constexpr i64 kFixedStart = 1'704'067'200;  // 2024-01-01: runs with --icount repeat exactly
@@ -230,18 +234,21 @@ Expected<void> finish(Parse& parse) {
 
 }  // namespace
 
-Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments, i64 now_seconds,
+Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments,
+                                         i64 now_seconds,
                                          i64 utc_offset_seconds) {
     Parse parse;
     parse.time = {now_seconds, utc_offset_seconds};
     for (std::size_t i = 0; i < arguments.size(); ++i) {
         const std::string_view argument = arguments[i];
         if (argument.size() < 2 || argument[0] != '-') {
-            return Error{fmt::format("'{}': not an option; disk images cannot be given yet", argument)};
+            return Error{
+                fmt::format("'{}': not an option; disk images cannot be given yet", argument)};
         }
         std::string_view name = argument.substr(argument[1] == '-' ? 2 : 1);
         std::optional<std::string_view> attached;
-        if (const std::size_t equals = name.find('='); argument[1] == '-' && equals != std::string_view::npos) {
+        if (const std::size_t equals = name.find('=');
+            argument[1] == '-' && equals != std::string_view::npos) {
             attached = name.substr(equals + 1);
             name = name.substr(0, equals);
         }
@@ -289,8 +296,9 @@ std::string help_text() {
             }
         }
     }
-    text += "\nOn the terminal: Ctrl-A x ends the run, Ctrl-A c opens the monitor, Ctrl-A h helps.\n"
-            "\nExit status:\n";
+    text +=
+        "\nOn the terminal: Ctrl-A x ends the run, Ctrl-A c opens the monitor, Ctrl-A h helps.\n"
+        "\nExit status:\n";
     for (const ExitRow& row : kExitRows) {
         text += fmt::format("  {:<10} {}\n", row.status, row.meaning);
     }

@@ -1,6 +1,6 @@
 #pragma once
-// The command line: QEMU's names for what both have, ours for the rest. One table of options; each row
-// knows its value's name, its help and how to take it.
+// The command line: QEMU's names for what both have, ours for the rest. One table of options; each
+// row knows its value's name, its help and how to take it.
 
 #include "core/error.hpp"
 #include "core/types.hpp"
@@ -58,8 +58,10 @@ struct CommandLine {
     bool rtc_base_given = false;
 };
 
-// `arguments` without the program's name. `now_seconds`, `utc_offset_seconds`: the native wall clock, for -rtc.
-Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments, i64 now_seconds,
+// `arguments` without the program's name. `now_seconds`, `utc_offset_seconds`: the native wall
+// clock, for -rtc.
+Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments,
+                                         i64 now_seconds,
                                          i64 utc_offset_seconds);
 
 std::string help_text();

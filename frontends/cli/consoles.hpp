@@ -1,6 +1,6 @@
 #pragma once
-// The character devices a command line asks for, opened and connected: terminal, files, pseudo-terminals,
-// the Ctrl-A multiplexer and --until's watcher in front of each.
+// The character devices a command line asks for, opened and connected: terminal, files,
+// pseudo-terminals, the Ctrl-A multiplexer and --until's watcher in front of each.
 
 #include "core/error.hpp"
 #include "frontends/cli/command_line.hpp"
@@ -24,7 +24,8 @@ class Consoles {
 
     // Opens everything and fills in line.machine's backends.
     Expected<void> open(CommandLine& line);
-    // Raw mode, from now until destruction. Called last, so that errors before it leave the terminal alone.
+    // Raw mode, from now until destruction. Called last, so that errors before it leave the
+    // terminal alone.
     void enter_raw_mode();
 
     ConsoleMux* mux() { return mux_ ? &*mux_ : nullptr; }
@@ -32,7 +33,8 @@ class Consoles {
     const std::vector<std::string>& notes() const { return notes_; }
 
   private:
-    Expected<CharBackend*> open_one(const CharSpec& spec, std::string_view label, const std::string& until);
+    Expected<CharBackend*>
+    open_one(const CharSpec& spec, std::string_view label, const std::string& until);
     Expected<CharBackend*> open_stdio(bool with_monitor);
 
     PollLoop& loop_;

@@ -1,7 +1,6 @@
 #include "frontends/cli/consoles.hpp"
 
 #include <fmt/format.h>
-
 #include <unistd.h>
 
 namespace droste::cli {
@@ -28,7 +27,8 @@ Expected<CharBackend*> Consoles::open_stdio(bool with_monitor) {
     return &mux_->guest_side();
 }
 
-Expected<CharBackend*> Consoles::open_one(const CharSpec& spec, std::string_view label, const std::string& until) {
+Expected<CharBackend*>
+Consoles::open_one(const CharSpec& spec, std::string_view label, const std::string& until) {
     CharBackend* backend = &null_;
     if (spec.kind == CharSpec::Kind::Stdio) {
         auto stdio = open_stdio(spec.with_monitor);
@@ -50,8 +50,8 @@ Expected<CharBackend*> Consoles::open_one(const CharSpec& spec, std::string_view
         backend = fd_backends_.back().get();
     }
     if (!until.empty()) {
-        watchers_.push_back(
-            std::make_unique<TextWatcher>(*backend, until, [this] { control_.end(EndReason::UntilMatched); }));
+        watchers_.push_back(std::make_unique<TextWatcher>(
+            *backend, until, [this] { control_.end(EndReason::UntilMatched); }));
         backend = watchers_.back().get();
     }
     return backend;

@@ -2,11 +2,11 @@
 
 #include "frontends/cli/values.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <span>
+
+#include <fmt/format.h>
 
 namespace droste::cli {
 
@@ -29,8 +29,8 @@ constexpr std::array kDebugConsoleProperties = {
 Expected<u16> port_value(std::string_view device, const Property& property) {
     const auto number = parse_number(property.value);
     if (!number || *number > 0xFFFF) {
-        return Error{fmt::format("-device {}: {}={}: expected a number from 0 to 0xffff", device, property.key,
-                                 property.value)};
+        return Error{fmt::format("-device {}: {}={}: expected a number from 0 to 0xffff", device,
+                                 property.key, property.value)};
     }
     return static_cast<u16>(*number);
 }
@@ -45,8 +45,9 @@ Expected<void> add_debug_exit(CommandLine& line, std::span<const Property> prope
         (property.key == "iobase" ? config.iobase : config.iosize) = value.value();
     }
     if (config.iosize == 0 || config.iosize > 0x10000 - config.iobase) {
-        return Error{fmt::format("-device isa-debug-exit: {:#x} ports from {:#x} on are not within 0..0xffff",
-                                 config.iosize, config.iobase)};
+        return Error{fmt::format(
+            "-device isa-debug-exit: {:#x} ports from {:#x} on are not within 0..0xffff",
+            config.iosize, config.iobase)};
     }
     line.machine.debug_exits.push_back(config);
     return {};
@@ -65,8 +66,8 @@ Expected<void> add_debug_console(CommandLine& line, std::span<const Property> pr
         } else {
             const auto found = line.chardevs.find(property.value);
             if (found == line.chardevs.end()) {
-                return Error{fmt::format("-device isa-debugcon: no -chardev before it has the id '{}'",
-                                         property.value)};
+                return Error{fmt::format(
+                    "-device isa-debugcon: no -chardev before it has the id '{}'", property.value)};
             }
             spec.chars = found->second;
             has_chardev = true;
@@ -92,8 +93,10 @@ struct DeviceRow {
 };
 
 constexpr std::array kDevices = {
-    DeviceRow{"isa-debug-exit", "ends the run with the value written to it", kDebugExitProperties, add_debug_exit},
-    DeviceRow{"isa-debugcon", "prints what is written to it", kDebugConsoleProperties, add_debug_console},
+    DeviceRow{"isa-debug-exit", "ends the run with the value written to it", kDebugExitProperties,
+              add_debug_exit},
+    DeviceRow{"isa-debugcon", "prints what is written to it", kDebugConsoleProperties,
+              add_debug_console},
     DeviceRow{"pc-testdev", "test device of kvm-unit-tests", {}, add_testdev},
 };
 
@@ -129,13 +132,15 @@ Expected<void> add_device(CommandLine& line, std::string_view value) {
         return {};
     }
     std::vector<Property> properties = parse_properties(value);
-    const std::string name = properties.front().key.empty() ? properties.front().value : properties.front().key;
+    const std::string name =
+        properties.front().key.empty() ? properties.front().value : properties.front().key;
     properties.erase(properties.begin());
-    const auto device =
-        std::find_if(kDevices.begin(), kDevices.end(), [&](const DeviceRow& row) { return row.name == name; });
+    const auto device = std::find_if(kDevices.begin(), kDevices.end(),
+                                     [&](const DeviceRow& row) { return row.name == name; });
     if (device == kDevices.end()) {
         std::array<std::string_view, kDevices.size()> names{};
-        std::transform(kDevices.begin(), kDevices.end(), names.begin(), [](const DeviceRow& row) { return row.name; });
+        std::transform(kDevices.begin(), kDevices.end(), names.begin(),
+                       [](const DeviceRow& row) { return row.name; });
         return Error{fmt::format("-device {}: unknown device{} (-device help lists them)", name,
                                  suggestion(name, names))};
     }
@@ -144,14 +149,16 @@ Expected<void> add_device(CommandLine& line, std::string_view value) {
             line.answer = list_properties(*device);
             return {};
         }
-        const bool known = property.key == "id" ||
-                           std::any_of(device->properties.begin(), device->properties.end(),
-                                       [&](const PropertyRow& row) { return row.name == property.key; });
+        const bool known =
+            property.key == "id" ||
+            std::any_of(device->properties.begin(), device->properties.end(),
+                        [&](const PropertyRow& row) { return row.name == property.key; });
         if (!known) {
             const auto names = names_of(device->properties);
-            return Error{fmt::format("-device {}: unknown property '{}'{}", name,
-                                     property.key.empty() ? property.value : property.key,
-                                     suggestion(property.key, {names.data(), device->properties.size()}))};
+            return Error{
+                fmt::format("-device {}: unknown property '{}'{}", name,
+                            property.key.empty() ? property.value : property.key,
+                            suggestion(property.key, {names.data(), device->properties.size()}))};
         }
     }
     properties.erase(std::remove_if(properties.begin(), properties.end(),

@@ -1,5 +1,6 @@
 #pragma once
-// What the process's exit status says. Debug-exit statuses are odd, so ours are even where we can choose.
+// What the process's exit status says. Debug-exit statuses are odd, so ours are even where we can
+// choose.
 
 #include "frontends/machine/run_control.hpp"
 
@@ -25,10 +26,11 @@ struct ExitRow {
 };
 // For --help and docs/command-line.md.
 inline constexpr std::array kExitRows = {
-    ExitRow{"0", "the guest switched the machine off, --until's text appeared, the user quit, or a guest reset "
-                 "ended the run (-no-reboot)"},
+    ExitRow{"0", "the guest switched the machine off, or asked for a reset with -no-reboot;"},
+    ExitRow{"", "--until's text appeared; or the user quit (Ctrl-A x)"},
     ExitRow{"(v<<1)|1", "the guest wrote v to isa-debug-exit"},
-    ExitRow{"2", "wrong usage or input: one sentence on standard error says what; nothing was started"},
+    ExitRow{"2",
+            "wrong usage or input: one sentence on standard error says what; nothing was started"},
     ExitRow{"4", "triple fault: a CPU shut itself down, with -no-reboot"},
     ExitRow{"6", "the run ended by itself before --until's text appeared"},
     ExitRow{"8", "whoever read the standard output has closed it"},

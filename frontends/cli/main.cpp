@@ -8,10 +8,9 @@
 #include "frontends/headless/monitor.hpp"
 #include "frontends/headless/poll_loop_posix.hpp"
 #include "frontends/headless/signals_posix.hpp"
+#include "frontends/headless/terminal_posix.hpp"
 #include "frontends/machine/pc.hpp"
 #include "frontends/machine/run_loop.hpp"
-
-#include <fmt/format.h>
 
 #include <chrono>
 #include <cstdio>
@@ -22,11 +21,18 @@
 #include <optional>
 #include <vector>
 
+#include <fmt/format.h>
+
 namespace droste::cli {
 namespace {
 
+// Standard error may be closed or full: then there is nobody to tell, and no reason to fail.
+void tell(const std::string& text) {
+    static_cast<void>(std::fwrite(text.data(), 1, text.size(), stderr));
+}
+
 int user_error(const Error& error) {
-    fmt::print(stderr, "droste: {}\n", error.message);
+    tell(fmt::format("droste: {}\n", error.message));
     return kExitUserError;
 }
 
@@ -48,7 +54,8 @@ Expected<FileHandle> open_log(const CommandLine& line, Log& log) {
     if (!line.log_file.empty()) {
         file.reset(std::fopen(line.log_file.c_str(), "we"));
         if (!file) {
-            return Error{fmt::format("-D {}: cannot write it: {}", line.log_file, std::strerror(errno))};
+            return Error{
+                fmt::format("-D {}: cannot write it: {}", line.log_file, std::strerror(errno))};
         }
         log.set_sink(file.get());
     }
@@ -60,24 +67,25 @@ Expected<FileHandle> open_log(const CommandLine& line, Log& log) {
 
 std::string end_message(const RunControl& control) {
     switch (control.reason()) {
-        case EndReason::TripleFault: return "triple fault: a CPU shut itself down";
-        case EndReason::Timeout: return "--timeout ran out";
-        case EndReason::OutputClosed:
-            return fmt::format("standard output was closed ({}), the machine was stopped",
-                               std::strerror(static_cast<int>(control.value())));
-        case EndReason::Signal: return fmt::format("ended by signal {}", control.value());
-        default: return "";
+    case EndReason::TripleFault: return "triple fault: a CPU shut itself down";
+    case EndReason::Timeout: return "--timeout ran out";
+    case EndReason::OutputClosed:
+        return fmt::format("standard output was closed ({}), the machine was stopped",
+                           std::strerror(static_cast<int>(control.value())));
+    case EndReason::Signal: return fmt::format("ended by signal {}", control.value());
+    default: return "";
     }
 }
 
 std::string verbose_end_message(const RunControl& control) {
     switch (control.reason()) {
-        case EndReason::PowerOff: return "the guest switched the machine off";
-        case EndReason::GuestReset: return "the guest asked for a reset";
-        case EndReason::DebugExit: return fmt::format("the guest wrote {:#x} to isa-debug-exit", control.value());
-        case EndReason::UntilMatched: return "--until's text appeared";
-        case EndReason::Quit: return "ended by the user";
-        default: return end_message(control);
+    case EndReason::PowerOff: return "the guest switched the machine off";
+    case EndReason::GuestReset: return "the guest asked for a reset";
+    case EndReason::DebugExit:
+        return fmt::format("the guest wrote {:#x} to isa-debug-exit", control.value());
+    case EndReason::UntilMatched: return "--until's text appeared";
+    case EndReason::Quit: return "ended by the user";
+    default: return end_message(control);
     }
 }
 
@@ -85,10 +93,10 @@ void report_end(const CommandLine& line, const RunControl& control, int status) 
     const std::string prefix = line.name.empty() ? "droste" : fmt::format("droste ({})", line.name);
     const std::string message = line.verbose ? verbose_end_message(control) : end_message(control);
     if (!message.empty()) {
-        fmt::print(stderr, "{}: {}\n", prefix, message);
+        tell(fmt::format("{}: {}\n", prefix, message));
     }
     if (status == kExitUntilMissed) {
-        fmt::print(stderr, "{}: the run ended before --until's text appeared\n", prefix);
+        tell(fmt::format("{}: the run ended before --until's text appeared\n", prefix));
     }
 }
 
@@ -121,11 +129,11 @@ int run(CommandLine& line) {
         }
         Pc& pc = *created.value();
         for (const std::string& note : consoles.notes()) {
-            fmt::print(stderr, "{}\n", note);
+            tell(fmt::format("{}\n", note));
         }
         if (line.verbose) {
             for (const std::string& note : pc.boot_notes()) {
-                fmt::print(stderr, "{}\n", note);
+                tell(fmt::format("{}\n", note));
             }
         }
         std::optional<Monitor> monitor;
@@ -146,21 +154,23 @@ int run(CommandLine& line) {
     const int status = exit_status_of(control, !line.until.empty());
     std::fflush(stdout);
     report_end(line, control, status);
-    fmt::print(stderr, "{}", statistics);
+    tell(statistics);
     return status;
 }
 
 int main_or_throw(int argc, char** argv) {
+    occupy_standard_descriptors();
     auto line = read_command_line(argc, argv);
     if (!line) {
         return user_error(line.error());
     }
     if (!line.value().answer.empty()) {
-        fmt::print("{}", line.value().answer);
-        return kExitPowerOff;
+        const std::string& answer = line.value().answer;
+        const bool printed = std::fwrite(answer.data(), 1, answer.size(), stdout) == answer.size();
+        return printed && std::fflush(stdout) == 0 ? kExitPowerOff : kExitOutputClosed;
     }
     for (const std::string& warning : line.value().warnings) {
-        fmt::print(stderr, "droste: warning: {}\n", warning);
+        tell(fmt::format("droste: warning: {}\n", warning));
     }
     return run(line.value());
 }

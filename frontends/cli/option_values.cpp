@@ -3,10 +3,10 @@
 #include "core/log.hpp"
 #include "frontends/cli/values.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
+
+#include <fmt/format.h>
 
 namespace droste::cli {
 
@@ -15,12 +15,15 @@ namespace {
 constexpr u64 kLeastRam = u64{1} << 20;
 constexpr u64 kMostRam = u64{64} << 30;
 
-Error unknown_value(std::string_view option, std::string_view value, std::span<const std::string_view> known) {
+Error unknown_value(std::string_view option,
+                    std::string_view value,
+                    std::span<const std::string_view> known) {
     return Error{fmt::format("{} {}: unknown{}; known: {}", option, value, suggestion(value, known),
                              fmt::join(known, ", "))};
 }
 
-Expected<CharSpec> find_chardev(const CommandLine& line, std::string_view option, std::string_view id) {
+Expected<CharSpec>
+find_chardev(const CommandLine& line, std::string_view option, std::string_view id) {
     const auto found = line.chardevs.find(std::string(id));
     if (found == line.chardevs.end()) {
         return Error{fmt::format("{} chardev:{}: no -chardev before it has that id", option, id)};
@@ -49,7 +52,8 @@ Expected<void> set_memory(CommandLine& line, std::string_view value) {
 }
 
 Expected<void> set_smp(CommandLine& line, std::string_view value) {
-    constexpr std::array<std::string_view, 6> kKnown = {"cpus", "maxcpus", "sockets", "dies", "cores", "threads"};
+    constexpr std::array<std::string_view, 6> kKnown = {"cpus", "maxcpus", "sockets",
+                                                        "dies", "cores",   "threads"};
     std::optional<u64> cpus;
     u64 product = 1;
     for (const Property& property : parse_properties(value)) {
@@ -69,8 +73,8 @@ Expected<void> set_smp(CommandLine& line, std::string_view value) {
     }
     const u64 count = cpus.value_or(product);
     if (count > kMaxVcpus || (product != 1 && product != count)) {
-        return Error{fmt::format("-smp {}: sockets, dies, cores and threads make {} CPUs, not {}", value, product,
-                                 count)};
+        return Error{fmt::format("-smp {}: sockets, dies, cores and threads make {} CPUs, not {}",
+                                 value, product, count)};
     }
     line.machine.vcpu_count = static_cast<u32>(count);
     return {};
@@ -80,7 +84,8 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
     // "tcg" is what a QEMU command line says for "no virtualization hardware".
     constexpr std::array<std::string_view, 2> kKnown = {"interp", "tcg"};
     if (value == "help") {
-        line.answer = "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n";
+        line.answer =
+            "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n";
         return {};
     }
     const std::string_view name = value.substr(0, value.find(','));
@@ -94,7 +99,8 @@ Expected<void> set_machine(CommandLine& line, std::string_view value) {
     constexpr std::array<std::string_view, 2> kTypes = {"pc", "pc-i440fx"};
     constexpr std::array<std::string_view, 4> kKeys = {"type", "accel", "entry", "usb"};
     if (value == "help" || value == "?") {
-        line.answer = "Supported machines are:\npc    PC with i440FX and PIIX3 (default; pc-i440fx is another name)\n";
+        line.answer = "Supported machines are:\npc    PC with i440FX and PIIX3 (default; pc-i440fx "
+                      "is another name)\n";
         return {};
     }
     for (const Property& property : parse_properties(value)) {
@@ -112,7 +118,8 @@ Expected<void> set_machine(CommandLine& line, std::string_view value) {
             if (std::find(kEntries.begin(), kEntries.end(), property.value) == kEntries.end()) {
                 return unknown_value("-machine entry", property.value, kEntries);
             }
-            line.machine.boot.entry_64 = property.value == "auto" ? std::nullopt : std::optional(property.value == "64");
+            line.machine.boot.entry_64 =
+                property.value == "auto" ? std::nullopt : std::optional(property.value == "64");
         } else if (property.key == "usb" && property.value == "off") {
             continue;
         } else {
@@ -135,17 +142,20 @@ Expected<void> set_rtc(CommandLine& line, std::string_view value, const NativeTi
             }
             const auto date = parse_datetime(property.value);
             if (!date) {
-                return Error{fmt::format("-rtc base={}: expected utc, localtime, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS",
-                                         property.value)};
+                return Error{fmt::format(
+                    "-rtc base={}: expected utc, localtime, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS",
+                    property.value)};
             }
             line.machine.rtc_start_seconds = *date;
         } else if (property.key == "clock") {
-            // Virtual time follows the host's clock anyway unless --icount is on; nothing to choose.
+            // Virtual time follows the host's clock anyway unless --icount is on; nothing to
+            // choose.
             if (std::find(kClocks.begin(), kClocks.end(), property.value) == kClocks.end()) {
                 return unknown_value("-rtc clock", property.value, kClocks);
             }
         } else if (property.key != "driftfix") {
-            return unknown_value("-rtc", property.key.empty() ? property.value : property.key, kKeys);
+            return unknown_value("-rtc", property.key.empty() ? property.value : property.key,
+                                 kKeys);
         }
     }
     return {};
@@ -159,7 +169,8 @@ Expected<void> set_log_items(CommandLine& line, std::string_view value) {
     if (value == "help" || value == "?") {
         line.answer = "Log items (comma separated):\n";
         for (std::size_t i = 0; i < names.size(); ++i) {
-            line.answer += fmt::format("{:<14} {}\n", names[i], Log::describe(static_cast<LogCategory>(i)));
+            line.answer +=
+                fmt::format("{:<14} {}\n", names[i], Log::describe(static_cast<LogCategory>(i)));
         }
         return {};
     }
@@ -175,7 +186,8 @@ Expected<void> set_log_items(CommandLine& line, std::string_view value) {
 Expected<void> set_timeout(CommandLine& line, std::string_view value) {
     const auto nanoseconds = parse_seconds(value);
     if (!nanoseconds || *nanoseconds == 0) {
-        return Error{fmt::format("--timeout {}: expected a number of seconds greater than 0", value)};
+        return Error{
+            fmt::format("--timeout {}: expected a number of seconds greater than 0", value)};
     }
     line.timeout = std::chrono::nanoseconds(*nanoseconds);
     return {};
@@ -189,7 +201,8 @@ Expected<void> set_display(CommandLine& line, std::string_view value) {
     return {};
 }
 
-Expected<CharSpec> parse_char_spec(const CommandLine& line, std::string_view option, std::string_view value) {
+Expected<CharSpec>
+parse_char_spec(const CommandLine& line, std::string_view option, std::string_view value) {
     using Kind = CharSpec::Kind;
     if (value == "none") {
         return CharSpec{};
@@ -209,7 +222,7 @@ Expected<CharSpec> parse_char_spec(const CommandLine& line, std::string_view opt
     if (value.starts_with("chardev:")) {
         return find_chardev(line, option, value.substr(8));
     }
-    constexpr std::array<std::string_view, 7> kKnown = {"stdio", "mon:stdio",   "file:PATH", "pty",
+    constexpr std::array<std::string_view, 7> kKnown = {"stdio", "mon:stdio",  "file:PATH", "pty",
                                                         "null",  "chardev:ID", "none"};
     return unknown_value(option, value, kKnown);
 }
@@ -236,7 +249,9 @@ Expected<void> add_chardev(CommandLine& line, std::string_view value) {
     if (id.empty()) {
         return Error{fmt::format("-chardev {}: needs id=ID", value)};
     }
-    const std::string text = kind == "file" ? "file:" + path : mux && kind == "stdio" ? "mon:stdio" : kind;
+    const std::string text = kind == "file"           ? "file:" + path
+                             : mux && kind == "stdio" ? "mon:stdio"
+                                                      : kind;
     const auto spec = parse_char_spec(line, "-chardev", text);
     if (!spec) {
         return spec.error();

@@ -1,5 +1,6 @@
 #pragma once
-// The values of single options, turned into settings. One function an option that has something to say.
+// The values of single options, turned into settings. One function an option that has something to
+// say.
 
 #include "core/error.hpp"
 #include "frontends/cli/command_line.hpp"
@@ -24,6 +25,7 @@ Expected<void> set_timeout(CommandLine& line, std::string_view value);
 Expected<void> set_display(CommandLine& line, std::string_view value);
 Expected<void> add_chardev(CommandLine& line, std::string_view value);
 // `option`: for messages. Takes "chardev:ID" too.
-Expected<CharSpec> parse_char_spec(const CommandLine& line, std::string_view option, std::string_view value);
+Expected<CharSpec>
+parse_char_spec(const CommandLine& line, std::string_view option, std::string_view value);
 
 }  // namespace droste::cli

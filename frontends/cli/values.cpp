@@ -1,9 +1,9 @@
 #include "frontends/cli/values.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
+
+#include <fmt/format.h>
 
 namespace droste::cli {
 
@@ -24,7 +24,8 @@ i64 days_from_civil(i64 year, unsigned month, unsigned day) {
     const i64 era = (year >= 0 ? year : year - 399) / 400;
     const auto year_of_era = static_cast<unsigned>(year - era * 400);
     const unsigned day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-    const unsigned day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    const unsigned day_of_era =
+        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     return era * 146'097 + static_cast<i64>(day_of_era) - 719'468;
 }
 
@@ -38,7 +39,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
         row[0] = i;
         for (std::size_t j = 1; j <= b.size(); ++j) {
             const std::size_t above = row[j];
-            row[j] = std::min({row[j - 1] + 1, above + 1, diagonal + (a[i - 1] == b[j - 1] ? 0U : 1U)});
+            row[j] =
+                std::min({row[j - 1] + 1, above + 1, diagonal + (a[i - 1] == b[j - 1] ? 0U : 1U)});
             diagonal = above;
         }
     }
@@ -102,24 +104,28 @@ std::optional<u64> parse_seconds(std::string_view text) {
 }
 
 std::optional<i64> parse_datetime(std::string_view text) {
-    const auto number = [&](std::size_t at, std::size_t count) { return parse_digits(text.substr(at, count), 10); };
+    const auto number = [&](std::size_t at, std::size_t count) {
+        return parse_digits(text.substr(at, count), 10);
+    };
     if ((text.size() != 10 && text.size() != 19) || text[4] != '-' || text[7] != '-') {
         return std::nullopt;
     }
     const auto year = number(0, 4);
     const auto month = number(5, 2);
     const auto day = number(8, 2);
-    if (!year || !month || !day || *year < 1900 || *month < 1 || *month > 12 || *day < 1 || *day > 31) {
+    if (!year || !month || !day || *year < 1900 || *month < 1 || *month > 12 || *day < 1 ||
+        *day > 31) {
         return std::nullopt;
     }
     i64 seconds = days_from_civil(static_cast<i64>(*year), static_cast<unsigned>(*month),
-                                  static_cast<unsigned>(*day)) * 86'400;
+                                  static_cast<unsigned>(*day)) *
+                  86'400;
     if (text.size() == 19) {
         const auto hour = number(11, 2);
         const auto minute = number(14, 2);
         const auto second = number(17, 2);
-        if (text[10] != 'T' || text[13] != ':' || text[16] != ':' || !hour || !minute || !second || *hour > 23 ||
-            *minute > 59 || *second > 59) {
+        if (text[10] != 'T' || text[13] != ':' || text[16] != ':' || !hour || !minute || !second ||
+            *hour > 23 || *minute > 59 || *second > 59) {
             return std::nullopt;
         }
         seconds += static_cast<i64>(*hour * 3600 + *minute * 60 + *second);

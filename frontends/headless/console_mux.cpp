@@ -24,7 +24,8 @@ void ConsoleMux::Side::queue(u8 byte) {
 void ConsoleMux::Side::deliver() {
     while (receiver_ != nullptr && !waiting_.empty()) {
         std::array<u8, 64> bytes{};
-        const std::size_t count = std::min({receiver_->receive_room(), waiting_.size(), bytes.size()});
+        const std::size_t count =
+            std::min({receiver_->receive_room(), waiting_.size(), bytes.size()});
         if (count == 0) {
             return;
         }
@@ -56,18 +57,18 @@ void ConsoleMux::receive(std::span<const u8> bytes) {
 
 void ConsoleMux::take_escaped(u8 byte) {
     switch (byte) {
-        case 'x': on_quit_(); break;
-        case 'c': switch_focus(); break;
-        case 'h':
-        case '?':
-            print("\r\n"
-                  "Ctrl-A h    this help\r\n"
-                  "Ctrl-A x    end the run\r\n"
-                  "Ctrl-A c    switch between console and monitor\r\n"
-                  "Ctrl-A Ctrl-A  send Ctrl-A\r\n");
-            break;
-        case kEscape: focus_->queue(byte); break;
-        default: break;
+    case 'x': on_quit_(); break;
+    case 'c': switch_focus(); break;
+    case 'h':
+    case '?':
+        print("\r\n"
+              "Ctrl-A h    this help\r\n"
+              "Ctrl-A x    end the run\r\n"
+              "Ctrl-A c    switch between console and monitor\r\n"
+              "Ctrl-A Ctrl-A  send Ctrl-A\r\n");
+        break;
+    case kEscape: focus_->queue(byte); break;
+    default: break;
     }
 }
 

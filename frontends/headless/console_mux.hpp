@@ -13,8 +13,8 @@ namespace droste {
 
 class ConsoleMux final : public CharReceiver {
   public:
-    // Borrows the terminal and becomes its receiver. `interactive`: a person types, so input is always read
-    // (Ctrl-A x must work while the guest sleeps); otherwise the guest sets the pace.
+    // Borrows the terminal and becomes its receiver. `interactive`: a person types, so input is
+    // always read (Ctrl-A x must work while the guest sleeps); otherwise the guest sets the pace.
     ConsoleMux(CharBackend& terminal, bool interactive, std::function<void()> on_quit);
     ~ConsoleMux() override;
 
@@ -24,7 +24,9 @@ class ConsoleMux final : public CharReceiver {
     CharBackend& monitor_side() { return monitor_; }
     bool monitor_has_focus() const { return focus_ == &monitor_; }
     // Told when the monitor gets the focus (it prints a prompt).
-    void set_on_monitor_focus(std::function<void()> callback) { on_monitor_focus_ = std::move(callback); }
+    void set_on_monitor_focus(std::function<void()> callback) {
+        on_monitor_focus_ = std::move(callback);
+    }
 
     std::size_t receive_room() const override;
     void receive(std::span<const u8> bytes) override;

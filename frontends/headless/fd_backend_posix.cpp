@@ -1,7 +1,5 @@
 #include "frontends/headless/fd_backend_posix.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -9,6 +7,7 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <termios.h>
 #include <unistd.h>
@@ -66,8 +65,8 @@ void FdBackend::flush() {
 }
 
 short FdBackend::wanted_events() const {
-    const bool room = receiver_ != nullptr && receiver_->receive_room() != 0;
-    return input_fd_ >= 0 && !input_ended_ && room ? POLLIN : 0;
+    const bool wanted = receiver_ != nullptr && receiver_->receive_room() != 0 && input_.empty();
+    return input_fd_ >= 0 && !input_ended_ && wanted ? POLLIN : 0;
 }
 
 short FdBackend::OutputSide::wanted_events() const {
@@ -75,17 +74,31 @@ short FdBackend::OutputSide::wanted_events() const {
 }
 
 void FdBackend::ready(short /*events*/) {
-    std::array<u8, 4096> bytes{};
-    const std::size_t room = receiver_ != nullptr ? std::min(receiver_->receive_room(), bytes.size()) : 0;
-    if (room == 0) {
-        return;
-    }
-    const ssize_t got = read(input_fd_, bytes.data(), room);
-    if (got > 0) {
-        receiver_->receive(std::span<const u8>(bytes).first(static_cast<std::size_t>(got)));
-    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+    constexpr std::size_t kReadBytes = 4096;
+    input_.resize(kReadBytes);
+    input_taken_ = 0;
+    const ssize_t got = read(input_fd_, input_.data(), kReadBytes);
+    input_.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
         input_ended_ = true;  // end of file, or a terminal that is gone
     }
+    deliver();
+}
+
+// A receiver that takes a byte may report itself ready from within: the loop outside carries on
+// then.
+void FdBackend::deliver() {
+    while (receiver_ != nullptr && input_taken_ < input_.size()) {
+        const std::size_t count = std::min(receiver_->receive_room(), input_.size() - input_taken_);
+        if (count == 0) {
+            return;
+        }
+        const auto bytes = std::span<const u8>(input_).subspan(input_taken_, count);
+        input_taken_ += count;
+        receiver_->receive(bytes);
+    }
+    input_.clear();
+    input_taken_ = 0;
 }
 
 Expected<std::unique_ptr<FdBackend>> make_stdio_backend(PollLoop& loop) {
@@ -122,7 +135,8 @@ Expected<std::unique_ptr<FdBackend>> make_pty_backend(PollLoop& loop, std::strin
         return cannot_open("pty", error);
     }
     slave_name = name.data();
-    // Bytes as they are, no echo; holding the other end open ourselves keeps EIO and SIGHUP away until a user comes.
+    // Bytes as they are, no echo; holding the other end open ourselves keeps EIO and SIGHUP away
+    // until a user comes.
     const int slave = open(name.data(), O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (slave >= 0) {
         termios mode{};

@@ -9,26 +9,31 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace droste {
 
-// Bytes go to `output_fd`; bytes from `input_fd` go to the receiver as it has room for them. -1: no such
-// direction. Owns both descriptors.
+// Bytes go to `output_fd`; bytes from `input_fd` go to the receiver as it has room for them. -1: no
+// such direction. Owns both descriptors.
 class FdBackend final : public CharBackend, public PollClient {
   public:
     FdBackend(PollLoop& loop, int input_fd, int output_fd);
     ~FdBackend() override;
 
     // Called once when whoever reads the output is gone.
-    void set_on_output_closed(std::function<void(int error)> callback) { on_closed_ = std::move(callback); }
+    void set_on_output_closed(std::function<void(int error)> callback) {
+        on_closed_ = std::move(callback);
+    }
 
     // Closed together with the backend; -1 is nothing.
     void keep_open(int fd) { kept_fd_ = fd; }
-    // For peers that nobody may be reading (a pseudo-terminal): when the buffer is full, drop instead of waiting.
+    // For peers that nobody may be reading (a pseudo-terminal): when the buffer is full, drop
+    // instead of waiting.
     void set_lossy() { lossy_ = true; }
 
     void write(std::span<const u8> bytes) override;
     void set_receiver(CharReceiver* receiver) override { receiver_ = receiver; }
+    void receiver_ready() override { deliver(); }
 
     int poll_fd() const override { return input_fd_; }
     short wanted_events() const override;
@@ -49,6 +54,8 @@ class FdBackend final : public CharBackend, public PollClient {
         FdBackend& owner_;
     };
 
+    void deliver();
+
     PollLoop& loop_;
     int input_fd_;
     int output_fd_;
@@ -57,6 +64,8 @@ class FdBackend final : public CharBackend, public PollClient {
     OutputQueue output_;
     OutputSide output_side_;
     CharReceiver* receiver_ = nullptr;
+    std::vector<u8> input_;  // read, but not yet taken by the receiver from input_taken_ on
+    std::size_t input_taken_ = 0;
     std::function<void(int)> on_closed_;
     bool input_ended_ = false;
     bool told_ = false;

@@ -1,9 +1,9 @@
 #include "frontends/headless/machine_report.hpp"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <string_view>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -11,7 +11,7 @@ namespace {
 
 struct CounterRow {
     std::string_view name;
-    u64 VcpuCounters::* member;
+    u64 VcpuCounters::*member;
 };
 
 // clang-format off
@@ -46,18 +46,22 @@ u64 total_instructions(Pc& pc) {
 }
 
 std::string describe_segment(std::string_view name, const Segment& segment) {
-    return fmt::format("{:<4} {:04x} {:016x} {:08x} {:05x}\n", name, segment.selector, segment.base, segment.limit,
-                       segment.rights);
+    return fmt::format("{:<4} {:04x} {:016x} {:08x} {:05x}\n", name, segment.selector, segment.base,
+                       segment.limit, segment.rights);
 }
 
 std::string describe_vcpu(const Vcpu& cpu) {
-    static constexpr std::array<std::string_view, 16> kNames = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-                                                                "R8",  "R9",  "R10", "R11", "R12", "R13", "R14", "R15"};
-    static constexpr std::array<std::string_view, 6> kSegments = {"ES", "CS", "SS", "DS", "FS", "GS"};
-    static constexpr std::array<std::string_view, 4> kActivities = {"active", "HLT", "shutdown", "wait-for-SIPI"};
+    static constexpr std::array<std::string_view, 16> kNames = {
+        "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+        "R8",  "R9",  "R10", "R11", "R12", "R13", "R14", "R15"};
+    static constexpr std::array<std::string_view, 6> kSegments = {"ES", "CS", "SS",
+                                                                  "DS", "FS", "GS"};
+    static constexpr std::array<std::string_view, 4> kActivities = {"active", "HLT", "shutdown",
+                                                                    "wait-for-SIPI"};
     const CpuState& s = cpu.state;
-    std::string text = fmt::format("CPU#{} ({}, {}-bit code, CPL {})\n", cpu.index,
-                                   kActivities[static_cast<std::size_t>(s.activity)], cpu.code_bits, cpu.cpl);
+    std::string text =
+        fmt::format("CPU#{} ({}, {}-bit code, CPL {})\n", cpu.index,
+                    kActivities[static_cast<std::size_t>(s.activity)], cpu.code_bits, cpu.cpl);
     for (std::size_t i = 0; i < kNames.size(); ++i) {
         text += fmt::format("{}={:016x}{}", kNames[i], s.gpr[i], i % 4 == 3 ? "\n" : " ");
     }
@@ -67,10 +71,10 @@ std::string describe_vcpu(const Vcpu& cpu) {
     }
     text += describe_segment("LDT", s.ldtr);
     text += describe_segment("TR", s.tr);
-    text += fmt::format("GDT  {:016x} {:04x}\nIDT  {:016x} {:04x}\n", s.gdtr.base, s.gdtr.limit, s.idtr.base,
-                        s.idtr.limit);
-    text += fmt::format("CR0={:08x} CR2={:016x} CR3={:016x} CR4={:08x} EFER={:x}\n", s.cr0, s.cr2, s.cr3, s.cr4,
-                        s.efer);
+    text += fmt::format("GDT  {:016x} {:04x}\nIDT  {:016x} {:04x}\n", s.gdtr.base, s.gdtr.limit,
+                        s.idtr.base, s.idtr.limit);
+    text += fmt::format("CR0={:08x} CR2={:016x} CR3={:016x} CR4={:08x} EFER={:x}\n", s.cr0, s.cr2,
+                        s.cr3, s.cr4, s.efer);
     return text;
 }
 
@@ -115,12 +119,14 @@ std::string describe_counters(Pc& pc, std::optional<std::chrono::nanoseconds> el
         text += "\n";
     }
     text += fmt::format("{:<24}{:>16}\n", "accesses to nothing", pc.bus().unclaimed_accesses());
-    text += fmt::format("{:<24}{:>16.3f}\n", "virtual time, s", static_cast<double>(pc.clock().now_ns()) / 1e9);
+    text += fmt::format("{:<24}{:>16.3f}\n", "virtual time, s",
+                        static_cast<double>(pc.clock().now_ns()) / 1e9);
     text += fmt::format("{:<24}{:>16}\n", "RAM touched, MiB", pc.memory().resident_bytes() >> 20);
     if (elapsed) {
         const double seconds = static_cast<double>(elapsed->count()) / 1e9;
         text += fmt::format("{:<24}{:>16.3f}\n", "time, s", seconds);
-        text += fmt::format("{:<24}{:>16.1f}\n", "MIPS", static_cast<double>(instructions) / 1e6 / seconds);
+        text += fmt::format("{:<24}{:>16.1f}\n", "MIPS",
+                            static_cast<double>(instructions) / 1e6 / seconds);
     }
     return text;
 }

@@ -3,13 +3,13 @@
 #include "cpu/x86/system.hpp"
 #include "frontends/headless/machine_report.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -27,7 +27,8 @@ std::optional<u64> number(std::string_view text) {
     text.remove_prefix(base == 16 ? 2 : 0);
     u64 value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-    return error == std::errc{} && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+    return error == std::errc{} && end == text.data() + text.size() ? std::optional(value)
+                                                                    : std::nullopt;
 }
 
 std::string info(Context& context, const Words& words) {
@@ -36,7 +37,8 @@ std::string info(Context& context, const Words& words) {
         return describe_registers(context.pc);
     }
     if (what == "status") {
-        return fmt::format("VM status: {}, {:.3f} s of virtual time\n", context.control.paused() ? "paused" : "running",
+        return fmt::format("VM status: {}, {:.3f} s of virtual time\n",
+                           context.control.paused() ? "paused" : "running",
                            static_cast<double>(context.pc.clock().now_ns()) / 1e9);
     }
     if (what == "stats") {
@@ -47,7 +49,8 @@ std::string info(Context& context, const Words& words) {
 
 // xp /COUNTFORMATSIZE ADDRESS, e.g. xp /16xb 0x7c00: physical memory.
 std::string examine(Context& context, const Words& words) {
-    constexpr std::string_view kUsage = "xp /[COUNT][x][b|h|w|g] ADDRESS (physical), e.g. xp /4xw 0x7c00\n";
+    constexpr std::string_view kUsage =
+        "xp /[COUNT][x][b|h|w|g] ADDRESS (physical), e.g. xp /4xw 0x7c00\n";
     if (words.size() < 2) {
         return std::string(kUsage);
     }
@@ -58,7 +61,11 @@ std::string examine(Context& context, const Words& words) {
         const std::size_t digits = std::min(format.find_first_not_of("0123456789"), format.size());
         count = digits != 0 ? number(format.substr(0, digits)).value_or(1) : 1;
         for (const char letter : format.substr(digits)) {
-            size = letter == 'b' ? 1 : letter == 'h' ? 2 : letter == 'w' ? 4 : letter == 'g' ? 8 : size;
+            size = letter == 'b'   ? 1
+                   : letter == 'h' ? 2
+                   : letter == 'w' ? 4
+                   : letter == 'g' ? 8
+                                   : size;
         }
     }
     const auto address = number(words.back());
@@ -135,7 +142,10 @@ Words split(std::string_view line) {
 
 }  // namespace
 
-Monitor::Monitor(CharBackend& console, Pc& pc, RunControl& control) : console_(console), pc_(pc), control_(control) {
+Monitor::Monitor(CharBackend& console, Pc& pc, RunControl& control)
+    : console_(console)
+    , pc_(pc)
+    , control_(control) {
     console_.set_receiver(this);
 }
 
@@ -166,8 +176,8 @@ std::string Monitor::execute(std::string_view line) {
     }
     // QEMU's short forms and "x", which here means the same as xp while paging is not followed.
     const std::string_view name = words[0] == "c" ? "cont" : words[0] == "q" ? "quit" : words[0];
-    const auto command =
-        std::find_if(kCommands.begin(), kCommands.end(), [&](const CommandRow& row) { return row.name == name; });
+    const auto command = std::find_if(kCommands.begin(), kCommands.end(),
+                                      [&](const CommandRow& row) { return row.name == name; });
     if (command == kCommands.end()) {
         return fmt::format("unknown command '{}'; help lists them\n", words[0]);
     }

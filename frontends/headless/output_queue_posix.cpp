@@ -1,11 +1,11 @@
 #include "frontends/headless/output_queue_posix.hpp"
 
-#include <fmt/format.h>
-
 #include <cerrno>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace droste {
@@ -45,18 +45,23 @@ void OutputQueue::drain(int patience_ms) {
 }
 
 int reopen_nonblocking(int fd, int access_mode) {
-    // Opening through /proc makes a new open file description; that works for terminals, pipes and files.
-    const std::string path = fmt::format("/proc/self/fd/{}", fd);
-    const int append = (fcntl(fd, F_GETFL) & O_APPEND);
-    const int own = open(path.c_str(), access_mode | append | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (own >= 0) {
-        if (lseek(fd, 0, SEEK_CUR) > 0) {
-            lseek(own, lseek(fd, 0, SEEK_CUR), SEEK_SET);  // a regular file: go on where the original is
+    struct stat info {};
+    if (fstat(fd, &info) != 0) {
+        return -1;
+    }
+    // Opening through /proc makes a new open file description of a terminal or pipe, with flags of
+    // its own.
+    if (S_ISCHR(info.st_mode) || S_ISFIFO(info.st_mode)) {
+        const std::string path = fmt::format("/proc/self/fd/{}", fd);
+        const int own = open(path.c_str(), access_mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (own >= 0) {
+            return own;
         }
-        return own;
     }
     const int duplicate = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (duplicate >= 0) {
+    // A regular file never blocks, and must keep the offset it shares with whoever else writes to
+    // it.
+    if (duplicate >= 0 && !S_ISREG(info.st_mode)) {
         fcntl(duplicate, F_SETFL, fcntl(duplicate, F_GETFL) | O_NONBLOCK);
     }
     return duplicate;

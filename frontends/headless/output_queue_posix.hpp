@@ -1,6 +1,7 @@
 #pragma once
-// Bytes on their way to a file descriptor that may be slow, blocked or closed. Writing never blocks: what
-// does not fit now is kept, and past kHighWater the owner reports itself blocked so that the guest waits.
+// Bytes on their way to a file descriptor that may be slow, blocked or closed. Writing never
+// blocks: what does not fit now is kept, and past kHighWater the owner reports itself blocked so
+// that the guest waits.
 
 #include "core/types.hpp"
 
@@ -35,8 +36,8 @@ class OutputQueue {
     int error_ = 0;
 };
 
-// A descriptor for the file behind `fd` with O_NONBLOCK of its own, so that the flag is not forced on others
-// who share the terminal or pipe; a duplicate with the flag set where that is impossible. -1 on failure.
+// A descriptor for what is behind `fd` that does not block, without forcing O_NONBLOCK on others
+// who share the terminal or pipe (other kinds, such as sockets, share the flag). -1 on failure.
 int reopen_nonblocking(int fd, int access_mode);
 
 }  // namespace droste

@@ -12,7 +12,8 @@ void PollLoop::remove(PollClient& client) {
 }
 
 bool PollLoop::output_blocked() const {
-    return std::any_of(clients_.begin(), clients_.end(), [](const PollClient* client) { return client->blocked(); });
+    return std::any_of(clients_.begin(), clients_.end(),
+                       [](const PollClient* client) { return client->blocked(); });
 }
 
 void PollLoop::serve(u64 timeout_ns) {

@@ -1,5 +1,6 @@
 #pragma once
-// One ppoll() over everything the machine talks to outside: terminals, pipes, pseudo-terminals, signals.
+// One ppoll() over everything the machine talks to outside: terminals, pipes, pseudo-terminals,
+// signals.
 
 #include "core/types.hpp"
 #include "frontends/machine/host_io.hpp"

@@ -1,6 +1,6 @@
 #pragma once
-// SIGINT, SIGTERM and SIGHUP end the run cleanly. The handler only notes the signal and wakes the poll
-// loop; a third one, should the run not end, restores the terminal and leaves at once.
+// SIGINT, SIGTERM and SIGHUP end the run cleanly. The handler only notes the signal and wakes the
+// poll loop; a third one, should the run not end, restores the terminal and leaves at once.
 
 #include "frontends/headless/poll_loop_posix.hpp"
 #include "frontends/machine/run_control.hpp"

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include <fcntl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -64,6 +65,16 @@ RawTerminal::RawTerminal(bool keep_signals) {
 RawTerminal::~RawTerminal() {
     restore();
     saved().active = 0;
+}
+
+void occupy_standard_descriptors() {
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
 }
 
 void RawTerminal::restore() {

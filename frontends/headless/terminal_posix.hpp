@@ -1,7 +1,7 @@
 #pragma once
-// The terminal on standard input while a machine runs: raw, and put back on every way out, including
-// fatal signals and abort(). That the terminal is the process's, and a signal handler has no other
-// way to reach it, is why this file keeps static state.
+// The terminal on standard input while a machine runs: raw, and put back on every way out,
+// including fatal signals and abort(). That the terminal is the process's, and a signal handler has
+// no other way to reach it, is why this file keeps static state.
 
 namespace droste {
 
@@ -18,5 +18,9 @@ class RawTerminal {
     // In the foreground again after SIGCONT.
     static void enter_again();
 };
+
+// Opens /dev/null for each of the descriptors 0 to 2 that is closed, so that no other file gets its
+// number.
+void occupy_standard_descriptors();
 
 }  // namespace droste

@@ -18,7 +18,8 @@ class TextMatcher {
 
   private:
     std::string text_;
-    std::vector<std::size_t> fallback_;  // longest proper prefix that is a suffix, by matched length
+    std::vector<std::size_t>
+        fallback_;  // longest proper prefix that is a suffix, by matched length
     std::size_t matched_ = 0;
 };
 

@@ -89,8 +89,9 @@ std::vector<u8> make_facs() {
 
 // "Fixed ACPI Description Table (FADT)", revision 5. Pointers are filled in by the caller.
 Record make_fadt(std::size_t dsdt_offset) {
-    constexpr u32 kWbinvd = 1U << 0, kProcC1 = 1U << 2, kNoPowerButton = 1U << 4, kNoSleepButton = 1U << 5,
-                  kFixRtc = 1U << 6, kTmrValExt = 1U << 8, kResetRegSup = 1U << 10;
+    constexpr u32 kWbinvd = 1U << 0, kProcC1 = 1U << 2, kNoPowerButton = 1U << 4,
+                  kNoSleepButton = 1U << 5, kFixRtc = 1U << 6, kTmrValExt = 1U << 8,
+                  kResetRegSup = 1U << 10;
     constexpr u16 kLegacyDevices = 1U << 0, k8042 = 1U << 1, kVgaNotPresent = 1U << 2;
     constexpr u8 kCmosCentury = 0x32;
 
@@ -98,24 +99,24 @@ Record make_fadt(std::size_t dsdt_offset) {
     t.append(4, 0);            // FIRMWARE_CTRL -> FACS
     t.append(4, dsdt_offset);  // DSDT
     t.append(1, 0);
-    t.append(1, 0);      // preferred profile: unspecified
+    t.append(1, 0);  // preferred profile: unspecified
     t.append(2, kSci);
     t.append(4, AcpiPm::kSmiCommand);
     t.append(1, AcpiPm::kAcpiEnable);
     t.append(1, AcpiPm::kAcpiDisable);
-    t.append(2, 0);      // S4BIOS_REQ, PSTATE_CNT
+    t.append(2, 0);  // S4BIOS_REQ, PSTATE_CNT
     t.append(4, kPm1aEvent);
     t.append(4, 0);
     t.append(4, kPm1aControl);
     t.append(4, 0);
-    t.append(4, 0);      // PM2_CNT_BLK
+    t.append(4, 0);  // PM2_CNT_BLK
     t.append(4, kPmTimer);
     t.append(4, AcpiPm::kGpeBase);
-    t.append(4, 0);      // GPE1_BLK
-    t.append(1, 4);      // PM1_EVT_LEN
-    t.append(1, 2);      // PM1_CNT_LEN
+    t.append(4, 0);  // GPE1_BLK
+    t.append(1, 4);  // PM1_EVT_LEN
+    t.append(1, 2);  // PM1_CNT_LEN
     t.append(1, 0);
-    t.append(1, 4);      // PM_TMR_LEN
+    t.append(1, 4);  // PM_TMR_LEN
     t.append(1, AcpiPm::kGpeBytes);
     t.append(3, 0);      // GPE1_BLK_LEN, GPE1_BASE, CST_CNT
     t.append(2, 0xFFF);  // P_LVL2_LAT: no C2
@@ -161,7 +162,7 @@ Record make_madt(const AcpiConfig& config) {
             t.append(2, 0x0800);  // type 0, length 8
             t.append(1, id);      // processor UID
             t.append(1, id);
-            t.append(4, 1);       // enabled
+            t.append(4, 1);  // enabled
         } else {
             t.append(2, 0x1009);  // type 9, length 16: processor local x2APIC
             t.append(2, 0);
@@ -174,7 +175,7 @@ Record make_madt(const AcpiConfig& config) {
     t.append(1, 0);       // id
     t.append(1, 0);
     t.append(4, memory_map::kIoApic);
-    t.append(4, 0);       // its first global interrupt
+    t.append(4, 0);  // its first global interrupt
     const auto override_source = [&](u8 irq, u32 global, u16 flags) {
         t.append(2, 0x0A02);
         t.append(1, 0);  // ISA
@@ -189,7 +190,7 @@ Record make_madt(const AcpiConfig& config) {
     t.append(2, 0x0604);  // local APIC NMI
     t.append(1, 0xFF);    // all processors
     t.append(2, 0);
-    t.append(1, 1);       // LINT1
+    t.append(1, 1);  // LINT1
     if (config.vcpu_count > kLargestXapicId + 1) {
         t.append(2, 0x0C0A);  // local x2APIC NMI
         t.append(2, 0);
@@ -272,7 +273,8 @@ class LoaderCommand {
 
 }  // namespace
 
-std::vector<std::vector<u8>> AcpiTables::placed(PhysAddr rsdp, PhysAddr tables, PhysAddr facs) const {
+std::vector<std::vector<u8>>
+AcpiTables::placed(PhysAddr rsdp, PhysAddr tables, PhysAddr facs) const {
     const PhysAddr addresses[kBlockCount] = {rsdp, tables, facs};
     std::vector<std::vector<u8>> result;
     for (const Block& block : blocks) {
@@ -333,8 +335,8 @@ AcpiTables make_acpi_tables(const AcpiConfig& config) {
     builder.point(fadt_at + 36, 4, Index::kFacs);
     builder.point(fadt_at + 40, 4, Index::kTables);
     builder.point(fadt_at + 140, 8, Index::kTables);
-    const std::size_t listed[] = {fadt_at, builder.add(make_ssdt(config)), builder.add(make_madt(config)),
-                                  builder.add(make_hpet())};
+    const std::size_t listed[] = {fadt_at, builder.add(make_ssdt(config)),
+                                  builder.add(make_madt(config)), builder.add(make_hpet())};
 
     Record rsdt = start_table("RSDT", 1);
     Record xsdt = start_table("XSDT", 1);

@@ -1,8 +1,8 @@
 #pragma once
-// The ACPI tables of the machine: made once as blocks of bytes with the places where they point to each
-// other, so that the same tables can be put in memory at fixed addresses (direct kernel boot) or handed to
-// firmware through fw_cfg, which then places and links them. Advanced Configuration and Power Interface
-// Specification 6.0, "ACPI Software Programming Model".
+// The ACPI tables of the machine: made once as blocks of bytes with the places where they point to
+// each other, so that the same tables can be put in memory at fixed addresses (direct kernel boot)
+// or handed to firmware through fw_cfg, which then places and links them. Advanced Configuration
+// and Power Interface Specification 6.0, "ACPI Software Programming Model".
 
 #include "core/types.hpp"
 
@@ -27,7 +27,8 @@ struct AcpiTables {
         bool below_1_mib;  // firmware must place it where the RSDP is searched for
         std::vector<u8> bytes;
     };
-    // At `offset` of `block` stands an offset into `target`, `width` bytes wide: placing adds target's address.
+    // At `offset` of `block` stands an offset into `target`, `width` bytes wide: placing adds
+    // target's address.
     struct Pointer {
         BlockIndex block;
         std::size_t offset;

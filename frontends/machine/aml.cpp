@@ -6,8 +6,8 @@ namespace droste {
 
 namespace {
 
-constexpr u8 kNameOp = 0x08, kBytePrefix = 0x0A, kWordPrefix = 0x0B, kDwordPrefix = 0x0C, kStringPrefix = 0x0D,
-             kQwordPrefix = 0x0E;
+constexpr u8 kNameOp = 0x08, kBytePrefix = 0x0A, kWordPrefix = 0x0B, kDwordPrefix = 0x0C,
+             kStringPrefix = 0x0D, kQwordPrefix = 0x0E;
 
 // "Package Length Encoding": the length counts its own bytes.
 std::vector<u8> package_length(std::size_t contents) {
@@ -37,8 +37,10 @@ void AmlBuilder::name(std::string_view path, u64 value) {
         u8 prefix;
         unsigned count;
     };
-    constexpr Width kWidths[] = {
-        {0xFF, kBytePrefix, 1}, {0xFFFF, kWordPrefix, 2}, {0xFFFF'FFFF, kDwordPrefix, 4}, {~u64{0}, kQwordPrefix, 8}};
+    constexpr Width kWidths[] = {{0xFF, kBytePrefix, 1},
+                                 {0xFFFF, kWordPrefix, 2},
+                                 {0xFFFF'FFFF, kDwordPrefix, 4},
+                                 {~u64{0}, kQwordPrefix, 8}};
     for (const Width& width : kWidths) {
         if (value <= width.limit) {
             bytes_.push_back(width.prefix);

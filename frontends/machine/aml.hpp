@@ -1,6 +1,6 @@
 #pragma once
-// Just enough ACPI Machine Language to write small tables at run time. ACPI Specification, "ACPI Machine
-// Language (AML) Specification".
+// Just enough ACPI Machine Language to write small tables at run time. ACPI Specification, "ACPI
+// Machine Language (AML) Specification".
 
 #include "core/types.hpp"
 

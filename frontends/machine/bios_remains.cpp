@@ -29,7 +29,7 @@ std::vector<u8> make_data_area(u8 serial_ports) {
     for (std::size_t i = 0; i < kComPorts.size(); ++i) {
         area.put(2 * i, 2, (serial_ports >> i & 1) != 0 ? kComPorts[i] : 0);
     }
-    area.put(0x0E, 2, memory_map::kConventionalEnd >> 4);  // segment of the extended data area
+    area.put(0x0E, 2, memory_map::kConventionalEnd >> 4);   // segment of the extended data area
     area.put(0x13, 2, memory_map::kConventionalEnd >> 10);  // base memory, KiB
     return std::move(area.bytes());
 }
@@ -39,15 +39,16 @@ std::vector<u8> make_data_area(u8 serial_ports) {
 void place_bios_remains(BootPlan& plan, u8 serial_ports) {
     plan.place(0, make_interrupt_vectors());
     plan.place(0x400, make_data_area(serial_ports));
-    plan.place(memory_map::kConventionalEnd, {1});  // extended data area: its size in KiB
+    plan.place(memory_map::kConventionalEnd, {1});    // extended data area: its size in KiB
     plan.place(kBiosSegment + kPlainReturn, {0xCF});  // iret
-    plan.place(kBiosSegment + kFailedService, {
-                                                  0x55,                    // push bp
-                                                  0x89, 0xE5,              // mov bp, sp
-                                                  0x80, 0x4E, 0x06, 0x01,  // or byte [bp + 6], 1: CF of the caller
-                                                  0x5D,                    // pop bp
-                                                  0xCF,                    // iret
-                                              });
+    plan.place(kBiosSegment + kFailedService,
+               {
+                   0x55,                    // push bp
+                   0x89, 0xE5,              // mov bp, sp
+                   0x80, 0x4E, 0x06, 0x01,  // or byte [bp + 6], 1: CF of the caller
+                   0x5D,                    // pop bp
+                   0xCF,                    // iret
+               });
 }
 
 }  // namespace droste

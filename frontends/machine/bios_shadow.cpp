@@ -32,7 +32,9 @@ void BiosShadow::cover(const Range& range, PageKind kind, u8* host) {
 }
 
 void BiosShadow::uncover(PhysAddr first, u64 bytes) {
-    const auto within = [&](const Range& range) { return range.first >= first && range.first < first + bytes; };
+    const auto within = [&](const Range& range) {
+        return range.first >= first && range.first < first + bytes;
+    };
     for (const Range& range : covered_) {
         if (within(range)) {
             memory_.remove_overlay(range.first, range.bytes);

@@ -1,10 +1,10 @@
 #pragma once
-// C0000h-FFFFFh as the host bridge's PAM registers arrange it: each segment shows the firmware's ROM (or
-// nothing) or the RAM behind it, writable or not. Intel, "82441FX (PMC)" (290549), "PAM—Programmable
-// Attribute Map Registers".
+// C0000h-FFFFFh as the host bridge's PAM registers arrange it: each segment shows the firmware's
+// ROM (or nothing) or the RAM behind it, writable or not. Intel, "82441FX (PMC)" (290549),
+// "PAM—Programmable Attribute Map Registers".
 //
-// "Read ROM, write RAM" is shown as ROM whose writes are lost: nobody copies that way here, because the ROM
-// can be read at the top of 4 GiB as well.
+// "Read ROM, write RAM" is shown as ROM whose writes are lost: nobody copies that way here, because
+// the ROM can be read at the top of 4 GiB as well.
 
 #include "core/guest_memory.hpp"
 #include "devices/pci_host_i440fx.hpp"
@@ -16,7 +16,8 @@ namespace droste {
 
 class BiosShadow {
   public:
-    // Borrows both. The last bytes of `rom` appear up to 1 MiB, at most 128 KiB; `rom` may be empty.
+    // Borrows both. The last bytes of `rom` appear up to 1 MiB, at most 128 KiB; `rom` may be
+    // empty.
     BiosShadow(GuestMemory& memory, std::span<u8> rom);
 
     // Power-on state: ROM everywhere.

@@ -50,8 +50,9 @@ Expected<std::vector<ModuleFile>> read_modules(const std::string& list, u64 limi
 Expected<BootPlan> plan_boot(const BootRequest& request, const BootEnvironment& environment) {
     const u64 limit_bytes = environment.low_bytes;
     if (limit_bytes < kLeastRam) {
-        return Error{fmt::format("-m: {} KiB of RAM are too little for -kernel, which needs at least 2 MiB",
-                                 limit_bytes / 1024)};
+        return Error{
+            fmt::format("-m: {} KiB of RAM are too little for -kernel, which needs at least 2 MiB",
+                        limit_bytes / 1024)};
     }
     auto image = read_kernel(request.kernel, limit_bytes);
     if (!image) {
@@ -62,20 +63,23 @@ Expected<BootPlan> plan_boot(const BootRequest& request, const BootEnvironment& 
         if (!modules) {
             return modules.error();
         }
-        return plan_multiboot(std::move(image).value(), std::move(modules).value(), request, environment);
+        return plan_multiboot(std::move(image).value(), std::move(modules).value(), request,
+                              environment);
     }
     const bool linux_image = is_linux_image(image.value());
     if (!linux_image && !is_elf(image.value())) {
-        return Error{fmt::format("kernel '{}': is neither a Linux bzImage, nor a multiboot, nor a PVH ELF kernel",
-                                 request.kernel)};
+        return Error{fmt::format(
+            "kernel '{}': is neither a Linux bzImage, nor a multiboot, nor a PVH ELF kernel",
+            request.kernel)};
     }
     auto initrd = read_initrd(request.initrd, limit_bytes);
     if (!initrd) {
         return initrd.error();
     }
-    return linux_image
-               ? plan_linux_boot(std::move(image).value(), std::move(initrd).value(), request, environment)
-               : plan_pvh_boot(std::move(image).value(), std::move(initrd).value(), request, environment);
+    return linux_image ? plan_linux_boot(std::move(image).value(), std::move(initrd).value(),
+                                         request, environment)
+                       : plan_pvh_boot(std::move(image).value(), std::move(initrd).value(), request,
+                                       environment);
 }
 
 }  // namespace droste

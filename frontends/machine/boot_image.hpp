@@ -1,5 +1,6 @@
 #pragma once
-// From the files the user named to a BootPlan: reads them, tells the kind of kernel and asks its loader.
+// From the files the user named to a BootPlan: reads them, tells the kind of kernel and asks its
+// loader.
 
 #include "core/error.hpp"
 #include "frontends/machine/boot_plan.hpp"

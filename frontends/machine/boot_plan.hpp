@@ -18,9 +18,9 @@ namespace droste {
 
 // How the bootstrap processor stands before its first instruction.
 enum class EntryMode : u8 {
-    Reset,       // as RESET# leaves it: real mode at FFFFFFF0h
+    Reset,        // as RESET# leaves it: real mode at FFFFFFF0h
     Protected32,  // flat 4 GiB segments, no paging
-    Long64,      // flat, identity page tables
+    Long64,       // flat, identity page tables
 };
 
 struct EntryState {
@@ -46,7 +46,8 @@ struct BootEnvironment {
 // What the user asked to boot.
 struct BootRequest {
     std::string kernel, initrd, append;
-    std::optional<bool> entry_64;  // force the 64-bit or 32-bit entry of a Linux image; default: the image's best
+    std::optional<bool>
+        entry_64;  // force the 64-bit or 32-bit entry of a Linux image; default: the image's best
 };
 
 class BootPlan {
@@ -97,8 +98,9 @@ std::vector<u8> zero_terminated(std::string_view text);
 // Little-endian field of an image; 0 where it lies beyond the end.
 u64 field(std::span<const u8> image, std::size_t offset, unsigned width);
 
-// The flat descriptors behind EntryState's selectors, at memory_map::kBootGdt: index 1 and 2 are the
-// 32-bit code and data segments, or with `linux_layout` index 2 and 3 as the Linux boot protocol demands.
+// The flat descriptors behind EntryState's selectors, at memory_map::kBootGdt: index 1 and 2 are
+// the 32-bit code and data segments, or with `linux_layout` index 2 and 3 as the Linux boot
+// protocol demands.
 std::vector<u8> make_boot_gdt(bool linux_layout, bool long_mode);
 // Identity map of the first 4 GiB in 2 MiB pages, to lie at memory_map::kBootPageTables.
 std::vector<u8> make_identity_page_tables();

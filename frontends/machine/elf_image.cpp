@@ -3,9 +3,9 @@
 #include "core/bits.hpp"
 #include "frontends/machine/boot_plan.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -26,8 +26,10 @@ struct ElfLayout {
     FieldAt p_offset, p_paddr, p_filesz, p_memsz, p_align;
     std::size_t phdr_bytes;
 };
-constexpr ElfLayout kElf32 = {{24, 4}, {28, 4}, {42, 2}, {44, 2}, {4, 4}, {12, 4}, {16, 4}, {20, 4}, {28, 4}, 32};
-constexpr ElfLayout kElf64 = {{24, 8}, {32, 8}, {54, 2}, {56, 2}, {8, 8}, {24, 8}, {32, 8}, {40, 8}, {48, 8}, 56};
+constexpr ElfLayout kElf32 = {{24, 4}, {28, 4}, {42, 2}, {44, 2}, {4, 4},
+                              {12, 4}, {16, 4}, {20, 4}, {28, 4}, 32};
+constexpr ElfLayout kElf64 = {{24, 8}, {32, 8}, {54, 2}, {56, 2}, {8, 8},
+                              {24, 8}, {32, 8}, {40, 8}, {48, 8}, 56};
 
 u64 at(std::span<const u8> image, u64 base, FieldAt where) {
     return field(image, static_cast<std::size_t>(base) + where.offset, where.width);
@@ -75,8 +77,9 @@ PhysAddr ElfImage::end() const {
 }
 
 const ElfImage::Note* ElfImage::find_note(std::string_view owner, u32 type) const {
-    const auto found = std::find_if(notes.begin(), notes.end(),
-                                    [&](const Note& note) { return note.owner == owner && note.type == type; });
+    const auto found = std::find_if(notes.begin(), notes.end(), [&](const Note& note) {
+        return note.owner == owner && note.type == type;
+    });
     return found == notes.end() ? nullptr : &*found;
 }
 
@@ -84,9 +87,24 @@ bool is_elf(std::span<const u8> image) {
     return field(image, 0, 4) == 0x464C'457F;
 }
 
-Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path, PhysAddr memory_first,
-                             PhysAddr memory_end) {
-    const auto bad = [&](std::string_view why) { return Error{fmt::format("kernel '{}': {}", path, why)}; };
+Expected<void>
+ElfImage::check_fits(const std::string& path, PhysAddr memory_first, PhysAddr memory_end) const {
+    for (const Segment& segment : segments) {
+        if (segment.address < memory_first || segment.address > memory_end ||
+            segment.memory_bytes > memory_end - segment.address) {
+            return Error{fmt::format(
+                "kernel '{}': wants memory {:#x}..{:#x}, the machine has {:#x}..{:#x} free (-m)",
+                path, segment.address, segment.address + segment.memory_bytes, memory_first,
+                memory_end)};
+        }
+    }
+    return {};
+}
+
+Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path) {
+    const auto bad = [&](std::string_view why) {
+        return Error{fmt::format("kernel '{}': {}", path, why)};
+    };
     const u64 elf_class = field(image, 4, 1);
     const u64 machine = field(image, 18, 2);
     if (image.size() < 52 || field(image, 5, 1) != 1 || (elf_class != 1 && elf_class != 2)) {
@@ -118,7 +136,8 @@ Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path,
             continue;
         }
         if (!inside(image, offset, file_bytes)) {
-            return bad(fmt::format("is truncated: ELF segment {} ends beyond the end of the file", i));
+            return bad(
+                fmt::format("is truncated: ELF segment {} ends beyond the end of the file", i));
         }
         const auto bytes = image.subspan(offset, file_bytes);
         if (type == kPtNote) {
@@ -131,10 +150,6 @@ Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path,
         }
         if (memory_bytes < file_bytes) {
             return bad(fmt::format("ELF segment {} is larger in the file than in memory", i));
-        }
-        if (address < memory_first || address > memory_end || memory_bytes > memory_end - address) {
-            return bad(fmt::format("ELF segment {} wants memory {:#x}..{:#x}, the machine has {:#x}..{:#x} free (-m)",
-                                   i, address, address + memory_bytes, memory_first, memory_end));
         }
         elf.segments.push_back({address, bytes, memory_bytes});
     }

@@ -33,12 +33,13 @@ struct ElfImage {
     PhysAddr first() const;
     PhysAddr end() const;
     const Note* find_note(std::string_view owner, u32 type) const;
+    // An Error unless all segments lie between these addresses.
+    Expected<void>
+    check_fits(const std::string& path, PhysAddr memory_first, PhysAddr memory_end) const;
 };
 
 bool is_elf(std::span<const u8> image);
-// Borrows `image`. x86 executables only; segments must lie in the file and, in memory, between
-// `memory_first` and `memory_end`.
-Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path, PhysAddr memory_first,
-                             PhysAddr memory_end);
+// Borrows `image`. x86 executables only; segments must lie in the file.
+Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path);
 
 }  // namespace droste

@@ -24,8 +24,11 @@ std::vector<u8> make_e820_file(u64 low_bytes, u64 high_bytes) {
 
 }  // namespace
 
-Expected<void> fill_firmware_config(FwCfg& fw_cfg, const MachineConfig& config, const AcpiTables& tables,
-                                    u64 low_bytes, u64 high_bytes) {
+Expected<void> fill_firmware_config(FwCfg& fw_cfg,
+                                    const MachineConfig& config,
+                                    const AcpiTables& tables,
+                                    u64 low_bytes,
+                                    u64 high_bytes) {
     fw_cfg.add_u64(FwCfg::RamSize, config.ram_bytes);
     fw_cfg.add_u16(FwCfg::NbCpus, static_cast<u16>(config.vcpu_count));
     fw_cfg.add_u16(FwCfg::MaxCpus, static_cast<u16>(config.vcpu_count));
@@ -45,7 +48,8 @@ Expected<void> fill_firmware_config(FwCfg& fw_cfg, const MachineConfig& config, 
         files.push_back({std::string(block.name), block.bytes});
     }
     if (config.cpu.has(Feature::VMX)) {
-        files.push_back({"etc/msr_feature_control", {5, 0, 0, 0, 0, 0, 0, 0}});  // locked, VMX outside SMX
+        files.push_back(
+            {"etc/msr_feature_control", {5, 0, 0, 0, 0, 0, 0, 0}});  // locked, VMX outside SMX
     }
     for (File& file : files) {
         if (auto added = fw_cfg.add_file(file.name, std::move(file.bytes)); !added) {

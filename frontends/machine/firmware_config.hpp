@@ -1,6 +1,6 @@
 #pragma once
-// What firmware learns about the machine through fw_cfg: sizes, CPUs, the memory map, and the ACPI tables
-// with the commands to place them. QEMU, "QEMU Firmware Configuration (fw_cfg) Device".
+// What firmware learns about the machine through fw_cfg: sizes, CPUs, the memory map, and the ACPI
+// tables with the commands to place them. QEMU, "QEMU Firmware Configuration (fw_cfg) Device".
 
 #include "core/error.hpp"
 #include "devices/fw_cfg.hpp"
@@ -9,7 +9,10 @@
 
 namespace droste {
 
-Expected<void> fill_firmware_config(FwCfg& fw_cfg, const MachineConfig& config, const AcpiTables& tables,
-                                    u64 low_bytes, u64 high_bytes);
+Expected<void> fill_firmware_config(FwCfg& fw_cfg,
+                                    const MachineConfig& config,
+                                    const AcpiTables& tables,
+                                    u64 low_bytes,
+                                    u64 high_bytes);
 
 }  // namespace droste

@@ -1,10 +1,11 @@
 // The only user of zlib: compressed kernels (Debian ships Xen as .gz).
 #include "frontends/machine/image_file.hpp"
 
-#include <fmt/format.h>
 #include <zlib.h>
 
 #include <algorithm>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -31,8 +32,8 @@ bool is_gzip(std::span<const u8> bytes) {
     return bytes.size() >= 18 && bytes[0] == 0x1F && bytes[1] == 0x8B && bytes[2] == 8;
 }
 
-Expected<std::vector<u8>> gunzip(std::string_view what, const std::string& path,
-                                 std::span<const u8> bytes, u64 limit_bytes) {
+Expected<std::vector<u8>>
+gunzip(std::string_view what, const std::string& path, std::span<const u8> bytes, u64 limit_bytes) {
     Inflater inflater;
     if (!inflater.ready()) {
         return Error{fmt::format("{} '{}': no memory to uncompress it", what, path)};
@@ -47,7 +48,8 @@ Expected<std::vector<u8>> gunzip(std::string_view what, const std::string& path,
         constexpr std::size_t kStep = std::size_t{4} << 20;
         const std::size_t done = out.size();
         if (done > limit_bytes) {
-            return Error{fmt::format("{} '{}': uncompressed it does not fit into memory", what, path)};
+            return Error{
+                fmt::format("{} '{}': uncompressed it does not fit into memory", what, path)};
         }
         out.resize(done + kStep);
         stream.next_out = out.data() + done;

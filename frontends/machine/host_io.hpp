@@ -1,5 +1,6 @@
 #pragma once
-// What the run loop needs from the outside world: a place to sleep in, where input and signals wake it.
+// What the run loop needs from the outside world: a place to sleep in, where input and signals wake
+// it.
 
 #include "core/types.hpp"
 

@@ -1,11 +1,10 @@
 #include "frontends/machine/image_file.hpp"
 
-#include <fmt/format.h>
-
 #include <cerrno>
 #include <cstring>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,8 +48,8 @@ ssize_t read_more(int fd, std::vector<u8>& bytes, std::size_t count) {
 
 }  // namespace
 
-Expected<std::vector<u8>> read_image_file(std::string_view what, const std::string& path,
-                                          u64 limit_bytes) {
+Expected<std::vector<u8>>
+read_image_file(std::string_view what, const std::string& path, u64 limit_bytes) {
     const auto too_large = [&](u64 bytes) {
         return Error{fmt::format("{} '{}': its {} MiB do not fit into the {} MiB of RAM (-m)", what,
                                  path, (bytes + 0xFFFFF) >> 20, limit_bytes >> 20)};

@@ -1,7 +1,7 @@
 #pragma once
-// Which wire goes where: the sixteen ISA interrupt requests reach both the 8259 pair and the I/O APIC;
-// the operating system masks one of the two. IRQ 0 is pin 2 of the I/O APIC, as the MADT's override says;
-// IRQ 2 is the cascade of the 8259s and reaches no pin.
+// Which wire goes where: the sixteen ISA interrupt requests reach both the 8259 pair and the I/O
+// APIC; the operating system masks one of the two. IRQ 0 is pin 2 of the I/O APIC, as the MADT's
+// override says; IRQ 2 is the cascade of the 8259s and reaches no pin.
 
 #include "core/irq_line.hpp"
 #include "cpu/x86/local_apic.hpp"

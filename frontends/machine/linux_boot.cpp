@@ -3,10 +3,10 @@
 #include "core/bits.hpp"
 #include "frontends/machine/memory_map.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string_view>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -15,16 +15,16 @@ namespace {
 // Offsets in the image's first sectors and in boot_params alike.
 namespace header {
 constexpr std::size_t kSetupSects = 0x1F1, kBootFlag = 0x1FE, kJump = 0x200, kMagic = 0x202,
-                      kVersion = 0x206, kTypeOfLoader = 0x210, kLoadFlags = 0x211, kCode32Start = 0x214,
-                      kRamdiskImage = 0x218, kRamdiskSize = 0x21C, kCmdLinePtr = 0x228,
-                      kInitrdAddrMax = 0x22C, kKernelAlignment = 0x230, kRelocatable = 0x234,
-                      kXloadFlags = 0x236, kCmdlineSize = 0x238, kSetupData = 0x250, kPrefAddress = 0x258,
-                      kInitSize = 0x260;
+                      kVersion = 0x206, kTypeOfLoader = 0x210, kLoadFlags = 0x211,
+                      kCode32Start = 0x214, kRamdiskImage = 0x218, kRamdiskSize = 0x21C,
+                      kCmdLinePtr = 0x228, kInitrdAddrMax = 0x22C, kKernelAlignment = 0x230,
+                      kRelocatable = 0x234, kXloadFlags = 0x236, kCmdlineSize = 0x238,
+                      kSetupData = 0x250, kPrefAddress = 0x258, kInitSize = 0x260;
 }  // namespace header
 // Offsets in boot_params only.
 namespace zero_page {
-constexpr std::size_t kAcpiRsdpAddr = 0x70, kAltMemK = 0x1E0, kE820Entries = 0x1E8, kE820Table = 0x2D0,
-                      kE820Max = 128, kE820EntryBytes = 20;
+constexpr std::size_t kAcpiRsdpAddr = 0x70, kAltMemK = 0x1E0, kE820Entries = 0x1E8,
+                      kE820Table = 0x2D0, kE820Max = 128, kE820EntryBytes = 20;
 }  // namespace zero_page
 
 constexpr u32 kHdrS = 0x5372'6448;
@@ -45,7 +45,8 @@ struct SetupHeader {
     u32 cmdline_size;
     u64 alignment;
     u64 pref_address;
-    u64 init_size;  // memory the kernel needs from its load address on before it reads the memory map
+    u64 init_size;  // memory the kernel needs from its load address on before it reads the memory
+                    // map
 };
 
 Expected<SetupHeader> read_header(std::span<const u8> image, const std::string& path) {
@@ -55,8 +56,9 @@ Expected<SetupHeader> read_header(std::span<const u8> image, const std::string& 
     SetupHeader h{};
     h.version = static_cast<u16>(field(image, header::kVersion, 2));
     if (h.version < kOldestVersion) {
-        return bad(fmt::format("its boot protocol {}.{:02} is older than 2.06, the oldest supported",
-                               h.version >> 8, h.version & 0xFF));
+        return bad(
+            fmt::format("its boot protocol {}.{:02} is older than 2.06, the oldest supported",
+                        h.version >> 8, h.version & 0xFF));
     }
     if (field(image, header::kBootFlag, 2) != 0xAA55) {
         return bad("has no boot sector signature AA55h: the file is damaged");
@@ -69,14 +71,14 @@ Expected<SetupHeader> read_header(std::span<const u8> image, const std::string& 
     // syssize of protocol 2.04+: 16-byte units of protected-mode code.
     const u64 stated_bytes = field(image, 0x1F4, 4) * 16;
     if (image.size() <= h.setup_bytes) {
-        return bad(fmt::format("is truncated: {} bytes, but its setup code alone has {}", image.size(),
-                               h.setup_bytes));
+        return bad(fmt::format("is truncated: {} bytes, but its setup code alone has {}",
+                               image.size(), h.setup_bytes));
     }
     h.kernel_bytes = image.size() - h.setup_bytes;
     // syssize rounds up; a signature may follow the kernel.
     if (h.kernel_bytes + 15 < stated_bytes) {
-        return bad(fmt::format("is truncated: {} bytes of kernel, but its header says {}", h.kernel_bytes,
-                               stated_bytes));
+        return bad(fmt::format("is truncated: {} bytes of kernel, but its header says {}",
+                               h.kernel_bytes, stated_bytes));
     }
     h.relocatable = field(image, header::kRelocatable, 1) != 0;
     h.has_entry_64 =
@@ -92,9 +94,11 @@ Expected<SetupHeader> read_header(std::span<const u8> image, const std::string& 
     return h;
 }
 
-Expected<PhysAddr> choose_load_address(const SetupHeader& h, PhysAddr ram_end, const std::string& path) {
+Expected<PhysAddr>
+choose_load_address(const SetupHeader& h, PhysAddr ram_end, const std::string& path) {
     const auto fits = [&](PhysAddr address) {
-        return address >= memory_map::kOneMiB && address < ram_end && h.init_size <= ram_end - address;
+        return address >= memory_map::kOneMiB && address < ram_end &&
+               h.init_size <= ram_end - address;
     };
     if (h.relocatable && fits(h.pref_address)) {
         return h.pref_address;
@@ -104,19 +108,23 @@ Expected<PhysAddr> choose_load_address(const SetupHeader& h, PhysAddr ram_end, c
     // A relocatable kernel loaded lower than it prefers moves itself up: it needs the room there.
     const u64 run_address = h.relocatable ? std::max(lowest, h.pref_address) : lowest;
     if (!fits(lowest) || run_address + h.init_size > ram_end) {
-        return Error{fmt::format("kernel '{}': needs RAM up to {} MiB, the machine has {} MiB it may use (-m)",
-                                 path, (run_address + h.init_size + 0xFFFFF) >> 20, ram_end >> 20)};
+        return Error{fmt::format(
+            "kernel '{}': needs RAM up to {} MiB, the machine has {} MiB it may use (-m)", path,
+            (run_address + h.init_size + 0xFFFFF) >> 20, ram_end >> 20)};
     }
     return lowest;
 }
 
-Expected<PhysAddr> choose_initrd_address(const SetupHeader& h, u64 initrd_bytes, PhysAddr kernel_end,
-                                         PhysAddr ram_end, const std::string& path) {
+Expected<PhysAddr> choose_initrd_address(const SetupHeader& h,
+                                         u64 initrd_bytes,
+                                         PhysAddr kernel_end,
+                                         PhysAddr ram_end,
+                                         const std::string& path) {
     const u64 highest = std::min<u64>(ram_end, u64{h.initrd_addr_max} + 1);
     if (initrd_bytes > highest || ((highest - initrd_bytes) & kPageMask) < kernel_end) {
         return Error{fmt::format(
-            "initrd '{}': its {} MiB do not fit between the kernel's end at {} MiB and {} MiB (-m)", path,
-            (initrd_bytes + 0xFFFFF) >> 20, (kernel_end + 0xFFFFF) >> 20, highest >> 20)};
+            "initrd '{}': its {} MiB do not fit between the kernel's end at {} MiB and {} MiB (-m)",
+            path, (initrd_bytes + 0xFFFFF) >> 20, (kernel_end + 0xFFFFF) >> 20, highest >> 20)};
     }
     return (highest - initrd_bytes) & kPageMask;
 }
@@ -148,13 +156,16 @@ struct Placement {
     u64 initrd_bytes = 0;
 };
 
-std::vector<u8> make_boot_params(std::span<const u8> image, const SetupHeader& h,
-                                 const Placement& placement, const BootEnvironment& environment) {
+std::vector<u8> make_boot_params(std::span<const u8> image,
+                                 const SetupHeader& h,
+                                 const Placement& placement,
+                                 const BootEnvironment& environment) {
     Record page(kPageBytes);
     // The setup header ends where its own jump instruction says.
     const std::size_t header_end = std::min<std::size_t>(
         header::kMagic + static_cast<std::size_t>(field(image, header::kJump + 1, 1)), 0x290);
-    page.put(header::kSetupSects, image.subspan(header::kSetupSects, header_end - header::kSetupSects));
+    page.put(header::kSetupSects,
+             image.subspan(header::kSetupSects, header_end - header::kSetupSects));
 
     page.put(header::kTypeOfLoader, 1, kUndefinedLoader);
     page.put(header::kCode32Start, 4, placement.kernel);
@@ -183,8 +194,9 @@ EntryState make_entry(PhysAddr kernel, bool entry_64) {
 Expected<bool> choose_entry_64(const SetupHeader& h, const BootRequest& request, bool long_mode) {
     const bool wanted = request.entry_64.value_or(h.has_entry_64 && long_mode);
     if (wanted && !(h.has_entry_64 && long_mode)) {
-        return Error{fmt::format("kernel '{}': {}, so it cannot be entered in 64-bit mode", request.kernel,
-                                 long_mode ? "has no 64-bit entry" : "the CPU model has no long mode")};
+        return Error{
+            fmt::format("kernel '{}': {}, so it cannot be entered in 64-bit mode", request.kernel,
+                        long_mode ? "has no 64-bit entry" : "the CPU model has no long mode")};
     }
     return wanted;
 }
@@ -195,8 +207,10 @@ bool is_linux_image(std::span<const u8> image) {
     return field(image, header::kMagic, 4) == kHdrS;
 }
 
-Expected<BootPlan> plan_linux_boot(std::vector<u8> image, std::vector<u8> initrd,
-                                   const BootRequest& request, const BootEnvironment& environment) {
+Expected<BootPlan> plan_linux_boot(std::vector<u8> image,
+                                   std::vector<u8> initrd,
+                                   const BootRequest& request,
+                                   const BootEnvironment& environment) {
     const auto header = read_header(image, request.kernel);
     if (!header) {
         return header.error();
@@ -219,9 +233,10 @@ Expected<BootPlan> plan_linux_boot(std::vector<u8> image, std::vector<u8> initrd
     Placement placement{.kernel = kernel.value()};
     placement.initrd_bytes = initrd.size();
     if (!initrd.empty()) {
-        const u64 run_address = h.relocatable ? std::max(placement.kernel, h.pref_address) : placement.kernel;
-        const auto address = choose_initrd_address(h, initrd.size(), run_address + h.init_size, ram_end,
-                                                   request.initrd);
+        const u64 run_address =
+            h.relocatable ? std::max(placement.kernel, h.pref_address) : placement.kernel;
+        const auto address = choose_initrd_address(h, initrd.size(), run_address + h.init_size,
+                                                   ram_end, request.initrd);
         if (!address) {
             return address.error();
         }
@@ -229,9 +244,10 @@ Expected<BootPlan> plan_linux_boot(std::vector<u8> image, std::vector<u8> initrd
     }
 
     BootPlan plan;
-    plan.notes.push_back(fmt::format("kernel {}: Linux boot protocol {}.{:02}, {} KiB at {:#x}, {}-bit entry",
-                                     request.kernel, h.version >> 8, h.version & 0xFF,
-                                     h.kernel_bytes / 1024, placement.kernel, entry_64.value() ? 64 : 32));
+    plan.notes.push_back(
+        fmt::format("kernel {}: Linux boot protocol {}.{:02}, {} KiB at {:#x}, {}-bit entry",
+                    request.kernel, h.version >> 8, h.version & 0xFF, h.kernel_bytes / 1024,
+                    placement.kernel, entry_64.value() ? 64 : 32));
     if (!initrd.empty()) {
         plan.notes.push_back(fmt::format("initrd {}: {} KiB at {:#x}", request.initrd,
                                          placement.initrd_bytes / 1024, placement.initrd));

@@ -20,13 +20,14 @@ inline constexpr PhysAddr kFourGiB = 0x1'0000'0000;
 
 // What the direct loaders leave below 1 MiB, where no kernel is loaded.
 inline constexpr PhysAddr kBootGdt = 0x500;
-inline constexpr PhysAddr kBootParams = 0x7000;    // Linux zero page; PVH start info
+inline constexpr PhysAddr kBootParams = 0x7000;      // Linux zero page; PVH start info
 inline constexpr PhysAddr kBootPageTables = 0x9000;  // 6 pages: PML4, PDPT, 4 page directories
 inline constexpr PhysAddr kBootSetupData = 0xF000;
 inline constexpr PhysAddr kBootCommandLine = 0x2'0000;
 inline constexpr u64 kBootCommandLineBytes = 0x1'0000;
 
-// The top of low RAM holds the ACPI tables (when no firmware builds them): tables, then the FACS page.
+// The top of low RAM holds the ACPI tables (when no firmware builds them): tables, then the FACS
+// page.
 inline constexpr u64 kAcpiReservedBytes = 0x2'0000;
 inline constexpr u64 kAcpiNvsBytes = 0x1000;
 

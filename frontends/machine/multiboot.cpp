@@ -4,9 +4,9 @@
 #include "frontends/machine/elf_image.hpp"
 #include "frontends/machine/memory_map.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -18,8 +18,10 @@ constexpr std::size_t kHeaderSearchBytes = 8192;
 constexpr std::size_t kHeaderBytes = 12;
 
 // Header flags. Bits 0..15 must be understood, 16 on may be ignored.
-constexpr u32 kPageAlign = 1U << 0, kMemoryInfo = 1U << 1, kVideoMode = 1U << 2, kAddresses = 1U << 16;
-constexpr u32 kUnderstood = kPageAlign | kMemoryInfo | kVideoMode;  // a video mode is a wish we may not grant
+constexpr u32 kPageAlign = 1U << 0, kMemoryInfo = 1U << 1, kVideoMode = 1U << 2,
+              kAddresses = 1U << 16;
+constexpr u32 kUnderstood =
+    kPageAlign | kMemoryInfo | kVideoMode;  // a video mode is a wish we may not grant
 
 // Boot information flags.
 namespace info {
@@ -33,8 +35,11 @@ struct Placed {
     u64 entry;
 };
 
-Expected<Placed> place_by_header(BootPlan& plan, std::span<const u8> image, std::size_t header,
-                                 PhysAddr ram_end, const std::string& path) {
+Expected<Placed> place_by_header(BootPlan& plan,
+                                 std::span<const u8> image,
+                                 std::size_t header,
+                                 PhysAddr ram_end,
+                                 const std::string& path) {
     const auto bad = [&](std::string_view why) {
         return Error{fmt::format("kernel '{}': its multiboot header {}", path, why)};
     };
@@ -52,26 +57,31 @@ Expected<Placed> place_by_header(BootPlan& plan, std::span<const u8> image, std:
         return bad("ends the load before its start");
     }
     if (load_bytes > available) {
-        return bad(fmt::format("wants {} bytes loaded, the file has {}: it is truncated", load_bytes, available));
+        return bad(fmt::format("wants {} bytes loaded, the file has {}: it is truncated",
+                               load_bytes, available));
     }
     const PhysAddr load_end = load_addr + load_bytes;
     const PhysAddr end = std::max(load_end, bss_end_addr);
     if (load_addr < memory_map::kOneMiB || end > ram_end) {
-        return bad(fmt::format("wants memory {:#x}..{:#x}, the machine has {:#x}..{:#x} free (-m)", load_addr, end,
-                               memory_map::kOneMiB, ram_end));
+        return bad(fmt::format("wants memory {:#x}..{:#x}, the machine has {:#x}..{:#x} free (-m)",
+                               load_addr, end, memory_map::kOneMiB, ram_end));
     }
     plan.place_kept(load_addr, image.subspan(file_offset, load_bytes), end - load_end);
     return Placed{end, field(image, header + 28, 4)};
 }
 
-Expected<Placed> place_elf(BootPlan& plan, std::span<const u8> image, PhysAddr ram_end,
-                           const std::string& path) {
-    const auto elf = parse_elf(image, path, memory_map::kOneMiB, ram_end);
+Expected<Placed>
+place_elf(BootPlan& plan, std::span<const u8> image, PhysAddr ram_end, const std::string& path) {
+    const auto elf = parse_elf(image, path);
     if (!elf) {
         return elf.error();
     }
+    if (const auto fits = elf.value().check_fits(path, memory_map::kOneMiB, ram_end); !fits) {
+        return fits.error();
+    }
     for (const ElfImage::Segment& segment : elf.value().segments) {
-        plan.place_kept(segment.address, segment.bytes, segment.memory_bytes - segment.bytes.size());
+        plan.place_kept(segment.address, segment.bytes,
+                        segment.memory_bytes - segment.bytes.size());
     }
     return Placed{elf.value().end(), elf.value().entry};
 }
@@ -99,11 +109,14 @@ struct LoadedModule {
     std::string text;
 };
 
-std::vector<u8> make_boot_information(PhysAddr base, const std::vector<LoadedModule>& modules,
-                                      const BootRequest& request, const BootEnvironment& environment) {
+std::vector<u8> make_boot_information(PhysAddr base,
+                                      const std::vector<LoadedModule>& modules,
+                                      const BootRequest& request,
+                                      const BootEnvironment& environment) {
     InfoBlock block(base);
-    const std::string cmdline =
-        request.append.empty() ? request.kernel : fmt::format("{} {}", request.kernel, request.append);
+    const std::string cmdline = request.append.empty()
+                                    ? request.kernel
+                                    : fmt::format("{} {}", request.kernel, request.append);
     const u32 cmdline_at = block.add_string(cmdline);
     const u32 name_at = block.add_string("droste");
     std::vector<u32> texts;
@@ -128,8 +141,8 @@ std::vector<u8> make_boot_information(PhysAddr base, const std::vector<LoadedMod
 
     Record& record = block.record();
     record.put(0, 4,
-               info::kMemory | info::kBootDevice | info::kCmdline | info::kModules | info::kMemoryMap |
-                   info::kLoaderName);
+               info::kMemory | info::kBootDevice | info::kCmdline | info::kModules |
+                   info::kMemoryMap | info::kLoaderName);
     record.put(4, 4, memory_map::kConventionalEnd / 1024);  // mem_lower, KiB
     record.put(8, 4, (environment.low_bytes - memory_map::kOneMiB) / 1024);
     record.put(12, 4, 0x8000'FFFF);  // boot device: first hard disk, no partition
@@ -181,8 +194,10 @@ std::string module_file_name(std::string_view element) {
     return std::string(element.substr(0, element.find(' ')));
 }
 
-Expected<BootPlan> plan_multiboot(std::vector<u8> image, std::vector<ModuleFile> modules,
-                                  const BootRequest& request, const BootEnvironment& environment) {
+Expected<BootPlan> plan_multiboot(std::vector<u8> image,
+                                  std::vector<ModuleFile> modules,
+                                  const BootRequest& request,
+                                  const BootEnvironment& environment) {
     BootPlan plan;
     const std::span<const u8> kept = plan.keep(std::move(image));
     const auto header = find_multiboot_header(kept);
@@ -191,23 +206,25 @@ Expected<BootPlan> plan_multiboot(std::vector<u8> image, std::vector<ModuleFile>
     }
     const auto flags = static_cast<u32>(field(kept, *header + 4, 4));
     if ((flags & 0xFFFF & ~kUnderstood) != 0) {
-        return Error{fmt::format("kernel '{}': its multiboot header requires features {:#x} that are unknown",
-                                 request.kernel, flags & 0xFFFF & ~kUnderstood)};
+        return Error{fmt::format(
+            "kernel '{}': its multiboot header requires features {:#x} that are unknown",
+            request.kernel, flags & 0xFFFF & ~kUnderstood)};
     }
     const PhysAddr ram_end = environment.usable_end();
     const bool by_header = (flags & kAddresses) != 0;
     if (!by_header && !is_elf(kept)) {
-        return Error{fmt::format("kernel '{}': its multiboot header has no addresses and it is no ELF file",
-                                 request.kernel)};
+        return Error{
+            fmt::format("kernel '{}': its multiboot header has no addresses and it is no ELF file",
+                        request.kernel)};
     }
     const auto placed = by_header ? place_by_header(plan, kept, *header, ram_end, request.kernel)
                                   : place_elf(plan, kept, ram_end, request.kernel);
     if (!placed) {
         return placed.error();
     }
-    plan.notes.push_back(fmt::format("kernel {}: multiboot {}, entry {:#x}, memory up to {:#x}", request.kernel,
-                                     by_header ? "with addresses" : "ELF", placed.value().entry,
-                                     placed.value().end));
+    plan.notes.push_back(fmt::format("kernel {}: multiboot {}, entry {:#x}, memory up to {:#x}",
+                                     request.kernel, by_header ? "with addresses" : "ELF",
+                                     placed.value().entry, placed.value().end));
 
     // Behind the kernel, page-aligned: the modules, then the boot information.
     PhysAddr next = align_up<u64>(placed.value().end, kPageBytes);
@@ -215,21 +232,27 @@ Expected<BootPlan> plan_multiboot(std::vector<u8> image, std::vector<ModuleFile>
     for (ModuleFile& module : modules) {
         const u64 bytes = module.bytes.size();
         if (next > ram_end || bytes > ram_end - next) {
-            return Error{fmt::format("initrd '{}': its {} KiB do not fit between {:#x} and {:#x} (-m)",
-                                     module_file_name(module.text), bytes / 1024, next, ram_end)};
+            return Error{
+                fmt::format("initrd '{}': its {} KiB do not fit between {:#x} and {:#x} (-m)",
+                            module_file_name(module.text), bytes / 1024, next, ram_end)};
         }
-        plan.notes.push_back(fmt::format("module {}: {} KiB at {:#x}", module.text, bytes / 1024, next));
+        plan.notes.push_back(
+            fmt::format("module {}: {} KiB at {:#x}", module.text, bytes / 1024, next));
         loaded.push_back({next, next + bytes, std::move(module.text)});
         plan.place(next, std::move(module.bytes));
         next = align_up<u64>(next + bytes, kPageBytes);
     }
     std::vector<u8> information = make_boot_information(next, loaded, request, environment);
     if (next > ram_end || information.size() > ram_end - next) {
-        return Error{fmt::format("kernel '{}': no room for the boot information at {:#x} (-m)", request.kernel, next)};
+        return Error{fmt::format("kernel '{}': no room for the boot information at {:#x} (-m)",
+                                 request.kernel, next)};
     }
     plan.place(next, std::move(information));
     plan.place(memory_map::kBootGdt, make_boot_gdt(false, false));
-    plan.entry = {.mode = EntryMode::Protected32, .rip = placed.value().entry, .rax = kLoaderMagic, .rbx = next};
+    plan.entry = {.mode = EntryMode::Protected32,
+                  .rip = placed.value().entry,
+                  .rax = kLoaderMagic,
+                  .rbx = next};
     return plan;
 }
 

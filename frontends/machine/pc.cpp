@@ -12,10 +12,10 @@
 #include "frontends/machine/memory_map.hpp"
 #include "frontends/machine/pc_chips.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <random>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -55,7 +55,8 @@ PhysAddr pci_window_base(u64 low_bytes) {
 
 }  // namespace
 
-Expected<std::unique_ptr<Pc>> Pc::create(const MachineConfig& config, Log& log, RunControl& control) {
+Expected<std::unique_ptr<Pc>>
+Pc::create(const MachineConfig& config, Log& log, RunControl& control) {
     auto memory = GuestMemory::create(config.ram_bytes);
     if (!memory) {
         return memory.error();
@@ -116,8 +117,8 @@ Expected<void> Pc::load(RunControl& control) {
     shadow_ = std::make_unique<BiosShadow>(*memory_, rom_);
     const PcChips::Board board = {events_, *memory_, bus_, apic_bus_, vcpus_, *shadow_, control};
     chips_ = std::make_unique<PcChips>(config_, board);
-    if (const auto filled = fill_firmware_config(chips_->fw_cfg(), config_, tables, memory_->low_bytes(),
-                                                 memory_->high_bytes());
+    if (const auto filled = fill_firmware_config(chips_->fw_cfg(), config_, tables,
+                                                 memory_->low_bytes(), memory_->high_bytes());
         !filled) {
         return filled;
     }
@@ -158,7 +159,8 @@ Expected<void> Pc::load_firmware() {
     rom_ = std::move(rom).value();
     const PhysAddr base = firmware_base(rom_.size());
     memory_->overlay(base, rom_.size(), PageKind::Rom, rom_.data());
-    notes_.push_back(fmt::format("firmware {}: {} KiB at {:#x}", config_.bios, rom_.size() / 1024, base));
+    notes_.push_back(
+        fmt::format("firmware {}: {} KiB at {:#x}", config_.bios, rom_.size() / 1024, base));
     return {};
 }
 
@@ -169,7 +171,8 @@ void Pc::install_boot_plan() {
         const std::vector<u8> zeros(std::min<u64>(chunk.zero_bytes, u64{1} << 20));
         for (u64 done = 0; done < chunk.zero_bytes; done += zeros.size()) {
             const u64 count = std::min<u64>(zeros.size(), chunk.zero_bytes - done);
-            memory_->write(chunk.first + chunk.bytes.size() + done, std::span<const u8>(zeros).first(count));
+            memory_->write(chunk.first + chunk.bytes.size() + done,
+                           std::span<const u8>(zeros).first(count));
         }
     }
 }

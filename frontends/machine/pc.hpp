@@ -1,6 +1,6 @@
 #pragma once
-// The board: memory, bus, CPUs, chips, and the wires between them. Adding a device is one member here and
-// its line in pc.cpp.
+// The board: memory, bus, CPUs, chips, and the wires between them. Adding a device is one member
+// here and its line in pc.cpp.
 
 #include "core/bus.hpp"
 #include "core/clock.hpp"
@@ -30,7 +30,8 @@ class PcChips;
 class Pc {
   public:
     // Borrows `log`, `control` and the configuration's backends.
-    static Expected<std::unique_ptr<Pc>> create(const MachineConfig& config, Log& log, RunControl& control);
+    static Expected<std::unique_ptr<Pc>>
+    create(const MachineConfig& config, Log& log, RunControl& control);
     ~Pc();
     Pc(const Pc&) = delete;
     Pc& operator=(const Pc&) = delete;
@@ -64,7 +65,7 @@ class Pc {
     Bus bus_;
     LocalApicBus apic_bus_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
-    std::vector<std::unique_ptr<VmxState>> vmx_;  // one a vCPU when the model has VMX
+    std::vector<std::unique_ptr<VmxState>> vmx_;             // one a vCPU when the model has VMX
     std::vector<std::unique_ptr<ExecutionEngine>> engines_;  // one a vCPU
     std::vector<u8> rom_;
     std::unique_ptr<BiosShadow> shadow_;

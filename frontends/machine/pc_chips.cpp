@@ -7,7 +7,8 @@ namespace droste {
 
 namespace {
 
-constexpr unsigned kIrqMouse = 12, kIrqKeyboard = 1, kIrqSci = 9, kIrqFpu = 13, kIrqPit = 0, kIrqRtc = 8;
+constexpr unsigned kIrqMouse = 12, kIrqKeyboard = 1, kIrqSci = 9, kIrqFpu = 13, kIrqPit = 0,
+                   kIrqRtc = 8;
 constexpr std::array<u16, kMaxSerialPorts> kSerialBases = {0x3F8, 0x2F8, 0x3E8, 0x2E8};
 
 }  // namespace
@@ -28,8 +29,12 @@ PcChips::PcChips(const MachineConfig& config, const Board& board)
     , rtc_(board.events, hpet_.rtc_input(), config.rtc_start_seconds)
     , port61_(board.events, pit_)
     , port92_(a20_gate_.input(0), system_reset_)
-    , i8042_({isa_[kIrqKeyboard], isa_[kIrqMouse], a20_gate_.input(1), system_reset_}, keyboard_, mouse_)
-    , pm_(board.events, isa_[kIrqSci], [&control = board.control] { control.guest_power_event(PowerEvent::Off); })
+    , i8042_({isa_[kIrqKeyboard], isa_[kIrqMouse], a20_gate_.input(1), system_reset_},
+             keyboard_,
+             mouse_)
+    , pm_(board.events,
+          isa_[kIrqSci],
+          [&control = board.control] { control.guest_power_event(PowerEvent::Off); })
     , pci_pm_(board.bus, pm_)
     , piix3_(pirq_outputs())
     , pci_([&shadow = board.shadow](const PamSegment& segment) { shadow.arrange(segment); })
@@ -40,7 +45,8 @@ PcChips::PcChips(const MachineConfig& config, const Board& board)
     for (std::size_t i = 0; i < kMaxSerialPorts; ++i) {
         if (config.serial[i] != nullptr) {
             IrqLine& irq = (i % 2 == 0 ? irq4_ : irq3_).input(i / 2);
-            uarts_.push_back(std::make_unique<Uart16550>(events, irq, *config.serial[i], kSerialBases[i]));
+            uarts_.push_back(
+                std::make_unique<Uart16550>(events, irq, *config.serial[i], kSerialBases[i]));
         }
     }
     for (const DebugConsoleConfig& console : config.debug_consoles) {
@@ -48,7 +54,8 @@ PcChips::PcChips(const MachineConfig& config, const Board& board)
     }
     for (const DebugExitConfig& debug_exit : config.debug_exits) {
         debug_exits_.push_back(std::make_unique<DebugExit>(
-            debug_exit.iobase, debug_exit.iosize, [&control](u32 value) { control.end(EndReason::DebugExit, value); }));
+            debug_exit.iobase, debug_exit.iosize,
+            [&control](u32 value) { control.end(EndReason::DebugExit, value); }));
     }
     if (config.pc_testdev) {
         testdev_ = std::make_unique<TestDevice>(testdev_irqs());

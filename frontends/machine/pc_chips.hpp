@@ -1,6 +1,6 @@
 #pragma once
-// The chips on the board and the wires between them. A chip takes its outputs in the constructor, so the
-// order of the members is the order of the wiring: who is driven comes before who drives.
+// The chips on the board and the wires between them. A chip takes its outputs in the constructor,
+// so the order of the members is the order of the wiring: who is driven comes before who drives.
 
 #include "core/bus.hpp"
 #include "core/error.hpp"
@@ -56,8 +56,8 @@ class PcChips {
     Expected<void> attach();
     void reset();
     FwCfg& fw_cfg() { return fw_cfg_; }
-    // What firmware does to the chipset before an operating system starts: RAM at C0000h-FFFFFh, PCI
-    // interrupts routed, ACPI registers in place and ACPI mode on.
+    // What firmware does to the chipset before an operating system starts: RAM at C0000h-FFFFFh,
+    // PCI interrupts routed, ACPI registers in place and ACPI mode on.
     void apply_firmware_settings();
 
   private:

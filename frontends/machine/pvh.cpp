@@ -9,8 +9,8 @@ namespace droste {
 
 namespace {
 
-constexpr u32 kPhys32EntryNote = 18;       // XEN_ELFNOTE_PHYS32_ENTRY
-constexpr u32 kStartMagic = 0x336E'C578;   // XEN_HVM_START_MAGIC_VALUE
+constexpr u32 kPhys32EntryNote = 18;      // XEN_ELFNOTE_PHYS32_ENTRY
+constexpr u32 kStartMagic = 0x336E'C578;  // XEN_HVM_START_MAGIC_VALUE
 constexpr std::size_t kStartInfoBytes = 56;
 constexpr std::size_t kModuleEntryBytes = 32;
 
@@ -62,34 +62,45 @@ std::optional<u64> pvh_entry(const ElfImage& elf) {
     return field(note->contents, 0, static_cast<unsigned>(note->contents.size()));
 }
 
-Expected<BootPlan> plan_pvh_boot(std::vector<u8> image, std::vector<u8> initrd, const BootRequest& request,
+Expected<BootPlan> plan_pvh_boot(std::vector<u8> image,
+                                 std::vector<u8> initrd,
+                                 const BootRequest& request,
                                  const BootEnvironment& environment) {
     BootPlan plan;
     const std::span<const u8> kept = plan.keep(std::move(image));
     const PhysAddr ram_end = environment.usable_end();
-    const auto elf = parse_elf(kept, request.kernel, memory_map::kOneMiB, ram_end);
+    const auto elf = parse_elf(kept, request.kernel);
     if (!elf) {
         return elf.error();
     }
     const auto entry = pvh_entry(elf.value());
     if (!entry) {
-        return Error{fmt::format("kernel '{}': is an ELF file with neither a multiboot header nor a PVH entry note",
-                                 request.kernel)};
+        return Error{fmt::format(
+            "kernel '{}': is an ELF file with neither a multiboot header nor a PVH entry note",
+            request.kernel)};
+    }
+    if (const auto fits = elf.value().check_fits(request.kernel, memory_map::kOneMiB, ram_end);
+        !fits) {
+        return fits.error();
     }
     if (request.append.size() >= memory_map::kBootCommandLineBytes) {
         return Error{fmt::format("-append: {} characters, at most {} fit", request.append.size(),
                                  memory_map::kBootCommandLineBytes - 1)};
     }
     for (const ElfImage::Segment& segment : elf.value().segments) {
-        plan.place_kept(segment.address, segment.bytes, segment.memory_bytes - segment.bytes.size());
+        plan.place_kept(segment.address, segment.bytes,
+                        segment.memory_bytes - segment.bytes.size());
     }
-    plan.notes.push_back(fmt::format("kernel {}: PVH ELF, entry {:#x}, memory {:#x}..{:#x}", request.kernel, *entry,
-                                     elf.value().first(), elf.value().end()));
+    plan.notes.push_back(fmt::format("kernel {}: PVH ELF, entry {:#x}, memory {:#x}..{:#x}",
+                                     request.kernel, *entry, elf.value().first(),
+                                     elf.value().end()));
     Placement placement{.initrd = 0, .initrd_bytes = initrd.size()};
     if (!initrd.empty()) {
-        if (initrd.size() > ram_end || ((ram_end - initrd.size()) & kPageMask) < elf.value().end()) {
-            return Error{fmt::format("initrd '{}': its {} KiB do not fit between {:#x} and {:#x} (-m)",
-                                     request.initrd, initrd.size() / 1024, elf.value().end(), ram_end)};
+        if (initrd.size() > ram_end ||
+            ((ram_end - initrd.size()) & kPageMask) < elf.value().end()) {
+            return Error{
+                fmt::format("initrd '{}': its {} KiB do not fit between {:#x} and {:#x} (-m)",
+                            request.initrd, initrd.size() / 1024, elf.value().end(), ram_end)};
         }
         placement.initrd = (ram_end - initrd.size()) & kPageMask;
         plan.notes.push_back(fmt::format("initrd {}: {} KiB at {:#x}", request.initrd,

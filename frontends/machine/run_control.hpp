@@ -1,7 +1,7 @@
 #pragma once
-// Wishes that come from anywhere (a device, a signal, the monitor, the console watcher) and that the run
-// loop carries out between two quanta: end the run, reset the machine, pause it. Atomic, because signals
-// and, one day, other threads make them.
+// Wishes that come from anywhere (a device, a signal, the monitor, the console watcher) and that
+// the run loop carries out between two quanta: end the run, reset the machine, pause it. Atomic,
+// because signals and, one day, other threads make them.
 
 #include "core/types.hpp"
 
@@ -42,7 +42,8 @@ class RunControl {
     EndReason reason() const { return static_cast<EndReason>(ended_.load() & 0xFF); }
     u32 value() const { return static_cast<u32>(ended_.load() >> 8); }
 
-    // The guest pulled a reset or power-off line; what follows depends on -no-reboot and -no-shutdown.
+    // The guest pulled a reset or power-off line; what follows depends on -no-reboot and
+    // -no-shutdown.
     void guest_power_event(PowerEvent event) {
         power_event_.store(event);
         tell();

@@ -22,7 +22,8 @@ constexpr u64 kLongestWaitNs = 500'000'000;
 
 bool runnable(const Vcpu& cpu) {
     return cpu.state.activity == Activity::Active ||
-           (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask & ~attention::kStop) != 0;
+           (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask &
+            ~attention::kStop) != 0;
 }
 
 }  // namespace
@@ -94,7 +95,8 @@ void RunLoop::run_vcpu(Vcpu& cpu, bool alone) {
     RunResult result = RunResult::Yielded;
     // Alone, there is nobody to yield to.
     for (u64 done = 0; done < quantum && result == RunResult::Yielded && !control_.ended();) {
-        const u64 budget = std::min(quantum - done, pc_.clock().instructions_until(events.next_deadline_ns()));
+        const u64 budget =
+            std::min(quantum - done, pc_.clock().instructions_until(events.next_deadline_ns()));
         result = pc_.engine(cpu).run(cpu, budget);
         cpu.withdraw(attention::kStop);
         events.run_due();

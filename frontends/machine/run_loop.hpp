@@ -2,9 +2,11 @@
 // Runs the vCPUs of a machine in turn on the calling thread until something ends the run.
 //
 // A turn is a quantum of instructions, cut short at the next timer's deadline, so that devices see
-// their ticks at the right instruction. A vCPU that waits (HLT, wait-for-SIPI) is passed over; one that
-// spins (PAUSE) gives its turn away. When all wait, time moves to the next deadline: by sleeping, or with
-// --icount at once. Nothing here depends on the host's timing in counting mode, so a run repeats exactly.
+// their ticks at the right instruction. A vCPU that waits (HLT, wait-for-SIPI) is passed over; one
+// that spins (PAUSE) gives its turn away. When all wait, time moves to the next deadline: by
+// sleeping, or with
+// --icount at once. Nothing here depends on the host's timing in counting mode, so a run repeats
+// exactly.
 //
 // A thread per vCPU would replace turn() and the idle wait, nothing else: wishes travel through
 // RunControl, interrupts through Vcpu::attention.

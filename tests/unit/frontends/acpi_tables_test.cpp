@@ -64,7 +64,8 @@ TEST_CASE("ACPI: placed tables are reachable from the RSDP and sum up to zero") 
     CHECK(text(found["DSDT"], 0, 4) == "DSDT");
 }
 
-TEST_CASE("ACPI: the MADT has a local APIC for each CPU, x2APIC entries from id 255 on, and IRQ 0 on pin 2") {
+TEST_CASE("ACPI: the MADT has a local APIC for each CPU, x2APIC entries from id 255 on, and IRQ 0 "
+          "on pin 2") {
     const AcpiTables tables = make_acpi_tables({.vcpu_count = 257});
     auto found = walk(tables.placed(kRsdpAt, kTablesAt, kFacsAt));
     const std::vector<u8>& madt = found["APIC"];
@@ -74,7 +75,8 @@ TEST_CASE("ACPI: the MADT has a local APIC for each CPU, x2APIC entries from id 
         REQUIRE(field(madt, at + 1, 1) != 0);
         const u64 type = field(madt, at, 1);
         ++count[type];
-        timer_override = timer_override || (type == 2 && field(madt, at + 3, 1) == 0 && field(madt, at + 4, 4) == 2);
+        timer_override = timer_override ||
+                         (type == 2 && field(madt, at + 3, 1) == 0 && field(madt, at + 4, 4) == 2);
     }
     CHECK(count[0] == 255);
     CHECK(count[9] == 2);
@@ -115,8 +117,8 @@ TEST_CASE("ACPI: the loader script allocates, links and sums up the same tables"
         } else {
             REQUIRE(command == 3);
             const std::size_t offset = field(script, at + 60, 4);
-            const auto range =
-                std::span<const u8>(files[file]).subspan(field(script, at + 64, 4), field(script, at + 68, 4));
+            const auto range = std::span<const u8>(files[file])
+                                   .subspan(field(script, at + 64, 4), field(script, at + 68, 4));
             files[file][offset] = static_cast<u8>(files[file][offset] - sum(range));
         }
     }
@@ -130,7 +132,8 @@ TEST_CASE("AML: package lengths count themselves in one and two bytes") {
     small.begin_device("ABCD");
     small.name("_UID", 1);
     small.end();
-    const std::vector<u8> expected = {0x5B, 0x82, 12, 'A', 'B', 'C', 'D', 0x08, '_', 'U', 'I', 'D', 0x0A, 1};
+    const std::vector<u8> expected = {0x5B, 0x82, 12,  'A', 'B', 'C',  'D',
+                                      0x08, '_',  'U', 'I', 'D', 0x0A, 1};
     CHECK(std::vector<u8>(small.bytes().begin(), small.bytes().end()) == expected);
 
     AmlBuilder large;

@@ -1,5 +1,6 @@
 #pragma once
-// What the loader tests share: a machine's view for the loaders, and reading back what a plan places.
+// What the loader tests share: a machine's view for the loaders, and reading back what a plan
+// places.
 
 #include "core/types.hpp"
 #include "frontends/machine/boot_plan.hpp"
@@ -27,7 +28,8 @@ inline std::optional<u8> byte_at(const BootPlan& plan, PhysAddr address) {
     for (const BootPlan::Chunk& chunk : plan.chunks()) {
         if (address >= chunk.first && address - chunk.first < chunk.bytes.size()) {
             found = chunk.bytes[address - chunk.first];
-        } else if (address >= chunk.first && address - chunk.first < chunk.bytes.size() + chunk.zero_bytes) {
+        } else if (address >= chunk.first &&
+                   address - chunk.first < chunk.bytes.size() + chunk.zero_bytes) {
             found = u8{0};
         }
     }

@@ -47,7 +47,9 @@ struct Fixture {
 TEST_CASE("Console: what is typed goes to the guest, and after Ctrl-A c to the monitor") {
     Fixture f;
     f.terminal.type("ls\r");
-    f.terminal.type("\x01" "cinfo\x01" "cps");
+    f.terminal.type("\x01"
+                    "cinfo\x01"
+                    "cps");
     CHECK(f.guest.got == "ls\rps");
     CHECK(f.monitor.got == "info");
 }
@@ -75,7 +77,8 @@ TEST_CASE("Console: input waits until the guest has room") {
     CHECK(f.guest.got == "abcd");
 }
 
-TEST_CASE("Text watcher: matches across writes and overlapping beginnings, prints up to the match") {
+TEST_CASE(
+    "Text watcher: matches across writes and overlapping beginnings, prints up to the match") {
     FakeTerminal terminal;
     int matches = 0;
     TextWatcher watcher(terminal, "aab", [&] { ++matches; });

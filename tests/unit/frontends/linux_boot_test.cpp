@@ -40,8 +40,10 @@ BootRequest request_for(std::string append = "console=ttyS0") {
     return request;
 }
 
-TEST_CASE("Linux boot: a 64-bit kernel goes to its preferred address and is entered 512 bytes behind it") {
-    const auto plan = plan_linux_boot(make_bzimage(4096), {}, request_for(), environment_with(128 * kMiB));
+TEST_CASE("Linux boot: a 64-bit kernel goes to its preferred address and is entered 512 bytes "
+          "behind it") {
+    const auto plan =
+        plan_linux_boot(make_bzimage(4096), {}, request_for(), environment_with(128 * kMiB));
     REQUIRE(plan);
     CHECK(plan.value().entry.mode == EntryMode::Long64);
     CHECK(plan.value().entry.rip == 0x100'0200);
@@ -52,7 +54,8 @@ TEST_CASE("Linux boot: a 64-bit kernel goes to its preferred address and is ente
 }
 
 TEST_CASE("Linux boot: boot_params carries header, command line, memory map and RSDP") {
-    const auto plan = plan_linux_boot(make_bzimage(4096), {}, request_for("quiet"), environment_with(128 * kMiB));
+    const auto plan =
+        plan_linux_boot(make_bzimage(4096), {}, request_for("quiet"), environment_with(128 * kMiB));
     REQUIRE(plan);
     const PhysAddr page = memory_map::kBootParams;
     CHECK(value_at(plan.value(), page + 0x202, 4) == 0x5372'6448);
@@ -72,8 +75,8 @@ TEST_CASE("Linux boot: boot_params carries header, command line, memory map and 
 }
 
 TEST_CASE("Linux boot: the initrd lies page-aligned at the top of RAM, below the ACPI tables") {
-    const auto plan =
-        plan_linux_boot(make_bzimage(4096), std::vector<u8>(5000, 7), request_for(), environment_with(128 * kMiB));
+    const auto plan = plan_linux_boot(make_bzimage(4096), std::vector<u8>(5000, 7), request_for(),
+                                      environment_with(128 * kMiB));
     REQUIRE(plan);
     const PhysAddr initrd = value_at(plan.value(), memory_map::kBootParams + 0x218, 4);
     CHECK(initrd == 128 * kMiB - memory_map::kAcpiReservedBytes - 8192);
@@ -85,8 +88,8 @@ TEST_CASE("Linux boot: the initrd stays below initrd_addr_max") {
     std::vector<u8> image = make_bzimage(4096);
     image[0x22F] = 0x05;  // initrd_addr_max = 5FFFFFFh
     image[0x22E] = 0xFF;
-    const auto plan =
-        plan_linux_boot(std::move(image), std::vector<u8>(4096), request_for(), environment_with(512 * kMiB));
+    const auto plan = plan_linux_boot(std::move(image), std::vector<u8>(4096), request_for(),
+                                      environment_with(512 * kMiB));
     REQUIRE(plan);
     CHECK(value_at(plan.value(), memory_map::kBootParams + 0x218, 4) == 0x600'0000 - 4096);
 }
@@ -101,7 +104,8 @@ TEST_CASE("Linux boot: without long mode or on demand the 32-bit entry is used")
 
     BootRequest forced = request_for();
     forced.entry_64 = false;
-    const auto plan32 = plan_linux_boot(make_bzimage(4096), {}, forced, environment_with(128 * kMiB));
+    const auto plan32 =
+        plan_linux_boot(make_bzimage(4096), {}, forced, environment_with(128 * kMiB));
     REQUIRE(plan32);
     CHECK(plan32.value().entry.mode == EntryMode::Protected32);
 
@@ -112,15 +116,17 @@ TEST_CASE("Linux boot: without long mode or on demand the 32-bit entry is used")
 TEST_CASE("Linux boot: what cannot be loaded is one sentence naming file and reason") {
     const auto failure = [](std::vector<u8> image, u64 ram, std::vector<u8> initrd = {},
                             std::string append = "") -> std::string {
-        const auto plan =
-            plan_linux_boot(std::move(image), std::move(initrd), request_for(std::move(append)), environment_with(ram));
+        const auto plan = plan_linux_boot(std::move(image), std::move(initrd),
+                                          request_for(std::move(append)), environment_with(ram));
         return plan ? "" : plan.error().message;
     };
     using Catch::Contains;
     CHECK_THAT(failure(make_bzimage(4096, 0x205), 128 * kMiB), Contains("boot protocol 2.05"));
     CHECK_THAT(failure(make_bzimage(4096), 16 * kMiB), Contains("needs RAM up to 48 MiB"));
-    CHECK_THAT(failure(make_bzimage(4096), 128 * kMiB, std::vector<u8>(100 * kMiB)), Contains("initrd 'initrd'"));
-    CHECK_THAT(failure(make_bzimage(4096), 128 * kMiB, {}, std::string(3000, 'x')), Contains("at most 2047"));
+    CHECK_THAT(failure(make_bzimage(4096), 128 * kMiB, std::vector<u8>(100 * kMiB)),
+               Contains("initrd 'initrd'"));
+    CHECK_THAT(failure(make_bzimage(4096), 128 * kMiB, {}, std::string(3000, 'x')),
+               Contains("at most 2047"));
     std::vector<u8> truncated = make_bzimage(4096);
     truncated.resize(3000);
     CHECK_THAT(failure(truncated, 128 * kMiB), Contains("truncated"));
@@ -140,7 +146,8 @@ TEST_CASE("Memory map: ascending, without overlap, with the hole below 4 GiB") {
     u64 ram = 0;
     for (const E820Entry& entry : map) {
         ram += entry.type == E820Type::Ram ? entry.bytes : 0;
-        CHECK((entry.first >= memory_map::kFourGiB || entry.first + entry.bytes <= memory_map::kPciHole));
+        CHECK((entry.first >= memory_map::kFourGiB ||
+               entry.first + entry.bytes <= memory_map::kPciHole));
     }
     CHECK(ram > 4090 * kMiB);
 }
@@ -148,7 +155,9 @@ TEST_CASE("Memory map: ascending, without overlap, with the hole below 4 GiB") {
 TEST_CASE("Boot page tables map the first 4 GiB onto themselves") {
     const std::vector<u8> tables = make_identity_page_tables();
     const PhysAddr base = memory_map::kBootPageTables;
-    const auto entry = [&](PhysAddr table, u64 index) { return field(tables, table - base + index * 8, 8); };
+    const auto entry = [&](PhysAddr table, u64 index) {
+        return field(tables, table - base + index * 8, 8);
+    };
     for (const u64 address : {u64{0}, u64{0x123'4567}, u64{0xFEE0'0000}, u64{0xFFFF'FFFF}}) {
         const u64 pdpt = entry(base, 0) & kPageMask;
         const u64 directory = entry(pdpt, address >> 30) & kPageMask;

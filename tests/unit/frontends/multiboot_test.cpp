@@ -11,7 +11,8 @@ using namespace test;
 
 constexpr u32 kMagic = 0x1BAD'B002;
 
-// An ELF32 executable with a multiboot header behind its program header: 256 bytes at 4 MiB, 8 KiB in memory.
+// An ELF32 executable with a multiboot header behind its program header: 256 bytes at 4 MiB, 8 KiB
+// in memory.
 std::vector<u8> make_elf_kernel(u32 flags = 0) {
     Record image(4096 + 256);
     const std::array<u8, 7> ident = {0x7F, 'E', 'L', 'F', 1, 1, 1};
@@ -43,11 +44,11 @@ std::vector<u8> make_kludge_kernel() {
     image.put(64, 4, kMagic);
     image.put(68, 4, kFlags);
     image.put(72, 4, static_cast<u32>(-(kMagic + kFlags)));
-    image.put(76, 4, 0x10'0040);   // header_addr
-    image.put(80, 4, 0x10'0000);   // load_addr
-    image.put(84, 4, 0x10'0100);   // load_end_addr
-    image.put(88, 4, 0x10'2000);   // bss_end_addr
-    image.put(92, 4, 0x10'0080);   // entry_addr
+    image.put(76, 4, 0x10'0040);  // header_addr
+    image.put(80, 4, 0x10'0000);  // load_addr
+    image.put(84, 4, 0x10'0100);  // load_end_addr
+    image.put(88, 4, 0x10'2000);  // bss_end_addr
+    image.put(92, 4, 0x10'0080);  // entry_addr
     image.put(128, 4, 0xC0DE);
     return std::move(image.bytes());
 }
@@ -59,8 +60,10 @@ BootRequest request_for(std::string append = "") {
     return request;
 }
 
-TEST_CASE("Multiboot: an ELF32 kernel is loaded by physical address and entered with the magic in EAX") {
-    const auto plan = plan_multiboot(make_elf_kernel(), {}, request_for(), environment_with(128 * kMiB));
+TEST_CASE(
+    "Multiboot: an ELF32 kernel is loaded by physical address and entered with the magic in EAX") {
+    const auto plan =
+        plan_multiboot(make_elf_kernel(), {}, request_for(), environment_with(128 * kMiB));
     REQUIRE(plan);
     CHECK(plan.value().entry.mode == EntryMode::Protected32);
     CHECK(plan.value().entry.rip == 0x40'0010);
@@ -70,7 +73,8 @@ TEST_CASE("Multiboot: an ELF32 kernel is loaded by physical address and entered 
 }
 
 TEST_CASE("Multiboot: the header's own addresses take precedence over the file format") {
-    const auto plan = plan_multiboot(make_kludge_kernel(), {}, request_for(), environment_with(128 * kMiB));
+    const auto plan =
+        plan_multiboot(make_kludge_kernel(), {}, request_for(), environment_with(128 * kMiB));
     REQUIRE(plan);
     CHECK(plan.value().entry.rip == 0x10'0080);
     CHECK(value_at(plan.value(), 0x10'0080, 4) == 0xC0DE);
@@ -82,8 +86,8 @@ TEST_CASE("Multiboot: the boot information describes memory, command line and mo
     std::vector<ModuleFile> modules;
     modules.push_back({"env NR_CPUS=1", std::vector<u8>(10, 'e')});
     modules.push_back({"second", std::vector<u8>(5000, 's')});
-    const auto made =
-        plan_multiboot(make_elf_kernel(), std::move(modules), request_for("smp 1"), environment_with(128 * kMiB));
+    const auto made = plan_multiboot(make_elf_kernel(), std::move(modules), request_for("smp 1"),
+                                     environment_with(128 * kMiB));
     REQUIRE(made);
     const BootPlan& plan = made.value();
     const PhysAddr info = plan.entry.rbx;
@@ -110,7 +114,8 @@ TEST_CASE("Multiboot: the boot information describes memory, command line and mo
 
 TEST_CASE("Multiboot: unknown required features, short files and small memories are refused") {
     const auto failure = [](std::vector<u8> image, u64 ram) -> std::string {
-        const auto plan = plan_multiboot(std::move(image), {}, request_for(), environment_with(ram));
+        const auto plan =
+            plan_multiboot(std::move(image), {}, request_for(), environment_with(ram));
         return plan ? "" : plan.error().message;
     };
     using Catch::Contains;

@@ -39,7 +39,8 @@ TEST_CASE("PVH: the note's entry is taken, EBX points to the start info") {
     BootRequest request;
     request.kernel = "vmlinux";
     request.append = "console=hvc0";
-    const auto made = plan_pvh_boot(make_pvh_kernel(), std::vector<u8>(100, 9), request, environment_with(64 * kMiB));
+    const auto made = plan_pvh_boot(make_pvh_kernel(), std::vector<u8>(100, 9), request,
+                                    environment_with(64 * kMiB));
     REQUIRE(made);
     const BootPlan& plan = made.value();
     CHECK(plan.entry.mode == EntryMode::Protected32);
@@ -61,7 +62,8 @@ TEST_CASE("PVH: the note's entry is taken, EBX points to the start info") {
 TEST_CASE("PVH: an ELF file without the note is refused with both ways named") {
     BootRequest request;
     request.kernel = "vmlinux";
-    const auto plan = plan_pvh_boot(make_pvh_kernel(false), {}, request, environment_with(64 * kMiB));
+    const auto plan =
+        plan_pvh_boot(make_pvh_kernel(false), {}, request, environment_with(64 * kMiB));
     REQUIRE_FALSE(plan);
     CHECK_THAT(plan.error().message, Catch::Contains("PVH entry note"));
 }
