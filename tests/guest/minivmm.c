@@ -295,6 +295,18 @@ static void set_cpuid(int fd, unsigned index) {
     free(cpuid);
 }
 
+// KVM starts IA32_MISC_ENABLE without "fast strings"; Linux then drops ERMS but keeps FSRM, and its memmove() needs both or
+// neither.
+static void enable_fast_strings(int fd) {
+    struct {
+        struct kvm_msrs header;
+        struct kvm_msr_entry entry;
+    } msrs = {.header = {.nmsrs = 1}, .entry = {.index = 0x1A0, .data = 1}};
+    if (ioctl(fd, KVM_SET_MSRS, &msrs) != 1) {
+        fail("KVM_SET_MSRS");
+    }
+}
+
 static void set_entry_state(int fd, uint64_t entry) {
     struct kvm_sregs sregs;
     ioctl(fd, KVM_GET_SREGS, &sregs);
@@ -434,6 +446,7 @@ int main(int argc, char** argv) {
         }
         cpus[i].run = mmap(NULL, (size_t)run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpus[i].fd, 0);
         set_cpuid(cpus[i].fd, i);
+        enable_fast_strings(cpus[i].fd);
     }
     set_entry_state(cpus[0].fd, entry);
     for (unsigned i = 1; i < cpu_count; i++) {
