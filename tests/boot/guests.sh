@@ -6,7 +6,7 @@
 # Each GUEST becomes CACHE_DIR/GUEST (a file). What is already there is not fetched again, so a filled
 # cache works without a network. Exit 0 when all are there, 1 when one could not be had (each is named).
 # Nothing is installed: packages are downloaded and unpacked, which needs no root. If the system's package
-# lists do not know a package, a private list inside CACHE_DIR (Debian 12, security, backports) is used.
+# lists do not know a package, a private list inside CACHE_DIR (Debian 12, security, backports, from the system's own mirrors) is used.
 set -eu
 
 [ $# -ge 1 ] || { sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
@@ -31,11 +31,13 @@ use_private_apt() {
     private=yes
     mkdir -p "$private_apt/state/lists/partial" "$private_apt/cache/archives/partial"
     key=/usr/share/keyrings/debian-archive-keyring.gpg
-    for suite in bookworm bookworm-updates bookworm-backports; do
-        echo "deb [signed-by=$key] http://deb.debian.org/debian $suite main"
-    done >"$private_apt/sources.list"
-    echo "deb [signed-by=$key] http://deb.debian.org/debian-security bookworm-security main" \
-        >>"$private_apt/sources.list"
+    # The mirrors are the system's own: each archive it knows, with the suites the guests come from.
+    apt-get indextargets --format '$(REPO_URI) $(SUITE)' 2>/dev/null | sort -u | while read -r uri suite; do
+        case $suite in
+        *-security) echo "deb [signed-by=$key] $uri bookworm-security main" ;;
+        *) printf "deb [signed-by=$key] $uri %s main\n" bookworm bookworm-updates bookworm-backports ;;
+        esac
+    done | sort -u >"$private_apt/sources.list"
     # shellcheck disable=SC2046
     apt-get $(apt_options) -qq update >/dev/null 2>&1 || true
 }
