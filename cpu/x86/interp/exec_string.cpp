@@ -236,6 +236,9 @@ struct Repeated {
                 }
             }
             done += elements;
+            if (cpu.state.pending_debug != 0) [[unlikely]] {
+                break;  // a data breakpoint traps after the iteration that met it
+            }
         }
         count -= done;
         if (done != 0) {
@@ -249,7 +252,7 @@ struct Repeated {
         }
         const bool finished = stop || count == 0;
         if constexpr (kCompares<O>) {
-            if (finished || stepped(cpu)) {
+            if (finished || stepped(cpu) || cpu.state.pending_debug != 0) {
                 cpu.state.flags = flags;
             }
         }
