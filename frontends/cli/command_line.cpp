@@ -5,6 +5,7 @@
 #include "frontends/cli/exit_status.hpp"
 #include "frontends/cli/option_values.hpp"
 #include "frontends/cli/values.hpp"
+#include "roms/embedded.hpp"
 
 #include <algorithm>
 #include <array>
@@ -196,6 +197,19 @@ Error unknown_option(std::string_view argument, std::string_view name) {
     return Error{fmt::format("{}: unknown option, did you mean -{}?", argument, near)};
 }
 
+// Nothing to boot was named: the self-nesting hypervisor runs (docs/vmx/rom.md). It needs VMX, and reports a failed check
+// through isa-debug-exit.
+void start_builtin_rom(CommandLine& line) {
+    constexpr u16 kRomExitPort = 0xF4;
+    line.machine.boot.builtin = embedded_rom();
+    if (line.cpu_model.empty()) {
+        line.cpu_model = fmt::format("{},+vmx", kDefaultCpuModel);
+    }
+    if (line.machine.debug_exits.empty()) {
+        line.machine.debug_exits.push_back({.iobase = kRomExitPort, .iosize = 4});
+    }
+}
+
 // What can be checked and filled in only when all options are known.
 Expected<void> finish(Parse& parse) {
     CommandLine& line = parse.line;
@@ -204,12 +218,11 @@ Expected<void> finish(Parse& parse) {
         if (!boot.initrd.empty()) {
             return Error{"-initrd without -kernel: an initrd needs a kernel to use it"};
         }
-        if (!boot.append.empty()) {
+        if (!line.machine.bios.empty() && !boot.append.empty()) {
             return Error{"-append without -kernel: a command line needs a kernel to read it"};
         }
         if (line.machine.bios.empty()) {
-            return Error{
-                "nothing to start: give -kernel FILE or -bios FILE (--help lists the options)"};
+            start_builtin_rom(line);
         }
     } else if (!line.machine.bios.empty()) {
         return Error{

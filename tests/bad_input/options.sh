@@ -22,7 +22,7 @@ run() { # options that must be accepted
     equal "accepted: $*" 0 $?
 }
 
-refused "nothing to start"
+refused "-append without -kernel" -bios "$kernel" -append x
 refused "did you mean -kernel?" -kernal x
 refused "did you mean -nographic?" --nografic
 refused "unknown option" -frobnicate
