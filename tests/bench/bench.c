@@ -203,6 +203,7 @@ int main(void) {
     printf("BENCH done\n");
     fflush(stdout);
     sync();
+    usleep(300000);  // let the UART send the last line
     reboot(RB_POWER_OFF);
     return 0;
 }
