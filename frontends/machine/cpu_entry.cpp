@@ -10,14 +10,16 @@ namespace droste {
 
 namespace {
 
+namespace rights = segment_rights;
+
 constexpr u32 kIa32FeatureControl = 0x3A;
 constexpr u64 kFeatureControlLocked = 1U << 0, kFeatureControlVmxOutsideSmx = 1U << 2;
 
 Segment flat_segment(u16 selector, u32 type, bool long_code) {
-    using namespace segment_rights;
     Segment segment;
     segment.selector = selector;
-    segment.rights = type | kTypeAccessed | kS | kPresent | kG | (long_code ? kL : kDb);
+    segment.rights = type | rights::kTypeAccessed | rights::kS | rights::kPresent | rights::kG |
+                     (long_code ? rights::kL : rights::kDb);
     segment.limit = 0xFFFF'FFFF;
     return segment;
 }
@@ -44,7 +46,6 @@ void enter(Vcpu& cpu, const EntryState& entry) {
     if (entry.mode == EntryMode::Reset) {
         return;
     }
-    using namespace segment_rights;
     CpuState& state = cpu.state;
     const bool long_mode = entry.mode == EntryMode::Long64;
     state.gdtr = {memory_map::kBootGdt, 0x1F};
@@ -55,15 +56,17 @@ void enter(Vcpu& cpu, const EntryState& entry) {
         state.cr4 = cr4::kPae;
         state.efer = efer::kLme | efer::kLma;
     }
-    set_segment(cpu, CS, flat_segment(entry.code_selector, kTypeCode | kTypeReadable, long_mode));
+    set_segment(
+        cpu, CS,
+        flat_segment(entry.code_selector, rights::kTypeCode | rights::kTypeReadable, long_mode));
     for (const SegReg reg : {SS, DS, ES, FS, GS}) {
-        set_segment(cpu, reg, flat_segment(entry.data_selector, kTypeWritable, false));
+        set_segment(cpu, reg, flat_segment(entry.data_selector, rights::kTypeWritable, false));
     }
     state.ldtr = Segment{};
-    state.ldtr.rights = kUnusable;
+    state.ldtr.rights = rights::kUnusable;
     state.tr = Segment{};
     state.tr.limit = 0x67;
-    state.tr.rights = kPresent | 0xB;  // busy TSS
+    state.tr.rights = rights::kPresent | 0xB;  // busy TSS
     state.set_rflags(rflags::kFixed1);
     state.gpr.fill(0);
     state.gpr[RAX] = entry.rax;

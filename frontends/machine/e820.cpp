@@ -9,24 +9,24 @@ PhysAddr usable_low_end(u64 low_bytes) {
 }
 
 std::vector<E820Entry> make_e820(u64 low_bytes, u64 high_bytes, bool acpi_area) {
-    using namespace memory_map;
+    namespace at = memory_map;
     std::vector<E820Entry> map;
     const auto add = [&](PhysAddr first, PhysAddr end, E820Type type) {
         if (end > first) {
             map.push_back({first, end - first, type});
         }
     };
-    add(0, kConventionalEnd, E820Type::Ram);
-    add(kConventionalEnd, kVgaHole, E820Type::Reserved);
-    add(kBiosArea, kOneMiB, E820Type::Reserved);
+    add(0, at::kConventionalEnd, E820Type::Ram);
+    add(at::kConventionalEnd, at::kVgaHole, E820Type::Reserved);
+    add(at::kBiosArea, at::kOneMiB, E820Type::Reserved);
     if (acpi_area) {
-        add(kOneMiB, usable_low_end(low_bytes), E820Type::Ram);
-        add(usable_low_end(low_bytes), low_bytes - kAcpiNvsBytes, E820Type::AcpiReclaimable);
-        add(low_bytes - kAcpiNvsBytes, low_bytes, E820Type::AcpiNvs);
+        add(at::kOneMiB, usable_low_end(low_bytes), E820Type::Ram);
+        add(usable_low_end(low_bytes), low_bytes - at::kAcpiNvsBytes, E820Type::AcpiReclaimable);
+        add(low_bytes - at::kAcpiNvsBytes, low_bytes, E820Type::AcpiNvs);
     } else {
-        add(kOneMiB, low_bytes, E820Type::Ram);
+        add(at::kOneMiB, low_bytes, E820Type::Ram);
     }
-    add(kFourGiB, kFourGiB + high_bytes, E820Type::Ram);
+    add(at::kFourGiB, at::kFourGiB + high_bytes, E820Type::Ram);
     return map;
 }
 

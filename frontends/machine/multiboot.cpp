@@ -120,6 +120,7 @@ std::vector<u8> make_boot_information(PhysAddr base,
     const u32 cmdline_at = block.add_string(cmdline);
     const u32 name_at = block.add_string("droste");
     std::vector<u32> texts;
+    texts.reserve(modules.size());
     for (const LoadedModule& module : modules) {
         texts.push_back(block.add_string(module.text));
     }

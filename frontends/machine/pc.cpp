@@ -107,7 +107,7 @@ Expected<void> Pc::load(RunControl& control) {
         make_acpi_tables({.vcpu_count = config_.vcpu_count,
                           .serial_ports = serial_mask(config_),
                           .pci_window_base = pci_window_base(memory_->low_bytes())});
-    const auto loaded = config_.bios.empty() ? load_kernel(tables) : load_firmware();
+    auto loaded = config_.bios.empty() ? load_kernel(tables) : load_firmware();
     if (!loaded) {
         return loaded;
     }
@@ -117,8 +117,8 @@ Expected<void> Pc::load(RunControl& control) {
     shadow_ = std::make_unique<BiosShadow>(*memory_, rom_);
     const PcChips::Board board = {events_, *memory_, bus_, apic_bus_, vcpus_, *shadow_, control};
     chips_ = std::make_unique<PcChips>(config_, board);
-    if (const auto filled = fill_firmware_config(chips_->fw_cfg(), config_, tables,
-                                                 memory_->low_bytes(), memory_->high_bytes());
+    if (auto filled = fill_firmware_config(chips_->fw_cfg(), config_, tables, memory_->low_bytes(),
+                                           memory_->high_bytes());
         !filled) {
         return filled;
     }

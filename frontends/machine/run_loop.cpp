@@ -171,14 +171,16 @@ void RunLoop::run() {
         if (control_.paused()) {
             wait_while_halted();
         }
-        if (const PowerEvent event = control_.take_power_event(); event == PowerEvent::Off) {
-            if (limits_.shutdown_allowed) {
-                control_.end(EndReason::PowerOff);
-                break;
-            }
+        const PowerEvent event = control_.take_power_event();
+        if (event == PowerEvent::Off && limits_.shutdown_allowed) {
+            control_.end(EndReason::PowerOff);
+            break;
+        }
+        if (event == PowerEvent::Off) {
             control_.set_paused(true);
             continue;
-        } else if (event == PowerEvent::Reset) {
+        }
+        if (event == PowerEvent::Reset) {
             reset_or_end(EndReason::GuestReset);
         }
         if (control_.take_reset()) {

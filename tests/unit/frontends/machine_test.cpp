@@ -1,0 +1,200 @@
+#include "core/char_backend.hpp"
+#include "cpu/x86/model/cpu_models.hpp"
+#include "frontends/machine/pc.hpp"
+#include "frontends/machine/run_loop.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <unistd.h>
+
+namespace droste {
+namespace {
+
+// A multiboot kernel at 1 MiB whose code follows the header.
+class KernelFile {
+  public:
+    explicit KernelFile(const std::vector<u8>& code)
+        : path_("/tmp/droste-unit-" + std::to_string(getpid()) + "-" + std::to_string(serial())) {
+        constexpr u32 kMagic = 0x1BAD'B002, kFlags = 1U << 16;
+        Record image(0);
+        image.append(4, kMagic);
+        image.append(4, kFlags);
+        image.append(4, static_cast<u32>(-(kMagic + kFlags)));
+        for (const u32 address : {0x10'0000U, 0x10'0000U, 0U, 0U, 0x10'0020U}) {
+            image.append(4, address);
+        }
+        image.append(std::span<const u8>(code));
+        std::ofstream(path_, std::ios::binary)
+            .write(reinterpret_cast<const char*>(image.bytes().data()),
+                   static_cast<std::streamsize>(image.size()));
+    }
+    ~KernelFile() { std::remove(path_.c_str()); }
+    KernelFile(const KernelFile&) = delete;
+    KernelFile& operator=(const KernelFile&) = delete;
+    const std::string& path() const { return path_; }
+
+  private:
+    static int serial() {
+        static std::atomic<int> next{0};
+        return next++;
+    }
+    std::string path_;
+};
+
+// Prints `letter` `count` times on the debug console, then switches off:
+//   mov ecx, count / mov al, letter / again: out 0E9h, al / loop again
+//   mov dx, 604h / mov ax, 2000h / out dx, ax / jmp $
+std::vector<u8> printing_code(char letter, u16 count) {
+    return {0xB9,
+            static_cast<u8>(count),
+            static_cast<u8>(count >> 8),
+            0,
+            0,
+            0xB0,
+            static_cast<u8>(letter),
+            0xE6,
+            0xE9,
+            0xE2,
+            0xFC,
+            0x66,
+            0xBA,
+            0x04,
+            0x06,
+            0x66,
+            0xB8,
+            0x00,
+            0x20,
+            0x66,
+            0xEF,
+            0xEB,
+            0xFE};
+}
+
+class Printed final : public CharBackend {
+  public:
+    void write(std::span<const u8> bytes) override { text.append(bytes.begin(), bytes.end()); }
+    void set_receiver(CharReceiver* /*receiver*/) override {}
+    std::string text;
+};
+
+// Nothing outside; a machine that only waits is ended.
+class NoIo final : public HostIo {
+  public:
+    explicit NoIo(RunControl& control) : control_(control) {}
+    void serve(u64 timeout_ns) override {
+        if (timeout_ns != 0) {
+            control_.end(EndReason::Quit);
+        }
+    }
+    bool output_blocked() const override { return false; }
+    bool interactive() const override { return false; }
+
+  private:
+    RunControl& control_;
+};
+
+// A machine with everything it borrows.
+struct TestPc {
+    Log log;
+    RunControl control;
+    Printed printed;
+    NoIo io{control};
+    std::unique_ptr<Pc> pc;
+
+    explicit TestPc(const std::string& kernel, u32 vcpus = 1) {
+        MachineConfig config;
+        config.ram_bytes = u64{8} << 20;
+        config.vcpu_count = vcpus;
+        config.clock_mode = Clock::Mode::Counting;
+        config.cpu = parse_cpu_model(kDefaultCpuModel).value();
+        config.boot.kernel = kernel;
+        config.debug_consoles.push_back({0xE9, &printed});
+        auto created = Pc::create(config, log, control);
+        REQUIRE(created);
+        pc = std::move(created).value();
+    }
+    void run(const RunLimits& limits = {}) { RunLoop(*pc, io, control, limits).run(); }
+};
+
+TEST_CASE("Machine: a kernel runs, prints and switches the machine off") {
+    const KernelFile kernel(printing_code('a', 5));
+    TestPc machine(kernel.path());
+    machine.run();
+    CHECK(machine.control.reason() == EndReason::PowerOff);
+    CHECK(machine.printed.text == "aaaaa");
+}
+
+TEST_CASE("Machine: two run at the same time in one process, and know nothing of each other") {
+    const KernelFile first_kernel(printing_code('1', 50'000));
+    const KernelFile second_kernel(printing_code('2', 60'000));
+    TestPc first(first_kernel.path());
+    TestPc second(second_kernel.path(), 3);
+    std::thread other([&] { second.run(); });
+    first.run();
+    other.join();
+    CHECK(first.printed.text == std::string(50'000, '1'));
+    CHECK(second.printed.text == std::string(60'000, '2'));
+    CHECK(first.control.reason() == EndReason::PowerOff);
+    CHECK(second.control.reason() == EndReason::PowerOff);
+}
+
+TEST_CASE("Machine: a reset carries out the boot plan again, even over changed memory") {
+    // mov dword [100020h], -1 / hlt: destroys its own first bytes.
+    const KernelFile kernel({0xC7, 0x05, 0x20, 0x00, 0x10, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xF4});
+    TestPc machine(kernel.path());
+    const auto first_byte = [&] {
+        u8 byte = 0;
+        CHECK(machine.pc->memory().read(0x10'0020, std::span<u8>(&byte, 1)));
+        return byte;
+    };
+    machine.run();
+    CHECK(machine.control.reason() == EndReason::Quit);
+    CHECK(first_byte() == 0xFF);
+    machine.pc->reset();
+    CHECK(first_byte() == 0xC7);
+    CHECK(machine.pc->vcpus()[0]->state.rip() == 0x10'0020);
+}
+
+TEST_CASE("Machine: -no-shutdown pauses at the instruction that switches off") {
+    const KernelFile kernel(printing_code('x', 1));
+    TestPc machine(kernel.path());
+    RunLimits limits;
+    limits.shutdown_allowed = false;
+    machine.run(limits);
+    CHECK(machine.control.paused());
+    CHECK(machine.control.reason() == EndReason::Quit);
+}
+
+TEST_CASE("Machine: with --icount a run retires the same number of instructions each time") {
+    const KernelFile kernel(printing_code('n', 12'345));
+    TestPc first(kernel.path(), 2);
+    TestPc second(kernel.path(), 2);
+    first.run();
+    second.run();
+    CHECK(first.pc->vcpus()[0]->icount > 24'690);
+    CHECK(first.pc->vcpus()[0]->icount == second.pc->vcpus()[0]->icount);
+    CHECK(first.pc->clock().now_ns() == second.pc->clock().now_ns());
+}
+
+TEST_CASE("Machine: two devices on one port are refused, both named") {
+    const KernelFile kernel(printing_code('x', 1));
+    Log log;
+    RunControl control;
+    MachineConfig config;
+    config.cpu = parse_cpu_model(kDefaultCpuModel).value();
+    config.boot.kernel = kernel.path();
+    config.debug_exits.push_back({0x64, 2});
+    const auto created = Pc::create(config, log, control);
+    REQUIRE_FALSE(created);
+    CHECK_THAT(created.error().message,
+               Catch::Contains("8042") && Catch::Contains("isa-debug-exit"));
+}
+
+}  // namespace
+}  // namespace droste
