@@ -296,7 +296,8 @@ Expected<CommandLine> parse_command_line(std::span<const std::string_view> argum
 
 std::string help_text() {
     std::string text = "usage: droste -kernel FILE [-initrd FILE] [-append TEXT] [options]\n"
-                       "       droste -bios FILE [options]\n\n"
+                       "       droste -bios FILE [options]\n"
+        "       droste [options]          (the built-in ROM, a hypervisor that nests itself)\n\n"
                        "An x86-64 PC. Options have one dash or two, as in QEMU.\n\n";
     for (const OptionRow& row : kOptions) {
         if (!row.help.empty()) {
