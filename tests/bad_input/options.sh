@@ -71,7 +71,7 @@ refused "number of seconds" --timeout soon
 refused "number of seconds" --timeout 0
 refused "not empty" --until ""
 refused "-initrd without -kernel" -initrd x
-refused "-append without -kernel" -append x
+refused "-append without -kernel" -append x -bios x
 refused "-bios with -kernel" -bios x -kernel "$kernel"
 
 run -no-reboot -nodefaults -m 64
