@@ -55,6 +55,14 @@ constexpr auto kAccepted = std::to_array<AcceptedRow>({
      },
      "EMMS: AMD clears TOP, Intel leaves it"},
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
+         return (insn.op == Op::LDMXCSR || insn.op == Op::VLDMXCSR) && g.state.vector == kGp && n.state.vector == kNoFault;
+     },
+     "MXCSR bit 17 (misaligned exception mask) exists on AMD and is reserved on Intel"},
+    {[](const Insn& insn, const Outcome& g, const Outcome& n) {
+         return insn.op == Op::MASKMOVQ && g.state.vector == kPf && n.state.vector == kPf;
+     },
+     "a MASKMOVQ that faults has switched to MMX state on AMD already; nothing has changed on Intel"},
+    {[](const Insn& insn, const Outcome& g, const Outcome& n) {
          return insn.op == Op::CVTPI2PS && insn.mem() && g.state.vector == n.state.vector;
      },
      "CVTPI2PS from memory switches to MMX state on Intel, as the manual says; AMD leaves the x87 alone"},

@@ -166,6 +166,11 @@ void place_operands(Rng& rng, const Candidate& candidate, u64 rip, NativeState& 
     if (bit_string) {
         target = kScratchAddress + 2 * kPageBytes;
     }
+    if (insn.index == insn.base) {
+        // base + (base << scale) + disp: as near to the target as a whole number of times goes.
+        state.gpr[insn.base] = (target - static_cast<u64>(insn.disp)) / (1 + (u64{1} << insn.scale));
+        return;
+    }
     state.gpr[insn.base] = target - index - static_cast<u64>(insn.disp);
 }
 

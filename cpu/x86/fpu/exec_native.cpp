@@ -8,6 +8,7 @@
 
 #include <array>
 #include <bit>
+#include <utility>
 
 namespace droste {
 namespace {
@@ -101,6 +102,18 @@ Status exec_store(Vcpu& cpu, const Insn& insn) {
     const u64 result = call(thunk, cpu, insn, operand.data());
     if (!Plain && (thunk.traits & Thunk::kUsesMxcsr) != 0 && (result & Thunk::kException) != 0)
         [[unlikely]] {
+        // A fault of the store comes first: "Prioritization of Concurrent Events".
+        const u32 flagged = std::exchange(cpu.state.mxcsr, mxcsr);
+        LinearAddr linear = 0;
+        const auto seg = static_cast<SegReg>(insn.seg);
+        if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), Bytes, true, linear);
+            status != Status::Next) {
+            return status;
+        }
+        if (const Status status = probe_store(cpu, linear, Bytes, seg); status != Status::Next) {
+            return status;
+        }
+        cpu.state.mxcsr = flagged;
         return simd_exception(cpu);
     }
     if (const Status status = store_vector<Bytes>(cpu, insn, operand); status != Status::Next)
