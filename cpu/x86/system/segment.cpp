@@ -148,9 +148,14 @@ void commit_flags(Vcpu& cpu, u64 value, u64 mask) {
 void drop_inner_data_segments(Vcpu& cpu) {
     for (const SegReg reg : {ES, DS, FS, GS}) {
         Segment& s = cpu.state.seg[reg];
-        if (!s.unusable() && is_data_or_nonconforming_code(s) && s.dpl() < cpu.cpl) {
-            s = null_segment(0);
+        if (s.unusable() || !is_data_or_nonconforming_code(s) || s.dpl() >= cpu.cpl) {
+            continue;
         }
+        // A segment that is usable with a null selector comes from a VM exit or VM entry; it becomes unusable, but its base,
+        // which 64-bit code set by WRFSBASE or an MSR, stays.
+        const u64 base = null_selector(s.selector) ? s.base : 0;
+        s = null_segment(0);
+        s.base = base;
     }
 }
 
