@@ -103,6 +103,21 @@ TEST_CASE("IRETQ: a null SS is legal for 64-bit code below ring 3 only", "[iret]
     CHECK(g.exec(kIretq) == fault(Exception::GP, 0));
 }
 
+// A VM exit can leave FS usable with a null selector and DPL 0; user code's base must survive the way back to it.
+TEST_CASE("IRETQ to ring 3 keeps the FS base of a usable null selector", "[iret][long]") {
+    Guest g;
+    g.long_mode();
+    Segment fs = g.seg(DS);
+    fs.selector = 0;
+    fs.base = 0x1234'5678;
+    set_segment(g.cpu(), FS, fs);
+    push_frame64(g, Guest::kData3, Guest::kStack3, 0, Guest::kCode3, 0x5555);
+    CHECK(g.exec(kIretq) == kNoFault);
+    CHECK(g.cpu().cpl == 3);
+    CHECK(g.seg(FS).unusable());
+    CHECK(g.seg(FS).base == 0x1234'5678);
+}
+
 TEST_CASE("IRETQ: a non-canonical RIP raises #GP(0) at the old level", "[iret][long]") {
     Guest g;
     g.long_mode();
