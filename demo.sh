@@ -16,28 +16,31 @@ case "${1:-}" in
     ;;
 esac
 
-# shellcheck disable=SC2086
-if ! need_packages $build_packages $guest_packages; then
-    if [ -x build/frontends/cli/droste ]; then
-        say "going on with the program that is built already"
-    else
-        say "without them nothing can be built; with them installed, this works offline once build/guests is filled"
-        exit 1
+build() {
+    if [ ! -f build/build.ninja ]; then
+        meson setup --buildtype release -Dtests=disabled build >/dev/null
     fi
-fi
-if [ ! -f build/build.ninja ]; then
-    meson setup --buildtype release -Dtests=disabled build >/dev/null
-fi
-say "building (a few minutes the first time)"
-ninja -C build frontends/cli/droste >build/demo-build.log 2>&1 || {
-    tail -n 30 build/demo-build.log
-    say "the build failed; all of it is in build/demo-build.log"
-    exit 1
+    say "building (a few minutes the first time)"
+    ninja -C build frontends/cli/droste >build/demo-build.log 2>&1 || {
+        tail -n 30 build/demo-build.log
+        say "the build failed; all of it is in build/demo-build.log"
+        exit 1
+    }
 }
+
+# shellcheck disable=SC2086
+if need_packages $build_packages $guest_packages; then
+    build
+elif [ -x build/frontends/cli/droste ]; then
+    say "going on with the program that was built before"
+else
+    say "without them nothing can be built; once built, and with build/guests filled, this works offline"
+    exit 1
+fi
 
 if ! sh tests/boot/guests.sh build/guests vmlinuz-6.1 busybox; then
     say "no guest to boot: linux-image-6.1*-cloud-amd64 and busybox-static could not be fetched (no network?)"
-    say "what works without: build/frontends/cli/droste is built; start any kernel of yours with -kernel FILE"
+    say "what works without: build/frontends/cli/droste starts its built-in ROM, and any kernel of yours with -kernel FILE"
     exit 1
 fi
 

@@ -30,7 +30,7 @@ need_packages() {
     fi
     $as_root apt-get -qq update >/dev/null 2>&1
     # shellcheck disable=SC2086
-    if ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null; then
+    if ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null 2>&1; then
         say "missing packages that could not be installed (no network?):$missing"
         return 1
     fi
