@@ -12,7 +12,7 @@ namespace droste {
 struct Translation {
     PhysAddr address = 0;       // of the byte asked for, A20 applied
     GuestPhysAddr guest = 0;    // before EPT
-    u64 page_bytes = kPageBytes;
+    u64 page_bytes = kPageBytes;  // of the guest's page, whatever EPT makes of it
     bool readable = true;       // false only under execute-only EPT mappings
     bool writable = false;      // a write would need nothing more (W allowed, D set, EPT the same)
     bool global = false;

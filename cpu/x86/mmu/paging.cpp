@@ -271,7 +271,7 @@ Outcome Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights
     const bool write_ignores_rw = !request_.user() && (cpu_.state.cr0 & cr0::kWp) == 0;
     out.guest = guest;
     out.address = result.address;
-    out.page_bytes = page_bytes < result.page_bytes ? page_bytes : result.page_bytes;
+    out.page_bytes = page_bytes;  // INVLPG must drop all of the guest's large page, however small EPT cut it
     out.writable = (rights.writable || write_ignores_rw) && leaf_dirty_ && !key_forbids_write_ && result.writable;
     out.readable = result.readable;
     return Outcome::Done;

@@ -433,3 +433,30 @@ TEST_CASE("PAE guests take their PDPTEs from the VMCS", "[vmx][ept]") {
     CHECK(m.exited_with(ExitReason::CPUID));
     CHECK(m.vmcs().guest_pdpte0 == (kDirectory | 1));
 }
+
+TEST_CASE("INVLPG drops a whole guest large page that EPT maps in small ones", "[vmx][ept]") {
+    EptGuest m;
+    m.map_data(kRwx, 1);
+    constexpr u64 kLinear = 0x8000'0000;  // a page directory entry of its own
+    constexpr u64 kOld = 0, kNew = 0x20'0000;
+    m.machine().map(kLinear, 0);
+    u64 table = m.state().cr3;
+    for (const unsigned shift : {39U, 30U}) {
+        table = m.machine().peek_value<u64>(table + ((kLinear >> shift) & 511) * 8) & kPageMask;
+    }
+    const u64 directory_entry = table + ((kLinear >> 21) & 511) * 8;
+    m.machine().poke_value<u64>(directory_entry, kOld | 0xE7);
+    m.machine().poke_value<u8>(kOld + VmxMachine::kGuestData, 0x11);
+    m.machine().poke_value<u8>(kNew + VmxMachine::kGuestData, 0x22);
+    // mov al,[rbx]; mov cl,[rbx+1000h]; cpuid; invlpg [rbx]; mov dl,[rbx+1000h]; hlt
+    m.guest_code({0x8A, 0x03, 0x8A, 0x8B, 0, 0x10, 0, 0, 0x0F, 0xA2, 0x0F, 0x01, 0x3B, 0x8A, 0x93, 0, 0x10, 0, 0, 0xF4});
+    m.state().gpr[RBX] = kLinear + VmxMachine::kGuestData - 0x1000;
+    REQUIRE(m.run_guest());
+    REQUIRE(m.exited_with(ExitReason::CPUID));
+    CHECK((m.state().gpr[RCX] & 0xFF) == 0x11);
+    m.machine().poke_value<u64>(directory_entry, kNew | 0xE7);
+    m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode + 10);
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::HLT));
+    CHECK((m.state().gpr[RDX] & 0xFF) == 0x22);
+}
