@@ -3,8 +3,8 @@
 #include "core/bits.hpp"
 #include "core/guest_memory.hpp"
 #include "cpu/vmx/controls.hpp"
-#include "cpu/vmx/vmx_state.hpp"
 #include "cpu/vmx/virtual_apic.hpp"
+#include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/deliver.hpp"
 #include "cpu/x86/paging.hpp"
 
@@ -52,12 +52,15 @@ u8 highest_vector(VmxState& vmx, u32 base) {
 void virtualize_ppr(VmxState& vmx) {
     const u32 vtpr = read_virtual_apic(vmx, virtual_apic::kTpr);
     const u32 in_service = svi(vmx);
-    const u32 ppr = (vtpr & kSixteenVectors) >= (in_service & kSixteenVectors) ? vtpr & 0xFF : in_service & kSixteenVectors;
+    const u32 ppr = (vtpr & kSixteenVectors) >= (in_service & kSixteenVectors)
+                        ? vtpr & 0xFF
+                        : in_service & kSixteenVectors;
     write_virtual_apic(vmx, virtual_apic::kPpr, ppr);
 }
 
 bool virtual_interrupt_recognized(VmxState& vmx) {
-    return (rvi(vmx) & kSixteenVectors) > (read_virtual_apic(vmx, virtual_apic::kPpr) & kSixteenVectors);
+    return (rvi(vmx) & kSixteenVectors) >
+           (read_virtual_apic(vmx, virtual_apic::kPpr) & kSixteenVectors);
 }
 
 // "Evaluation of Pending Virtual Interrupts".
@@ -84,7 +87,8 @@ void trap(VmxState& vmx, ExitReason reason, u64 qualification) {
 }
 
 bool tpr_below_threshold(VmxState& vmx) {
-    return (read_virtual_apic(vmx, virtual_apic::kTpr) >> 4 & 0xF) < (vmx.vmcs().tpr_threshold & 0xF);
+    return (read_virtual_apic(vmx, virtual_apic::kTpr) >> 4 & 0xF) <
+           (vmx.vmcs().tpr_threshold & 0xF);
 }
 
 }  // namespace
@@ -116,7 +120,8 @@ void virtualize_eoi(VmxState& vmx) {
     set_svi(vmx, highest_vector(vmx, virtual_apic::kIsr));
     virtualize_ppr(vmx);
     const Vmcs& v = vmx.vmcs();
-    const std::array<u64, 4> exits = {v.eoi_exit_bitmap_0, v.eoi_exit_bitmap_1, v.eoi_exit_bitmap_2, v.eoi_exit_bitmap_3};
+    const std::array<u64, 4> exits = {v.eoi_exit_bitmap_0, v.eoi_exit_bitmap_1, v.eoi_exit_bitmap_2,
+                                      v.eoi_exit_bitmap_3};
     if (test_bit(exits[vector / 64U], vector % 64U)) {
         trap(vmx, ExitReason::VIRTUALIZED_EOI, vector);
     } else {
@@ -151,7 +156,8 @@ void evaluate_apic_after_entry(VmxState& vmx) {
 }
 
 bool deliver_virtual_interrupt(VmxState& vmx) {
-    if (!vmx.guest.controls.has2(proc2::kVirtualInterruptDelivery) || !virtual_interrupt_recognized(vmx)) {
+    if (!vmx.guest.controls.has2(proc2::kVirtualInterruptDelivery) ||
+        !virtual_interrupt_recognized(vmx)) {
         return false;
     }
     const u8 vector = rvi(vmx);
@@ -188,9 +194,13 @@ void process_posted_interrupts(VmxState& vmx) {
         }
         for (unsigned half = 0; half < 2; ++half) {
             const u32 offset = virtual_apic::kIrr + (i * 2 + half) * 16;
-            write_virtual_apic(vmx, offset, read_virtual_apic(vmx, offset) | static_cast<u32>(posted >> (half * 32)));
+            write_virtual_apic(vmx, offset,
+                               read_virtual_apic(vmx, offset) |
+                                   static_cast<u32>(posted >> (half * 32)));
         }
-        highest = std::max(highest, static_cast<u8>(i * 64 + 63 - static_cast<unsigned>(std::countl_zero(posted))));
+        highest =
+            std::max(highest, static_cast<u8>(i * 64 + 63 -
+                                              static_cast<unsigned>(std::countl_zero(posted))));
     }
     set_rvi(vmx, highest);
     evaluate_pending_virtual_interrupts(vmx);

@@ -1,9 +1,11 @@
-// Events at an instruction boundary in VMX non-root operation, in the order of SDM Vol. 3A, Table "Priority Among
-// Concurrent Events" and SDM Vol. 3C, "Other Causes of VM Exits": traps of APIC virtualization, INIT, monitor trap
-// flag, (debug traps,) preemption timer, NMI window, NMI, interrupt window and virtual interrupts, external interrupts.
+// Events at an instruction boundary in VMX non-root operation, in the order of SDM Vol. 3A, Table
+// "Priority Among Concurrent Events" and SDM Vol. 3C, "Other Causes of VM Exits": traps of APIC
+// virtualization, INIT, monitor trap flag, (debug traps,) preemption timer, NMI window, NMI,
+// interrupt window and virtual interrupts, external interrupts.
 //
-// The vCPU looks here when attention & attention_mask says so. kVmx is one-shot: it is withdrawn here, and requested again by
-// whatever makes a condition come true. kInterruptWindow stays while someone waits for an open window, and obeys RFLAGS.IF.
+// The vCPU looks here when attention & attention_mask says so. kVmx is one-shot: it is withdrawn
+// here, and requested again by whatever makes a condition come true. kInterruptWindow stays while
+// someone waits for an open window, and obeys RFLAGS.IF.
 
 #include "cpu/vmx/boundary.hpp"
 
@@ -30,7 +32,8 @@ bool interrupt_window_open(const CpuState& s) {
 
 // Open for virtual NMIs, whether or not one waits. Blocking by STI does not close it.
 bool nmi_window_open(const CpuState& s) {
-    return s.activity != Activity::WaitForSipi && (s.interruptibility & (blocking::kNmi | blocking::kMovSs)) == 0;
+    return s.activity != Activity::WaitForSipi &&
+           (s.interruptibility & (blocking::kNmi | blocking::kMovSs)) == 0;
 }
 
 bool exit_now(VmxState& vmx, ExitReason reason, u64 qualification = 0) {
@@ -69,17 +72,17 @@ bool take_init_or_sipi(VmxState& vmx, u32 attention_bits) {
 bool take_monitor_trap(VmxState& vmx) {
     NonRoot& guest = vmx.guest;
     switch (guest.mtf) {
-        case MtfState::Off: return false;
-        case MtfState::Armed:
-            guest.mtf = MtfState::Watching;
-            guest.mtf_icount = vmx.cpu.icount;
+    case MtfState::Off: return false;
+    case MtfState::Armed:
+        guest.mtf = MtfState::Watching;
+        guest.mtf_icount = vmx.cpu.icount;
+        return false;
+    case MtfState::Watching:
+        if (vmx.cpu.icount == guest.mtf_icount) {
             return false;
-        case MtfState::Watching:
-            if (vmx.cpu.icount == guest.mtf_icount) {
-                return false;
-            }
-            break;
-        case MtfState::Pending: break;
+        }
+        break;
+    case MtfState::Pending: break;
     }
     return exit_now(vmx, ExitReason::MONITOR_TRAP_FLAG);
 }
@@ -104,8 +107,10 @@ bool take_nmi(VmxState& vmx, u32 attention_bits) {
         return false;
     }
     // With virtual NMIs, blocking by NMI is the guest's and does not hold back a real one.
-    const bool blocked = !controls.has_pin(pin::kVirtualNmis) && (s.interruptibility & blocking::kNmi) != 0;
-    if (blocked || (s.interruptibility & blocking::kMovSs) != 0 || s.activity == Activity::WaitForSipi) {
+    const bool blocked =
+        !controls.has_pin(pin::kVirtualNmis) && (s.interruptibility & blocking::kNmi) != 0;
+    if (blocked || (s.interruptibility & blocking::kMovSs) != 0 ||
+        s.activity == Activity::WaitForSipi) {
         return false;
     }
     cpu.withdraw(attention::kNmi);
@@ -135,7 +140,8 @@ bool take_external_interrupt(VmxState& vmx) {
         Event interrupt;
         interrupt.type = EventType::ExternalInterrupt;
         interrupt.vector = cpu.apic->acknowledge();
-        if (controls.has_pin(pin::kPostedInterrupts) && interrupt.vector == vmx.vmcs().posted_interrupt_vector) {
+        if (controls.has_pin(pin::kPostedInterrupts) &&
+            interrupt.vector == vmx.vmcs().posted_interrupt_vector) {
             constexpr u32 kEoi = 0xB0;
             cpu.apic->mmio_write(kEoi, 4, 0);
             process_posted_interrupts(vmx);
@@ -170,7 +176,8 @@ void arm_boundary(VmxState& vmx) {
     if (controls.has(proc::kInterruptWindowExiting)) {
         cpu.request(attention::kInterruptWindow);
     }
-    const bool wants_nmi_window = controls.has(proc::kNmiWindowExiting) && (s.interruptibility & blocking::kNmi) == 0;
+    const bool wants_nmi_window =
+        controls.has(proc::kNmiWindowExiting) && (s.interruptibility & blocking::kNmi) == 0;
     if (guest.mtf != MtfState::Off || wants_nmi_window) {
         cpu.request(attention::kVmx);
     }

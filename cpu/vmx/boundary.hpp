@@ -7,7 +7,8 @@ namespace droste {
 
 class VmxState;
 
-// After a VM entry, or when the conditions of a window changed: tells the vCPU which attention it needs.
+// After a VM entry, or when the conditions of a window changed: tells the vCPU which attention it
+// needs.
 void arm_boundary(VmxState& vmx);
 
 }  // namespace droste

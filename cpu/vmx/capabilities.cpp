@@ -80,7 +80,10 @@ constexpr auto kCpuDependencies = std::to_array<CpuDependency>({
     {F::VirtualizeX2apicMode, Feature::X2APIC, "x2APIC"},
 });
 
-bool drop(VmxFeatures& features, VmxFeature feature, std::string reason, std::vector<DroppedVmxFeature>& dropped) {
+bool drop(VmxFeatures& features,
+          VmxFeature feature,
+          std::string reason,
+          std::vector<DroppedVmxFeature>& dropped) {
     if (!features.has(feature)) {
         return false;
     }
@@ -89,13 +92,14 @@ bool drop(VmxFeatures& features, VmxFeature feature, std::string reason, std::ve
     return true;
 }
 
-// What a word as a whole needs: without the control that gives it meaning the capability MSR must read 0.
+// What a word as a whole needs: without the control that gives it meaning the capability MSR must
+// read 0.
 VmxFeature owner_of(const VmxFeatureRow& row) {
     switch (row.word) {
-        case CapabilityWord::Proc2: return F::SecondaryControls;
-        case CapabilityWord::EptVpid: return row.bit < 32 ? F::Ept : F::Vpid;
-        case CapabilityWord::VmFunc: return F::VmFunctions;
-        default: return F::Always;
+    case CapabilityWord::Proc2: return F::SecondaryControls;
+    case CapabilityWord::EptVpid: return row.bit < 32 ? F::Ept : F::Vpid;
+    case CapabilityWord::VmFunc: return F::VmFunctions;
+    default: return F::Always;
     }
 }
 
@@ -124,7 +128,8 @@ const VmxFeatureRow& row_of(VmxFeature feature) {
 }
 
 VmxFeature vmx_feature_by_name(std::string_view name) {
-    const auto* found = std::find_if(kRows.begin(), kRows.end(), [&](const VmxFeatureRow& row) { return row.name == name; });
+    const auto* found = std::find_if(kRows.begin(), kRows.end(),
+                                     [&](const VmxFeatureRow& row) { return row.name == name; });
     return found == kRows.end() ? VmxFeature::kCount : found->feature;
 }
 
@@ -148,13 +153,16 @@ std::vector<DroppedVmxFeature> make_consistent(VmxFeatures& features, const CpuF
         changed = false;
         for (const Dependency& row : kDependencies) {
             if (!features.has(row.needs)) {
-                changed |= drop(features, row.feature, "needs " + std::string(row_of(row.needs).name), dropped);
+                changed |= drop(features, row.feature,
+                                "needs " + std::string(row_of(row.needs).name), dropped);
             }
         }
         for (const VmxFeatureRow& row : kRows) {
-            // INVEPT and INVVPID types are listed under their own rows; the word's owner decides for all of them.
+            // INVEPT and INVVPID types are listed under their own rows; the word's owner decides
+            // for all of them.
             if (const VmxFeature owner = owner_of(row); !features.has(owner)) {
-                changed |= drop(features, row.feature, "needs " + std::string(row_of(owner).name), dropped);
+                changed |= drop(features, row.feature, "needs " + std::string(row_of(owner).name),
+                                dropped);
             }
         }
     }
@@ -167,25 +175,32 @@ VmxCapabilities::VmxCapabilities(const VmxConfig& config, const CpuFeatures& cpu
     , preemption_timer_rate(config.preemption_timer_rate)
     , cr3_target_count(config.cr3_target_count)
     , features_(config.features) {
-    // The TRUE MSRs may clear what the default1 class otherwise forces: "Reserved Controls and Default Settings".
+    // The TRUE MSRs may clear what the default1 class otherwise forces: "Reserved Controls and
+    // Default Settings".
     const auto controls = [&](CapabilityWord word, u32 default1, u32 true_default1) {
         const bool exact = has(F::TrueControls);
-        return Controls{exact ? true_default1 : default1, static_cast<u32>(word_bits(features_, word)) | default1, default1};
+        return Controls{exact ? true_default1 : default1,
+                        static_cast<u32>(word_bits(features_, word)) | default1, default1};
     };
     pin = controls(CapabilityWord::Pin, pin::kDefault1, pin::kDefault1);
     proc = controls(CapabilityWord::Proc, proc::kDefault1, proc::kTrueDefault1);
     proc2 = controls(CapabilityWord::Proc2, 0, 0);
-    exit = controls(CapabilityWord::Exit, vm_exit_control::kDefault1, vm_exit_control::kTrueDefault1);
-    entry = controls(CapabilityWord::Entry, vm_entry_control::kDefault1, vm_entry_control::kTrueDefault1);
+    exit =
+        controls(CapabilityWord::Exit, vm_exit_control::kDefault1, vm_exit_control::kTrueDefault1);
+    entry = controls(CapabilityWord::Entry, vm_entry_control::kDefault1,
+                     vm_entry_control::kTrueDefault1);
 
     constexpr u64 kWriteBack = 6;
-    basic = kVmcsRevision | (kVmcsRegionBytes << 32) | (kWriteBack << 50) | word_bits(features_, CapabilityWord::Basic);
-    misc = preemption_timer_rate | word_bits(features_, CapabilityWord::Misc) | (u64{cr3_target_count} << 16);
+    basic = kVmcsRevision | (kVmcsRegionBytes << 32) | (kWriteBack << 50) |
+            word_bits(features_, CapabilityWord::Basic);
+    misc = preemption_timer_rate | word_bits(features_, CapabilityWord::Misc) |
+           (u64{cr3_target_count} << 16);
     ept_vpid = word_bits(features_, CapabilityWord::EptVpid);
     vm_functions = word_bits(features_, CapabilityWord::VmFunc);
     for (const VmcsFieldRow& row : kVmcsFields) {
         if (supports(row)) {
-            vmcs_enum = std::max<u64>(vmcs_enum, row.encoding & 0x3FE);  // bits 9:1: highest index in use
+            vmcs_enum =
+                std::max<u64>(vmcs_enum, row.encoding & 0x3FE);  // bits 9:1: highest index in use
         }
     }
     cr0_fixed0 = cr0::kPe | cr0::kNe | cr0::kPg;
@@ -198,25 +213,25 @@ bool VmxCapabilities::read_msr(u32 index, u64& value) const {
     const auto pair = [](u32 low, u32 high) { return low | (u64{high} << 32); };
     const bool true_controls = has(F::TrueControls);
     switch (index) {
-        case msr::kVmxBasic: value = basic; return true;
-        case msr::kVmxPin: value = pair(pin.legacy_must_be_1, pin.may_be_1); return true;
-        case msr::kVmxProc: value = pair(proc.legacy_must_be_1, proc.may_be_1); return true;
-        case msr::kVmxExit: value = pair(exit.legacy_must_be_1, exit.may_be_1); return true;
-        case msr::kVmxEntry: value = pair(entry.legacy_must_be_1, entry.may_be_1); return true;
-        case msr::kVmxMisc: value = misc; return true;
-        case msr::kVmxCr0Fixed0: value = cr0_fixed0; return true;
-        case msr::kVmxCr0Fixed1: value = cr0_fixed1; return true;
-        case msr::kVmxCr4Fixed0: value = cr4_fixed0; return true;
-        case msr::kVmxCr4Fixed1: value = cr4_fixed1; return true;
-        case msr::kVmxVmcsEnum: value = vmcs_enum; return true;
-        case msr::kVmxProc2: value = pair(0, proc2.may_be_1); return has(F::SecondaryControls);
-        case msr::kVmxEptVpidCap: value = ept_vpid; return has(F::Ept) || has(F::Vpid);
-        case msr::kVmxTruePin: value = pair(pin.must_be_1, pin.may_be_1); return true_controls;
-        case msr::kVmxTrueProc: value = pair(proc.must_be_1, proc.may_be_1); return true_controls;
-        case msr::kVmxTrueExit: value = pair(exit.must_be_1, exit.may_be_1); return true_controls;
-        case msr::kVmxTrueEntry: value = pair(entry.must_be_1, entry.may_be_1); return true_controls;
-        case msr::kVmxVmFunc: value = vm_functions; return has(F::VmFunctions);
-        default: return false;
+    case msr::kVmxBasic: value = basic; return true;
+    case msr::kVmxPin: value = pair(pin.legacy_must_be_1, pin.may_be_1); return true;
+    case msr::kVmxProc: value = pair(proc.legacy_must_be_1, proc.may_be_1); return true;
+    case msr::kVmxExit: value = pair(exit.legacy_must_be_1, exit.may_be_1); return true;
+    case msr::kVmxEntry: value = pair(entry.legacy_must_be_1, entry.may_be_1); return true;
+    case msr::kVmxMisc: value = misc; return true;
+    case msr::kVmxCr0Fixed0: value = cr0_fixed0; return true;
+    case msr::kVmxCr0Fixed1: value = cr0_fixed1; return true;
+    case msr::kVmxCr4Fixed0: value = cr4_fixed0; return true;
+    case msr::kVmxCr4Fixed1: value = cr4_fixed1; return true;
+    case msr::kVmxVmcsEnum: value = vmcs_enum; return true;
+    case msr::kVmxProc2: value = pair(0, proc2.may_be_1); return has(F::SecondaryControls);
+    case msr::kVmxEptVpidCap: value = ept_vpid; return has(F::Ept) || has(F::Vpid);
+    case msr::kVmxTruePin: value = pair(pin.must_be_1, pin.may_be_1); return true_controls;
+    case msr::kVmxTrueProc: value = pair(proc.must_be_1, proc.may_be_1); return true_controls;
+    case msr::kVmxTrueExit: value = pair(exit.must_be_1, exit.may_be_1); return true_controls;
+    case msr::kVmxTrueEntry: value = pair(entry.must_be_1, entry.may_be_1); return true_controls;
+    case msr::kVmxVmFunc: value = vm_functions; return has(F::VmFunctions);
+    default: return false;
     }
 }
 

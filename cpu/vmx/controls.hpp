@@ -1,6 +1,7 @@
 #pragma once
-// Bits of the VMX controls. SDM Vol. 3C, "VM-Execution Control Fields", "VM-Exit Control Fields", "VM-Entry Control
-// Fields". The names are the manual's; what is advertised of them is decided in capabilities.cpp.
+// Bits of the VMX controls. SDM Vol. 3C, "VM-Execution Control Fields", "VM-Exit Control Fields",
+// "VM-Entry Control Fields". The names are the manual's; what is advertised of them is decided in
+// capabilities.cpp.
 
 #include "core/types.hpp"
 
@@ -101,7 +102,8 @@ inline constexpr u32 kDefault1 = 0x000011FF;
 inline constexpr u32 kTrueDefault1 = kDefault1 & ~kLoadDebugControls;
 }  // namespace vm_entry_control
 
-// Format of the VM-entry interruption-information, VM-exit interruption-information and IDT-vectoring fields.
+// Format of the VM-entry interruption-information, VM-exit interruption-information and
+// IDT-vectoring fields.
 namespace interruption {
 inline constexpr u32 kVectorMask = 0xFF;
 inline constexpr unsigned kTypeShift = 8;

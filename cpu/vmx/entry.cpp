@@ -1,5 +1,6 @@
-// VMLAUNCH and VMRESUME. SDM Vol. 3C, "VM Entries": basic checks, checks on controls and host state (the instruction fails),
-// checks on guest state and MSR loading (a VM exit with bit 31 of the reason), then the guest runs.
+// VMLAUNCH and VMRESUME. SDM Vol. 3C, "VM Entries": basic checks, checks on controls and host state
+// (the instruction fails), checks on guest state and MSR loading (a VM exit with bit 31 of the
+// reason), then the guest runs.
 
 #include "cpu/vmx/entry.hpp"
 
@@ -24,11 +25,12 @@ void explain_failure(const EntryContext& context, const FailedCheck& failed) {
     if (!log.enabled(LogCategory::Vmx)) {
         return;
     }
-    log.write(LogCategory::Vmx, "vCPU {} L1 rip {:#x}: VM entry failed\n{}", vmx.cpu.index, vmx.cpu.state.rip(),
-              explain(context, failed));
+    log.write(LogCategory::Vmx, "vCPU {} L1 rip {:#x}: VM entry failed\n{}", vmx.cpu.index,
+              vmx.cpu.state.rip(), explain(context, failed));
     if (vmx.dump_failed_entries) {
         const Vmcs* last_good = vmx.current->last_good.get();
-        log.write(LogCategory::Vmx, "{}", dump_vmcs(vmx.vmcs(), vmx.caps, vmx.current_pointer(), last_good));
+        log.write(LogCategory::Vmx, "{}",
+                  dump_vmcs(vmx.vmcs(), vmx.caps, vmx.current_pointer(), last_good));
     }
 }
 
@@ -53,22 +55,27 @@ void bind_shadow_vmcs(VmxState& vmx) {
 Status enter(VmxState& vmx, const Insn& insn) {
     const EntryContext context(vmx);
     u32& stale = vmx.current->stale_checks;
-    for (const auto& [kind, error] : {std::pair{EntryFailure::Controls, VmError::EntryInvalidControls},
-                                      std::pair{EntryFailure::HostState, VmError::EntryInvalidHostState}}) {
-        if (const FailedCheck failed = first_failed_check(context, kind, stale); failed.check != nullptr) {
+    for (const auto& [kind, error] :
+         {std::pair{EntryFailure::Controls, VmError::EntryInvalidControls},
+          std::pair{EntryFailure::HostState, VmError::EntryInvalidHostState}}) {
+        if (const FailedCheck failed = first_failed_check(context, kind, stale);
+            failed.check != nullptr) {
             explain_failure(context, failed);
             return vm_fail_valid(vmx, insn, error, failed.check->name);
         }
     }
-    if (const FailedCheck failed = first_failed_check(context, EntryFailure::GuestState, stale); failed.check != nullptr) {
+    if (const FailedCheck failed = first_failed_check(context, EntryFailure::GuestState, stale);
+        failed.check != nullptr) {
         explain_failure(context, failed);
         const bool nmi_in_shadow = failed.check->name == kNmiInShadowCheck;
-        fail_vm_entry(vmx, ExitReason::INVALID_GUEST_STATE, nmi_in_shadow ? kQualificationNmi : failed.group->qualification);
+        fail_vm_entry(vmx, ExitReason::INVALID_GUEST_STATE,
+                      nmi_in_shadow ? kQualificationNmi : failed.group->qualification);
         return Status::Switched;
     }
     load_guest_state(context);
     const Vmcs& v = vmx.vmcs();
-    if (const u32 number = load_msr_list(vmx, v.entry_msr_load_address, v.entry_msr_load_count); number != 0) {
+    if (const u32 number = load_msr_list(vmx, v.entry_msr_load_address, v.entry_msr_load_count);
+        number != 0) {
         fail_vm_entry(vmx, ExitReason::MSR_LOADING, number);
         return Status::Switched;
     }

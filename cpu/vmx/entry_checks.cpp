@@ -10,9 +10,21 @@ namespace {
 
 // In the manual's order. Bit numbers of stale_checks are positions here.
 enum GroupNumber : unsigned {
-    kExecution, kExecutionMemory, kExit, kEntry, kHostRegisters, kHostSegments, kHostAddressSpace,
-    kGuestRegisters, kGuestSegments, kGuestDescriptorTables, kGuestRipRflags, kGuestNonRegister, kGuestLinkPointer,
-    kGuestPdptes, kGroupCount
+    kExecution,
+    kExecutionMemory,
+    kExit,
+    kEntry,
+    kHostRegisters,
+    kHostSegments,
+    kHostAddressSpace,
+    kGuestRegisters,
+    kGuestSegments,
+    kGuestDescriptorTables,
+    kGuestRipRflags,
+    kGuestNonRegister,
+    kGuestLinkPointer,
+    kGuestPdptes,
+    kGroupCount
 };
 
 struct Tables {
@@ -22,21 +34,30 @@ struct Tables {
     Tables()
         : groups{{
               {"VM-Execution Control Fields", EntryFailure::Controls, execution_control_checks()},
-              {"VM-Execution Control Fields", EntryFailure::Controls, execution_control_memory_checks(), true},
+              {"VM-Execution Control Fields", EntryFailure::Controls,
+               execution_control_memory_checks(), true},
               {"VM-Exit Control Fields", EntryFailure::Controls, exit_control_checks()},
               {"VM-Entry Control Fields", EntryFailure::Controls, entry_control_checks()},
-              {"Checks on Host Control Registers, MSRs, and SSP", EntryFailure::HostState, host_register_checks()},
-              {"Checks on Host Segment and Descriptor-Table Registers", EntryFailure::HostState, host_segment_checks()},
-              {"Checks Related to Address-Space Size", EntryFailure::HostState, host_address_space_checks(), true},
-              {"Checks on Guest Control Registers, Debug Registers, and MSRs", EntryFailure::GuestState, guest_register_checks()},
-              {"Checks on Guest Segment Registers", EntryFailure::GuestState, guest_segment_checks()},
-              {"Checks on Guest Descriptor-Table Registers", EntryFailure::GuestState, guest_descriptor_table_checks()},
-              {"Checks on Guest RIP, RFLAGS, and SSP", EntryFailure::GuestState, guest_rip_rflags_checks()},
-              {"Checks on Guest Non-Register State", EntryFailure::GuestState, guest_non_register_checks()},
-              {"Checks on Guest Non-Register State", EntryFailure::GuestState, guest_link_pointer_checks(), true,
-               kQualificationLinkPointer},
-              {"Checks on Guest Page-Directory-Pointer-Table Entries", EntryFailure::GuestState, guest_pdpte_checks(), true,
-               kQualificationPdpte},
+              {"Checks on Host Control Registers, MSRs, and SSP", EntryFailure::HostState,
+               host_register_checks()},
+              {"Checks on Host Segment and Descriptor-Table Registers", EntryFailure::HostState,
+               host_segment_checks()},
+              {"Checks Related to Address-Space Size", EntryFailure::HostState,
+               host_address_space_checks(), true},
+              {"Checks on Guest Control Registers, Debug Registers, and MSRs",
+               EntryFailure::GuestState, guest_register_checks()},
+              {"Checks on Guest Segment Registers", EntryFailure::GuestState,
+               guest_segment_checks()},
+              {"Checks on Guest Descriptor-Table Registers", EntryFailure::GuestState,
+               guest_descriptor_table_checks()},
+              {"Checks on Guest RIP, RFLAGS, and SSP", EntryFailure::GuestState,
+               guest_rip_rflags_checks()},
+              {"Checks on Guest Non-Register State", EntryFailure::GuestState,
+               guest_non_register_checks()},
+              {"Checks on Guest Non-Register State", EntryFailure::GuestState,
+               guest_link_pointer_checks(), true, kQualificationLinkPointer},
+              {"Checks on Guest Page-Directory-Pointer-Table Entries", EntryFailure::GuestState,
+               guest_pdpte_checks(), true, kQualificationPdpte},
           }} {
         for (unsigned number = 0; number < kGroupCount; ++number) {
             for (const EntryCheck& row : groups[number].rows) {
@@ -86,7 +107,8 @@ u32 checks_stale_after_exit() {
     return 1U << kEntry | 1U << kGuestRipRflags | 1U << kGuestNonRegister;
 }
 
-FailedCheck first_failed_check(const EntryContext& context, EntryFailure failure, u32& stale_checks) {
+FailedCheck
+first_failed_check(const EntryContext& context, EntryFailure failure, u32& stale_checks) {
     u32 number = 0;
     for (const CheckGroup& group : tables().groups) {
         const u32 mask = 1U << number++;

@@ -13,10 +13,13 @@ bool ept_pointer_valid(const VmxCapabilities& caps, u64 pointer) {
     const u64 type = pointer & eptp::kMemoryType;
     const bool type_ok = (type == eptp::kWriteBack && caps.has(VmxFeature::EptWriteBack)) ||
                          (type == eptp::kUncacheable && caps.has(VmxFeature::EptUncacheable));
-    const bool walk_ok = (pointer & eptp::kWalkLengthMask) == eptp::kWalkLength4 && caps.has(VmxFeature::EptPageWalk4);
-    const bool dirty_ok = (pointer & eptp::kAccessedDirty) == 0 || caps.has(VmxFeature::EptAccessedDirty);
+    const bool walk_ok = (pointer & eptp::kWalkLengthMask) == eptp::kWalkLength4 &&
+                         caps.has(VmxFeature::EptPageWalk4);
+    const bool dirty_ok =
+        (pointer & eptp::kAccessedDirty) == 0 || caps.has(VmxFeature::EptAccessedDirty);
     constexpr u64 kReserved = 0xF80;  // bit 7 is for supervisor shadow stacks
-    return type_ok && walk_ok && dirty_ok && (pointer & kReserved) == 0 && caps.physical_address_fits(pointer);
+    return type_ok && walk_ok && dirty_ok && (pointer & kReserved) == 0 &&
+           caps.physical_address_fits(pointer);
 }
 
 namespace {
@@ -24,36 +27,41 @@ namespace {
 using C = const EntryContext&;
 using enum VmcsField;
 
-constexpr u32 kTprUsers = proc2::kVirtualizeX2apicMode | proc2::kApicRegisterVirtualization | proc2::kVirtualInterruptDelivery;
+constexpr u32 kTprUsers = proc2::kVirtualizeX2apicMode | proc2::kApicRegisterVirtualization |
+                          proc2::kVirtualInterruptDelivery;
 
 // "The VM-entry interruption-information field": error codes go with these vectors.
 bool vector_has_error_code(unsigned vector) {
-    constexpr u32 kVectors = 1U << 8 | 1U << 10 | 1U << 11 | 1U << 12 | 1U << 13 | 1U << 14 | 1U << 17;
+    constexpr u32 kVectors =
+        1U << 8 | 1U << 10 | 1U << 11 | 1U << 12 | 1U << 13 | 1U << 14 | 1U << 17;
     return vector < 32 && ((kVectors >> vector) & 1) != 0;
 }
 
 bool injected_error_code_bit_ok(C c) {
     const bool delivers = (c.vmcs.entry_interruption_info & interruption::kErrorCodeValid) != 0;
-    const bool hardware_exception = c.injected_type() == static_cast<unsigned>(EventType::HardwareException);
+    const bool hardware_exception =
+        c.injected_type() == static_cast<unsigned>(EventType::HardwareException);
     const bool real_mode = c.unrestricted && (c.vmcs.guest_cr0 & cr0::kPe) == 0;
     if (!hardware_exception || real_mode) {
         return !delivers;
     }
-    return c.caps.has(VmxFeature::AnyErrorCode) || delivers == vector_has_error_code(c.injected_vector());
+    return c.caps.has(VmxFeature::AnyErrorCode) ||
+           delivers == vector_has_error_code(c.injected_vector());
 }
 
 bool injected_vector_ok(C c) {
     switch (c.injected_type()) {
-        case static_cast<unsigned>(EventType::NMI): return c.injected_vector() == 2;
-        case static_cast<unsigned>(EventType::HardwareException): return c.injected_vector() <= 31;
-        case interruption::kTypeOther: return c.injected_vector() == 0;
-        default: return true;
+    case static_cast<unsigned>(EventType::NMI): return c.injected_vector() == 2;
+    case static_cast<unsigned>(EventType::HardwareException): return c.injected_vector() <= 31;
+    case interruption::kTypeOther: return c.injected_vector() == 0;
+    default: return true;
     }
 }
 
 bool injected_type_ok(C c) {
     const unsigned type = c.injected_type();
-    return type != 1 && (type != interruption::kTypeOther || c.caps.has(VmxFeature::MonitorTrapFlag));
+    return type != 1 &&
+           (type != interruption::kTypeOther || c.caps.has(VmxFeature::MonitorTrapFlag));
 }
 
 bool injected_length_ok(C c) {
@@ -65,9 +73,11 @@ bool injected_length_ok(C c) {
     return length <= 15 && (length != 0 || c.caps.has(VmxFeature::ZeroLengthInjection));
 }
 
-// "Checks on ... MSR areas": aligned to 16 bytes; first and last byte within the physical-address width.
+// "Checks on ... MSR areas": aligned to 16 bytes; first and last byte within the physical-address
+// width.
 bool msr_area_ok(C c, u64 address, u32 count) {
-    return count == 0 || (address % 16 == 0 && c.address_fits(address) && c.address_fits(address + u64{count} * 16 - 1));
+    return count == 0 || (address % 16 == 0 && c.address_fits(address) &&
+                          c.address_fits(address + u64{count} * 16 - 1));
 }
 
 // clang-format off

@@ -1,5 +1,6 @@
-// Checks on the guest-state area, all but segments and descriptor tables. SDM Vol. 3C, "Checks on the Guest State Area":
-// one row a bullet, in its order. A VM entry that fails here is a VM exit with reason 33.
+// Checks on the guest-state area, all but segments and descriptor tables. SDM Vol. 3C, "Checks on
+// the Guest State Area": one row a bullet, in its order. A VM entry that fails here is a VM exit
+// with reason 33.
 
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
@@ -63,11 +64,11 @@ constexpr u32 activity(Activity state) {
 
 bool activity_supported(C c) {
     switch (c.vmcs.guest_activity_state) {
-        case activity(Activity::Active): return true;
-        case activity(Activity::Hlt): return c.caps.has(VmxFeature::ActivityHlt);
-        case activity(Activity::Shutdown): return c.caps.has(VmxFeature::ActivityShutdown);
-        case activity(Activity::WaitForSipi): return c.caps.has(VmxFeature::ActivityWaitForSipi);
-        default: return false;
+    case activity(Activity::Active): return true;
+    case activity(Activity::Hlt): return c.caps.has(VmxFeature::ActivityHlt);
+    case activity(Activity::Shutdown): return c.caps.has(VmxFeature::ActivityShutdown);
+    case activity(Activity::WaitForSipi): return c.caps.has(VmxFeature::ActivityWaitForSipi);
+    default: return false;
     }
 }
 
@@ -81,22 +82,26 @@ bool activity_allows_injection(C c) {
     const bool hardware_exception = injects(c, EventType::HardwareException);
     const bool machine_check = hardware_exception && vector == static_cast<unsigned>(Exception::MC);
     switch (c.vmcs.guest_activity_state) {
-        case activity(Activity::Hlt):
-            return injects(c, EventType::ExternalInterrupt) || injects(c, EventType::NMI) || machine_check ||
-                   (hardware_exception && vector == static_cast<unsigned>(Exception::DB)) || type == interruption::kTypeOther;
-        case activity(Activity::Shutdown): return injects(c, EventType::NMI) || machine_check;
-        case activity(Activity::WaitForSipi): return false;
-        default: return true;
+    case activity(Activity::Hlt):
+        return injects(c, EventType::ExternalInterrupt) || injects(c, EventType::NMI) ||
+               machine_check ||
+               (hardware_exception && vector == static_cast<unsigned>(Exception::DB)) ||
+               type == interruption::kTypeOther;
+    case activity(Activity::Shutdown): return injects(c, EventType::NMI) || machine_check;
+    case activity(Activity::WaitForSipi): return false;
+    default: return true;
     }
 }
 
 constexpr u32 kShadow = blocking::kSti | blocking::kMovSs;
 
-// "Pending debug exceptions": BS agrees with TF and BTF where a trap could be pending behind a shadow or HLT.
+// "Pending debug exceptions": BS agrees with TF and BTF where a trap could be pending behind a
+// shadow or HLT.
 constexpr u64 kPendingEnabledBreakpoint = 1U << 12, kPendingBs = 1U << 14;
 constexpr u64 kPendingDefined = 0xF | kPendingEnabledBreakpoint | kPendingBs;
 bool pending_bs_needed_here(C c) {
-    return (c.vmcs.guest_interruptibility & kShadow) != 0 || c.vmcs.guest_activity_state == activity(Activity::Hlt);
+    return (c.vmcs.guest_interruptibility & kShadow) != 0 ||
+           c.vmcs.guest_activity_state == activity(Activity::Hlt);
 }
 bool steps(C c) {
     constexpr u64 kBtf = 1U << 1;
@@ -110,7 +115,8 @@ bool has_link(C c) {
 bool link_revision_ok(C c) {
     const auto revision = static_cast<u32>(read_physical(c.vmx.cpu, c.vmcs.vmcs_link_pointer, 4));
     const bool shadow = (revision & kShadowVmcsIndicator) != 0;
-    return (revision & ~kShadowVmcsIndicator) == kVmcsRevision && shadow == c.controls.has2(proc2::kVmcsShadowing);
+    return (revision & ~kShadowVmcsIndicator) == kVmcsRevision &&
+           shadow == c.controls.has2(proc2::kVmcsShadowing);
 }
 
 bool pdptes_ok(C c) {

@@ -1,5 +1,6 @@
-// Checks on guest segment registers and descriptor-table registers. SDM Vol. 3C, "Checks on Guest Segment Registers",
-// "Checks on Guest Descriptor-Table Registers". One row for each bullet and register, generated from the register's fields.
+// Checks on guest segment registers and descriptor-table registers. SDM Vol. 3C, "Checks on Guest
+// Segment Registers", "Checks on Guest Descriptor-Table Registers". One row for each bullet and
+// register, generated from the register's fields.
 
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
@@ -47,60 +48,90 @@ bool cs_dpl_ok(C c) {
     const unsigned dpl = dpl_of(c.vmcs.guest_cs_access_rights);
     const unsigned ss_dpl = dpl_of(c.vmcs.guest_ss_access_rights);
     switch (type_of(c.vmcs.guest_cs_access_rights)) {
-        case 3: return dpl == 0;
-        case 9: case 11: return dpl == ss_dpl;
-        default: return dpl <= ss_dpl;  // conforming
+    case 3: return dpl == 0;
+    case 9:
+    case 11: return dpl == ss_dpl;
+    default: return dpl <= ss_dpl;  // conforming
     }
 }
 
 bool ss_dpl_zero_ok(C c) {
-    const bool must_be_zero = type_of(c.vmcs.guest_cs_access_rights) == 3 || (c.vmcs.guest_cr0 & cr0::kPe) == 0;
+    const bool must_be_zero =
+        type_of(c.vmcs.guest_cs_access_rights) == 3 || (c.vmcs.guest_cr0 & cr0::kPe) == 0;
     return !must_be_zero || dpl_of(c.vmcs.guest_ss_access_rights) == 0;
 }
 
 bool data_type_ok(u32 rights) {
     const bool accessed = (rights & segment_rights::kTypeAccessed) != 0;
-    return !usable(rights) || (accessed && (!code(rights) || (rights & segment_rights::kTypeReadable) != 0));
+    return !usable(rights) ||
+           (accessed && (!code(rights) || (rights & segment_rights::kTypeReadable) != 0));
 }
 
 // DPL is not below RPL for data and nonconforming code segments.
 bool data_dpl_ok(C c, u16 selector, u32 rights) {
-    return c.unrestricted || !usable(rights) || type_of(rights) > 11 || dpl_of(rights) >= (selector & 3U);
+    return c.unrestricted || !usable(rights) || type_of(rights) > 11 ||
+           dpl_of(rights) >= (selector & 3U);
 }
 
 // The rules on access rights and limits do not apply in virtual-8086 mode, which has its own.
 #define DROSTE_UNLESS_V86(condition) [](C c) { return c.virtual8086 || (condition); }
-#define DROSTE_IN_V86(condition) [](C c) { return !c.virtual8086 || (condition); }
-#define DROSTE_RIGHTS(reg) c.vmcs.guest_##reg##_access_rights
-#define DROSTE_LIMIT(reg) c.vmcs.guest_##reg##_limit
+#define DROSTE_IN_V86(condition)     [](C c) { return !c.virtual8086 || (condition); }
+#define DROSTE_RIGHTS(reg)           c.vmcs.guest_##reg##_access_rights
+#define DROSTE_LIMIT(reg)            c.vmcs.guest_##reg##_limit
 
 // Bullets that CS, SS, DS, ES, FS and GS share in virtual-8086 mode.
-#define DROSTE_V86_ROWS(REG, reg) \
-    {"guest " REG " base in virtual-8086 mode", "the base is the selector shifted left by 4", \
-     DROSTE_IN_V86(c.vmcs.guest_##reg##_base == u64{c.vmcs.guest_##reg##_selector} << 4), {guest_##reg##_base, guest_##reg##_selector, guest_rflags}}, \
-    {"guest " REG " limit in virtual-8086 mode", "the limit is 0000FFFFH", \
-     DROSTE_IN_V86(DROSTE_LIMIT(reg) == 0xFFFF), {guest_##reg##_limit, guest_rflags}}, \
-    {"guest " REG " access rights in virtual-8086 mode", "the access rights are 000000F3H", \
-     DROSTE_IN_V86(DROSTE_RIGHTS(reg) == kVirtual8086Rights), {guest_##reg##_access_rights, guest_rflags}}
+#define DROSTE_V86_ROWS(REG, reg)                                                              \
+    {"guest " REG " base in virtual-8086 mode",                                                \
+     "the base is the selector shifted left by 4",                                             \
+     DROSTE_IN_V86(c.vmcs.guest_##reg##_base == u64{c.vmcs.guest_##reg##_selector} << 4),      \
+     {guest_##reg##_base, guest_##reg##_selector, guest_rflags}},                              \
+        {"guest " REG " limit in virtual-8086 mode",                                           \
+         "the limit is 0000FFFFH",                                                             \
+         DROSTE_IN_V86(DROSTE_LIMIT(reg) == 0xFFFF),                                           \
+         {guest_##reg##_limit, guest_rflags}},                                                 \
+    {                                                                                          \
+        "guest " REG " access rights in virtual-8086 mode", "the access rights are 000000F3H", \
+            DROSTE_IN_V86(DROSTE_RIGHTS(reg) == kVirtual8086Rights), {                         \
+            guest_##reg##_access_rights, guest_rflags                                          \
+        }                                                                                      \
+    }
 
 // Bullets on access rights that hold for CS, and for the others if they are usable.
-#define DROSTE_COMMON_ROWS(REG, reg, applies) \
-    {"guest " REG " S bit", "S is 1 (code or data segment)", \
-     DROSTE_UNLESS_V86(!(applies) || (DROSTE_RIGHTS(reg) & segment_rights::kS) != 0), {guest_##reg##_access_rights, guest_rflags}}, \
-    {"guest " REG " present", "P is 1", \
-     DROSTE_UNLESS_V86(!(applies) || (DROSTE_RIGHTS(reg) & segment_rights::kPresent) != 0), {guest_##reg##_access_rights, guest_rflags}}, \
-    {"guest " REG " access-rights reserved bits", "bits 11:8 and 31:17 of the access rights are 0", \
-     DROSTE_UNLESS_V86(!(applies) || (DROSTE_RIGHTS(reg) & kReservedRights) == 0), {guest_##reg##_access_rights, guest_rflags}}, \
-    {"guest " REG " granularity", "G is 0 if any bit 11:0 of the limit is 0, and 1 if any bit 31:20 is 1", \
-     DROSTE_UNLESS_V86(!(applies) || granularity_ok(DROSTE_RIGHTS(reg), DROSTE_LIMIT(reg))), {guest_##reg##_access_rights, guest_##reg##_limit, guest_rflags}}
+#define DROSTE_COMMON_ROWS(REG, reg, applies)                                                   \
+    {"guest " REG " S bit",                                                                     \
+     "S is 1 (code or data segment)",                                                           \
+     DROSTE_UNLESS_V86(!(applies) || (DROSTE_RIGHTS(reg) & segment_rights::kS) != 0),           \
+     {guest_##reg##_access_rights, guest_rflags}},                                              \
+        {"guest " REG " present",                                                               \
+         "P is 1",                                                                              \
+         DROSTE_UNLESS_V86(!(applies) || (DROSTE_RIGHTS(reg) & segment_rights::kPresent) != 0), \
+         {guest_##reg##_access_rights, guest_rflags}},                                          \
+        {"guest " REG " access-rights reserved bits",                                           \
+         "bits 11:8 and 31:17 of the access rights are 0",                                      \
+         DROSTE_UNLESS_V86(!(applies) || (DROSTE_RIGHTS(reg) & kReservedRights) == 0),          \
+         {guest_##reg##_access_rights, guest_rflags}},                                          \
+    {                                                                                           \
+        "guest " REG " granularity",                                                            \
+            "G is 0 if any bit 11:0 of the limit is 0, and 1 if any bit 31:20 is 1",            \
+            DROSTE_UNLESS_V86(!(applies) ||                                                     \
+                              granularity_ok(DROSTE_RIGHTS(reg), DROSTE_LIMIT(reg))),           \
+        {                                                                                       \
+            guest_##reg##_access_rights, guest_##reg##_limit, guest_rflags                      \
+        }                                                                                       \
+    }
 
-#define DROSTE_DATA_ROWS(REG, reg) \
-    {"guest " REG " type", "if usable: accessed, and readable if it is a code segment", \
-     DROSTE_UNLESS_V86(data_type_ok(DROSTE_RIGHTS(reg))), {guest_##reg##_access_rights, guest_rflags}}, \
-    {"guest " REG " DPL", "without \"unrestricted guest\": if usable and not conforming code, DPL is not below the selector's RPL", \
-     DROSTE_UNLESS_V86(data_dpl_ok(c, c.vmcs.guest_##reg##_selector, DROSTE_RIGHTS(reg))), \
-     {guest_##reg##_access_rights, guest_##reg##_selector, guest_rflags, proc2_controls, proc_controls}}, \
-    DROSTE_COMMON_ROWS(REG, reg, usable(DROSTE_RIGHTS(reg)))
+#define DROSTE_DATA_ROWS(REG, reg)                                                              \
+    {"guest " REG " type",                                                                      \
+     "if usable: accessed, and readable if it is a code segment",                               \
+     DROSTE_UNLESS_V86(data_type_ok(DROSTE_RIGHTS(reg))),                                       \
+     {guest_##reg##_access_rights, guest_rflags}},                                              \
+        {"guest " REG " DPL",                                                                   \
+         "without \"unrestricted guest\": if usable and not conforming code, DPL is not below " \
+         "the selector's RPL",                                                                  \
+         DROSTE_UNLESS_V86(data_dpl_ok(c, c.vmcs.guest_##reg##_selector, DROSTE_RIGHTS(reg))),  \
+         {guest_##reg##_access_rights, guest_##reg##_selector, guest_rflags, proc2_controls,    \
+          proc_controls}},                                                                      \
+        DROSTE_COMMON_ROWS(REG, reg, usable(DROSTE_RIGHTS(reg)))
 
 // clang-format off
 constexpr auto kSegments = std::to_array<EntryCheck>({

@@ -1,6 +1,6 @@
-// Checks on the host-state area. SDM Vol. 3C, "Checks on Host Control Registers, MSRs, and SSP", "Checks on Host Segment
-// and Descriptor-Table Registers", "Checks Related to Address-Space Size". A VM entry that fails here ends in
-// VMfailValid with error 8.
+// Checks on the host-state area. SDM Vol. 3C, "Checks on Host Control Registers, MSRs, and SSP",
+// "Checks on Host Segment and Descriptor-Table Registers", "Checks Related to Address-Space Size".
+// A VM entry that fails here ends in VMfailValid with error 8.
 
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"

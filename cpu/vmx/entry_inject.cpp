@@ -1,6 +1,7 @@
-// Event injection. SDM Vol. 3C, "Event Injection". The event goes through the guest's IDT like any other, with three
-// differences carried by Event::injected: no intercept is asked about it, CR2, DR6, DR7 and IA32_DEBUGCTL stay as
-// loaded, and a software event pushes RIP + VM-entry instruction length.
+// Event injection. SDM Vol. 3C, "Event Injection". The event goes through the guest's IDT like any
+// other, with three differences carried by Event::injected: no intercept is asked about it, CR2,
+// DR6, DR7 and IA32_DEBUGCTL stay as loaded, and a software event pushes RIP + VM-entry instruction
+// length.
 
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_load_state.hpp"
@@ -29,7 +30,8 @@ void inject_event(VmxState& vmx) {
         event.type == EventType::PrivilegedSoftwareException) {
         event.insn_length = static_cast<u8>(v.entry_instruction_length);
     }
-    // "Interruptibility State": a vectoring VM entry leaves no blocking by STI or MOV SS, and makes the processor active.
+    // "Interruptibility State": a vectoring VM entry leaves no blocking by STI or MOV SS, and makes
+    // the processor active.
     CpuState& s = cpu.state;
     s.interruptibility &= ~(blocking::kSti | blocking::kMovSs);
     s.activity = Activity::Active;
@@ -38,7 +40,8 @@ void inject_event(VmxState& vmx) {
     }
     deliver(cpu, event);
     if (vmx.non_root && vmx.guest.mtf != MtfState::Off) {
-        vmx.guest.mtf = MtfState::Pending;  // "... before the first instruction following the VM entry"
+        vmx.guest.mtf =
+            MtfState::Pending;  // "... before the first instruction following the VM entry"
         cpu.request(attention::kVmx);
     }
     update_attention(cpu);

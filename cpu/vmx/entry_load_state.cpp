@@ -73,11 +73,11 @@ bool pending_debug_counts(const EntryContext& context) {
                v.guest_activity_state == static_cast<u32>(Activity::Hlt);
     }
     switch (context.injected_type()) {
-        case static_cast<unsigned>(EventType::SoftwareInterrupt):
-        case static_cast<unsigned>(EventType::SoftwareException):
-            return (v.guest_interruptibility & blocking::kMovSs) != 0;
-        case interruption::kTypeOther: return true;
-        default: return false;
+    case static_cast<unsigned>(EventType::SoftwareInterrupt):
+    case static_cast<unsigned>(EventType::SoftwareException):
+        return (v.guest_interruptibility & blocking::kMovSs) != 0;
+    case interruption::kTypeOther: return true;
+    default: return false;
     }
 }
 
@@ -89,11 +89,14 @@ void load_rest(const EntryContext& context) {
     s.rip() = v.guest_rip;
     s.set_rflags(v.guest_rflags);
     s.activity = static_cast<Activity>(v.guest_activity_state);
-    s.interruptibility = v.guest_interruptibility & (blocking::kSti | blocking::kMovSs | blocking::kNmi);
+    s.interruptibility =
+        v.guest_interruptibility & (blocking::kSti | blocking::kMovSs | blocking::kNmi);
     s.pending_debug = 0;
-    // Bit 12 (an enabled breakpoint was met) or BS makes the exception pending; bits 3:0 alone do not.
+    // Bit 12 (an enabled breakpoint was met) or BS makes the exception pending; bits 3:0 alone do
+    // not.
     constexpr u64 kEnabledBreakpoint = 1U << 12;
-    if ((v.guest_pending_debug & (kEnabledBreakpoint | dr6::kBs)) != 0 && pending_debug_counts(context)) {
+    if ((v.guest_pending_debug & (kEnabledBreakpoint | dr6::kBs)) != 0 &&
+        pending_debug_counts(context)) {
         s.pending_debug = v.guest_pending_debug & (dr6::kBs | 0xF);
     }
     if (guest_uses_pae_paging(context)) {
@@ -104,7 +107,8 @@ void load_rest(const EntryContext& context) {
 }  // namespace
 
 bool guest_uses_pae_paging(const EntryContext& context) {
-    return (context.vmcs.guest_cr0 & cr0::kPg) != 0 && (context.vmcs.guest_cr4 & cr4::kPae) != 0 && !context.ia32e_guest;
+    return (context.vmcs.guest_cr0 & cr0::kPg) != 0 && (context.vmcs.guest_cr4 & cr4::kPae) != 0 &&
+           !context.ia32e_guest;
 }
 
 std::array<u64, 4> guest_pdptes(const EntryContext& context) {
@@ -138,7 +142,8 @@ void load_guest_state(const EntryContext& context) {
         cpu.ept_root = Ept::tag_of(v.ept_pointer, mode_based);
     }
     if (cpu.vpid == 0) {
-        // "VM entries flush linear and combined mappings of VPID 0000H": those of the host and of guests without VPID.
+        // "VM entries flush linear and combined mappings of VPID 0000H": those of the host and of
+        // guests without VPID.
         ++cpu.counters.tlb_flushes;
         cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid == 0; });
     }
@@ -150,10 +155,12 @@ void enter_guest_context(VmxState& vmx) {
     vmx.non_root = true;
     cpu.intercepts = &vmx.intercepts;
     cpu.second_stage = controls.has2(proc2::kEnableEpt) ? &vmx.ept : nullptr;
-    cpu.apic_access_page = controls.has2(proc2::kVirtualizeApicAccesses) ? vmx.vmcs().apic_access_address : kNoTag;
+    cpu.apic_access_page =
+        controls.has2(proc2::kVirtualizeApicAccesses) ? vmx.vmcs().apic_access_address : kNoTag;
     ++cpu.counters.vm_entries;
-    cpu.step_marks = step_mark::kNoSingleStep;  // the host's trap flag does not reach the guest's first instruction
-    cpu.tlb.activate(cpu);  // refreshes derived state, too
+    cpu.step_marks = step_mark::kNoSingleStep;  // the host's trap flag does not reach the guest's
+                                                // first instruction
+    cpu.tlb.activate(cpu);                      // refreshes derived state, too
     arm_boundary(vmx);
 }
 

@@ -14,12 +14,13 @@ bool guest_uses_pae_paging(const EntryContext& context);
 // The PDPTE fields with EPT, else what lies at CR3.
 std::array<u64, 4> guest_pdptes(const EntryContext& context);
 
-// Registers, MSRs with fields, non-register state; and the seams and tags of non-root operation. Derived state and the
-// address space are not switched yet: enter_guest_context() does that.
+// Registers, MSRs with fields, non-register state; and the seams and tags of non-root operation.
+// Derived state and the address space are not switched yet: enter_guest_context() does that.
 void load_guest_state(const EntryContext& context);
 void enter_guest_context(VmxState& vmx);
 
-// Injection of the event in the VM-entry interruption-information field (entry_inject.cpp). Requires: it is valid.
+// Injection of the event in the VM-entry interruption-information field (entry_inject.cpp).
+// Requires: it is valid.
 void inject_event(VmxState& vmx);
 
 }  // namespace droste

@@ -11,9 +11,11 @@ namespace droste {
 
 namespace {
 
-// EPT paging-structure entries. SDM Vol. 3C, Tables "Format of an EPT Page-Table Entry that Maps a 4-KByte Page" etc.
-constexpr u64 kRead = 1U << 0, kWrite = 1U << 1, kExecute = 1U << 2, kLeaf = 1U << 7, kAccessed = 1U << 8, kDirty = 1U << 9,
-              kUserExecute = 1U << 10, kSuppressVe = u64{1} << 63;
+// EPT paging-structure entries. SDM Vol. 3C, Tables "Format of an EPT Page-Table Entry that Maps a
+// 4-KByte Page" etc.
+constexpr u64 kRead = 1U << 0, kWrite = 1U << 1, kExecute = 1U << 2, kLeaf = 1U << 7,
+              kAccessed = 1U << 8, kDirty = 1U << 9, kUserExecute = 1U << 10,
+              kSuppressVe = u64{1} << 63;
 constexpr u64 kAddress = 0x000F'FFFF'FFFF'F000;
 
 // Rights as one byte: bits 2:0 as in an entry, bit 3 the execute right of user-mode addresses.
@@ -37,7 +39,8 @@ constexpr bool memory_type_ok(u64 entry) {
 
 u64 Ept::tag_of(u64 pointer, bool mode_based_execute) {
     constexpr u64 kNeverZero = 1, kModeBased = 1U << 7;
-    return (pointer & (eptp::kAddressMask | eptp::kAccessedDirty)) | kNeverZero | (mode_based_execute ? kModeBased : 0);
+    return (pointer & (eptp::kAddressMask | eptp::kAccessedDirty)) | kNeverZero |
+           (mode_based_execute ? kModeBased : 0);
 }
 
 void Ept::activate(u64 pointer, bool mode_based_execute) {
@@ -96,7 +99,8 @@ Ept::WalkResult Ept::walk(Vcpu& cpu, GuestPhysAddr address, Walk& walk) const {
     return WalkResult::Mapped;
 }
 
-// With A/D enabled, every access to a guest paging-structure entry counts as a write: "Accessed and Dirty Flags for EPT".
+// With A/D enabled, every access to a guest paging-structure entry counts as a write: "Accessed and
+// Dirty Flags for EPT".
 Ept::Need Ept::need_of(const StageTwoAccess& access) const {
     using namespace ept_violation;
     if (access.paging_structure) {
@@ -106,20 +110,24 @@ Ept::Need Ept::need_of(const StageTwoAccess& access) const {
         return {kRightRead, false, ept_violation::kRead};
     }
     switch (access.access) {
-        case Access::Read: return {kRightRead, false, ept_violation::kRead};
-        case Access::Write: return {kRightWrite, true, ept_violation::kWrite};
-        default: break;
+    case Access::Read: return {kRightRead, false, ept_violation::kRead};
+    case Access::Write: return {kRightWrite, true, ept_violation::kWrite};
+    default: break;
     }
     const bool user = mode_based_execute_ && access.user_linear;
     return {user ? kRightUserExecute : kRightExecute, false, kFetch};
 }
 
-bool Ept::translate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& access, StageTwoResult& result) {
+bool Ept::translate(Vcpu& cpu,
+                    GuestPhysAddr address,
+                    const StageTwoAccess& access,
+                    StageTwoResult& result) {
     const Need need = need_of(access);
     Mapping& mapping = mappings_[(address >> kPageShift) % kMappings];
     const GuestPhysAddr guest_page = address & kPageMask;
-    if (mapping.tag == tag_ && mapping.generation == generation_ && mapping.guest_page == guest_page &&
-        (mapping.rights & need.rights) == need.rights && (!need.write || mapping.dirty)) {
+    if (mapping.tag == tag_ && mapping.generation == generation_ &&
+        mapping.guest_page == guest_page && (mapping.rights & need.rights) == need.rights &&
+        (!need.write || mapping.dirty)) {
         ++cache_hits;
         finish(mapping, address, access.user_linear, result);
         return true;
@@ -128,7 +136,8 @@ bool Ept::translate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& acce
         ++walks;
         Walk steps;
         // Guest-physical addresses have as many bits as physical ones; four levels translate 48.
-        const WalkResult outcome = (address >> 48) == 0 ? walk(cpu, address, steps) : WalkResult::NotPresent;
+        const WalkResult outcome =
+            (address >> 48) == 0 ? walk(cpu, address, steps) : WalkResult::NotPresent;
         if (outcome == WalkResult::Misconfigured) {
             ++misconfigurations;
             exit_later(ExitReason::EPT_MISCONFIGURATION, 0, address, 0);
@@ -140,16 +149,17 @@ bool Ept::translate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& acce
         }
         if (accessed_dirty_) {
             switch (set_accessed_dirty(cpu, address, steps, need.write)) {
-                case Update::Done: break;
-                case Update::Retry: continue;
-                case Update::Exit: return false;
+            case Update::Done: break;
+            case Update::Retry: continue;
+            case Update::Exit: return false;
             }
         }
         const u64 leaf = steps.last().entry;
         mapping.tag = tag_;
         mapping.generation = generation_;
         mapping.guest_page = guest_page;
-        mapping.page = ((leaf & kAddress) & ~(steps.page_bytes - 1)) | (guest_page & (steps.page_bytes - 1));
+        mapping.page =
+            ((leaf & kAddress) & ~(steps.page_bytes - 1)) | (guest_page & (steps.page_bytes - 1));
         mapping.page_bytes = steps.page_bytes;
         mapping.rights = steps.rights;
         mapping.dirty = !accessed_dirty_ || (leaf & kDirty) != 0;
@@ -158,7 +168,10 @@ bool Ept::translate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& acce
     }
 }
 
-void Ept::finish(const Mapping& mapping, GuestPhysAddr address, bool user, StageTwoResult& result) const {
+void Ept::finish(const Mapping& mapping,
+                 GuestPhysAddr address,
+                 bool user,
+                 StageTwoResult& result) const {
     result.address = mapping.page | (address % kPageBytes);
     result.page_bytes = mapping.page_bytes;
     result.readable = (mapping.rights & kRightRead) != 0;
@@ -173,7 +186,8 @@ bool Ept::translate_for_debug(Vcpu& cpu, GuestPhysAddr address, StageTwoResult& 
         return false;
     }
     Mapping mapping;
-    mapping.page = ((steps.last().entry & kAddress) & ~(steps.page_bytes - 1)) | (address & kPageMask & (steps.page_bytes - 1));
+    mapping.page = ((steps.last().entry & kAddress) & ~(steps.page_bytes - 1)) |
+                   (address & kPageMask & (steps.page_bytes - 1));
     mapping.page_bytes = steps.page_bytes;
     mapping.rights = steps.rights;
     mapping.dirty = true;
@@ -187,7 +201,10 @@ Ept::Steps Ept::explain(Vcpu& cpu, GuestPhysAddr address) const {
     return steps;
 }
 
-void Ept::exit_later(ExitReason reason, u64 qualification, GuestPhysAddr address, LinearAddr linear) {
+void Ept::exit_later(ExitReason reason,
+                     u64 qualification,
+                     GuestPhysAddr address,
+                     LinearAddr linear) {
     ExitInfo info;
     info.reason = reason;
     info.qualification = qualification;
@@ -198,15 +215,19 @@ void Ept::exit_later(ExitReason reason, u64 qualification, GuestPhysAddr address
 
 // "Convertible EPT Violations".
 bool Ept::convertible_to_ve(Vcpu& cpu, const Walk& walk) const {
-    if (!vmx_.guest.controls.has2(proc2::kEptViolationVe) || !cpu.protected_mode || vmx_.guest.delivering || walk.count == 0 ||
-        (walk.last().entry & kSuppressVe) != 0) {
+    if (!vmx_.guest.controls.has2(proc2::kEptViolationVe) || !cpu.protected_mode ||
+        vmx_.guest.delivering || walk.count == 0 || (walk.last().entry & kSuppressVe) != 0) {
         return false;
     }
     constexpr u64 kBusyOffset = 4;
     return read_physical(cpu, vmx_.vmcs().ve_information_address + kBusyOffset, 4) == 0;
 }
 
-void Ept::violate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& access, const Need& need, const Walk& walk) {
+void Ept::violate(Vcpu& cpu,
+                  GuestPhysAddr address,
+                  const StageTwoAccess& access,
+                  const Need& need,
+                  const Walk& walk) {
     using namespace ept_violation;
     ++violations;
     u64 qualification = need.qualification | (u64{walk.rights & 7U} << 3);
@@ -216,7 +237,8 @@ void Ept::violate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& access
     if (access.linear_valid) {
         qualification |= kLinearValid | (access.paging_structure ? 0 : kTranslated);
         if (!access.paging_structure && vmx_.caps.has(VmxFeature::EptAdvancedInformation)) {
-            qualification |= (access.user_linear ? kUserLinear : 0) | (access.writable_linear ? kWritableLinear : 0) |
+            qualification |= (access.user_linear ? kUserLinear : 0) |
+                             (access.writable_linear ? kWritableLinear : 0) |
                              (access.nx_linear ? kNxLinear : 0);
         }
     }
@@ -237,8 +259,8 @@ void Ept::violate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& access
     vmx_.guest.pending = {PendingExit::Kind::VirtualizationException, {}};
 }
 
-// Sets accessed flags on the way and the dirty flag of the leaf, as locked operations. A first write to a page is
-// logged before: "Page-Modification Logging".
+// Sets accessed flags on the way and the dirty flag of the leaf, as locked operations. A first
+// write to a page is logged before: "Page-Modification Logging".
 Ept::Update Ept::set_accessed_dirty(Vcpu& cpu, GuestPhysAddr address, Walk& walk, bool write) {
     Vmcs& v = vmx_.vmcs();
     const bool becomes_dirty = write && (walk.last().entry & kDirty) == 0;
@@ -261,8 +283,10 @@ Ept::Update Ept::set_accessed_dirty(Vcpu& cpu, GuestPhysAddr address, Walk& walk
         }
         auto* cell = reinterpret_cast<u64*>(page.host + step.entry_address % kPageBytes);
         if ((*page.flags & kPageHasCode) != 0) {
-            (void)cpu.memory.write(step.entry_address, {reinterpret_cast<const u8*>(&updated), sizeof(updated)});
-        } else if (!__atomic_compare_exchange_n(cell, &step.entry, updated, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+            (void)cpu.memory.write(step.entry_address,
+                                   {reinterpret_cast<const u8*>(&updated), sizeof(updated)});
+        } else if (!__atomic_compare_exchange_n(cell, &step.entry, updated, false, __ATOMIC_SEQ_CST,
+                                                __ATOMIC_SEQ_CST)) {
             return Update::Retry;
         }
         step.entry = updated;

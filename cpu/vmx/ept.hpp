@@ -1,9 +1,11 @@
 #pragma once
-// Extended page tables: guest-physical to physical. SDM Vol. 3C, "The Extended Page Table Mechanism (EPT)".
+// Extended page tables: guest-physical to physical. SDM Vol. 3C, "The Extended Page Table Mechanism
+// (EPT)".
 //
-// Results are also kept in a small cache of guest-physical mappings, tagged by EP4TA as the manual's are ("Information
-// That May Be Cached"): it survives VM exits, serves the many paging-structure accesses of a two-dimensional walk, and
-// is emptied by INVEPT. It is positive only: a cached mapping that lacks a right leads to a new walk, never to a violation.
+// Results are also kept in a small cache of guest-physical mappings, tagged by EP4TA as the
+// manual's are ("Information That May Be Cached"): it survives VM exits, serves the many
+// paging-structure accesses of a two-dimensional walk, and is emptied by INVEPT. It is positive
+// only: a cached mapping that lacks a right leads to a new walk, never to a violation.
 
 #include "core/types.hpp"
 #include "cpu/x86/second_stage.hpp"
@@ -19,15 +21,20 @@ class Ept final : public SecondStage {
   public:
     explicit Ept(VmxState& vmx) : vmx_(vmx) {}
 
-    bool translate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& access, StageTwoResult& result) override;
+    bool translate(Vcpu& cpu,
+                   GuestPhysAddr address,
+                   const StageTwoAccess& access,
+                   StageTwoResult& result) override;
     bool translate_for_debug(Vcpu& cpu, GuestPhysAddr address, StageTwoResult& result) override;
 
     // The EPT pointer in force (VM entry, EPTP switching).
     void activate(u64 pointer, bool mode_based_execute);
     u64 pointer() const { return pointer_; }
-    // What tags translations made under it: never 0. EP4TA in bits 51:12, settings that change meaning below.
+    // What tags translations made under it: never 0. EP4TA in bits 51:12, settings that change
+    // meaning below.
     static u64 tag_of(u64 pointer, bool mode_based_execute);
-    // INVEPT of any kind: all cached guest-physical mappings go (more than asked for is always allowed).
+    // INVEPT of any kind: all cached guest-physical mappings go (more than asked for is always
+    // allowed).
     void invalidate() { ++generation_; }
 
     // One entry a level of how an address translates, for dumps and the debugger.
@@ -70,11 +77,16 @@ class Ept final : public SecondStage {
     Need need_of(const StageTwoAccess& access) const;
     WalkResult walk(Vcpu& cpu, GuestPhysAddr address, Walk& walk) const;
     bool misconfigured(u64 entry, unsigned level) const;
-    void violate(Vcpu& cpu, GuestPhysAddr address, const StageTwoAccess& access, const Need& need, const Walk& walk);
+    void violate(Vcpu& cpu,
+                 GuestPhysAddr address,
+                 const StageTwoAccess& access,
+                 const Need& need,
+                 const Walk& walk);
     bool convertible_to_ve(Vcpu& cpu, const Walk& walk) const;
     enum class Update : u8 { Done, Retry, Exit };
     Update set_accessed_dirty(Vcpu& cpu, GuestPhysAddr address, Walk& walk, bool write);
-    void finish(const Mapping& mapping, GuestPhysAddr address, bool user, StageTwoResult& result) const;
+    void
+    finish(const Mapping& mapping, GuestPhysAddr address, bool user, StageTwoResult& result) const;
     void exit_later(ExitReason reason, u64 qualification, GuestPhysAddr address, LinearAddr linear);
 
     static constexpr unsigned kMappings = 1024;

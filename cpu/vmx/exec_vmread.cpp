@@ -1,5 +1,6 @@
 // VMREAD and VMWRITE, in root operation and, with VMCS shadowing, in non-root operation.
-// SDM Vol. 3C, "VMREAD—Read Field from Virtual-Machine Control Structure", "VMWRITE", "Field Encoding in VMCS".
+// SDM Vol. 3C, "VMREAD—Read Field from Virtual-Machine Control Structure", "VMWRITE", "Field
+// Encoding in VMCS".
 
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
@@ -67,7 +68,8 @@ Status exec_vmread(VmxState& vmx, const Insn& insn) {
     }
     const VmcsFieldRow* row = supported_field(vmx, operation.encoding);
     if (row == nullptr) {
-        return vm_fail_valid(vmx, insn, VmError::UnsupportedComponent, fmt::format("encoding {:#x}", operation.encoding));
+        return vm_fail_valid(vmx, insn, VmError::UnsupportedComponent,
+                             fmt::format("encoding {:#x}", operation.encoding));
     }
     u64 value = read_field(operation.vmcs->fields, *row);
     if (encoding_is_high(operation.encoding)) {
@@ -103,7 +105,8 @@ Status exec_vmwrite(VmxState& vmx, const Insn& insn) {
     }
     const VmcsFieldRow* row = supported_field(vmx, operation.encoding);
     if (row == nullptr) {
-        return vm_fail_valid(vmx, insn, VmError::UnsupportedComponent, fmt::format("encoding {:#x}", operation.encoding));
+        return vm_fail_valid(vmx, insn, VmError::UnsupportedComponent,
+                             fmt::format("encoding {:#x}", operation.encoding));
     }
     if (row->access == VmcsAccess::RO && !vmx.caps.has(VmxFeature::VmwriteAnyField)) {
         return vm_fail_valid(vmx, insn, VmError::VmwriteReadOnly, row->name);
@@ -113,7 +116,8 @@ Status exec_vmwrite(VmxState& vmx, const Insn& insn) {
         value = (value << 32) | static_cast<u32>(read_field(fields, *row));
     }
     write_field(fields, *row, value);
-    operation.vmcs->stale_checks |= checks_reading(static_cast<VmcsField>(row - kVmcsFields.data()));
+    operation.vmcs->stale_checks |=
+        checks_reading(static_cast<VmcsField>(row - kVmcsFields.data()));
     return vm_succeed(cpu);
 }
 

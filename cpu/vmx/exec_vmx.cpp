@@ -20,20 +20,20 @@ namespace {
 
 ExitReason exit_reason_of(Op op) {
     switch (op) {
-        case Op::VMCALL: return ExitReason::VMCALL;
-        case Op::VMCLEAR: return ExitReason::VMCLEAR;
-        case Op::VMLAUNCH: return ExitReason::VMLAUNCH;
-        case Op::VMPTRLD: return ExitReason::VMPTRLD;
-        case Op::VMPTRST: return ExitReason::VMPTRST;
-        case Op::VMREAD: return ExitReason::VMREAD;
-        case Op::VMRESUME: return ExitReason::VMRESUME;
-        case Op::VMWRITE: return ExitReason::VMWRITE;
-        case Op::VMXOFF: return ExitReason::VMXOFF;
-        case Op::VMXON: return ExitReason::VMXON;
-        case Op::INVEPT: return ExitReason::INVEPT;
-        case Op::INVVPID: return ExitReason::INVVPID;
-        case Op::VMFUNC: return ExitReason::VMFUNC;
-        default: DROSTE_UNREACHABLE();
+    case Op::VMCALL: return ExitReason::VMCALL;
+    case Op::VMCLEAR: return ExitReason::VMCLEAR;
+    case Op::VMLAUNCH: return ExitReason::VMLAUNCH;
+    case Op::VMPTRLD: return ExitReason::VMPTRLD;
+    case Op::VMPTRST: return ExitReason::VMPTRST;
+    case Op::VMREAD: return ExitReason::VMREAD;
+    case Op::VMRESUME: return ExitReason::VMRESUME;
+    case Op::VMWRITE: return ExitReason::VMWRITE;
+    case Op::VMXOFF: return ExitReason::VMXOFF;
+    case Op::VMXON: return ExitReason::VMXON;
+    case Op::INVEPT: return ExitReason::INVEPT;
+    case Op::INVVPID: return ExitReason::INVVPID;
+    case Op::VMFUNC: return ExitReason::VMFUNC;
+    default: DROSTE_UNREACHABLE();
     }
 }
 
@@ -47,7 +47,8 @@ bool region_address_valid(const VmxState& vmx, u64 address) {
 bool vmx_instruction_undefined(const VmxState& vmx, const Insn& insn, OperandRule rule) {
     const Vcpu& cpu = vmx.cpu;
     const bool compatibility_mode = (cpu.state.efer & efer::kLma) != 0 && !cpu.long_mode64;
-    return (rule == OperandRule::MemoryOnly && !insn.mem()) || !cpu.protected_mode || cpu.virtual8086 || compatibility_mode;
+    return (rule == OperandRule::MemoryOnly && !insn.mem()) || !cpu.protected_mode ||
+           cpu.virtual8086 || compatibility_mode;
 }
 
 Status exit_by_vmx_instruction(VmxState& vmx, const Insn& insn) {
@@ -78,7 +79,8 @@ u64 register_operand(const VmxState& vmx, unsigned gpr) {
 // VMXON: enter VMX operation.
 Status exec_vmxon(VmxState& vmx, const Insn& insn) {
     Vcpu& cpu = vmx.cpu;
-    if (vmx_instruction_undefined(vmx, insn, OperandRule::MemoryOnly) || (cpu.state.cr4 & cr4::kVmxe) == 0) {
+    if (vmx_instruction_undefined(vmx, insn, OperandRule::MemoryOnly) ||
+        (cpu.state.cr4 & cr4::kVmxe) == 0) {
         return raise(cpu, Exception::UD);
     }
     if (vmx.non_root) {
@@ -91,14 +93,18 @@ Status exec_vmxon(VmxState& vmx, const Insn& insn) {
         return vm_fail(vmx, insn, VmError::VmxonInRoot);
     }
     constexpr u64 kEnabled = kFeatureControlLock | kFeatureControlVmxOutsideSmx;
-    const auto fixed = [](u64 value, u64 fixed0, u64 fixed1) { return (~value & fixed0) == 0 && (value & ~fixed1) == 0; };
+    const auto fixed = [](u64 value, u64 fixed0, u64 fixed1) {
+        return (~value & fixed0) == 0 && (value & ~fixed1) == 0;
+    };
     if (!cpu.a20_enabled || !fixed(cpu.state.cr0, vmx.caps.cr0_fixed0, vmx.caps.cr0_fixed1) ||
-        !fixed(cpu.state.cr4, vmx.caps.cr4_fixed0, vmx.caps.cr4_fixed1) || (vmx.feature_control & kEnabled) != kEnabled) {
+        !fixed(cpu.state.cr4, vmx.caps.cr4_fixed0, vmx.caps.cr4_fixed1) ||
+        (vmx.feature_control & kEnabled) != kEnabled) {
         cpu.log.write(LogCategory::Vmx,
-                      "vCPU {} rip {:#x}: VMXON raises #GP(0): CR0 {:#x} (must have {:#x}), CR4 {:#x} (must have {:#x}), "
+                      "vCPU {} rip {:#x}: VMXON raises #GP(0): CR0 {:#x} (must have {:#x}), CR4 "
+                      "{:#x} (must have {:#x}), "
                       "IA32_FEATURE_CONTROL {:#x} (must have {:#x})",
-                      cpu.index, cpu.state.rip(), cpu.state.cr0, vmx.caps.cr0_fixed0, cpu.state.cr4, vmx.caps.cr4_fixed0,
-                      vmx.feature_control, kEnabled);
+                      cpu.index, cpu.state.rip(), cpu.state.cr0, vmx.caps.cr0_fixed0, cpu.state.cr4,
+                      vmx.caps.cr4_fixed0, vmx.feature_control, kEnabled);
         return raise(cpu, Exception::GP, 0);
     }
     u64 address = 0;
@@ -106,11 +112,15 @@ Status exec_vmxon(VmxState& vmx, const Insn& insn) {
         return status;
     }
     if (!region_address_valid(vmx, address)) {
-        return vm_fail_invalid(vmx, insn, fmt::format("VMXON pointer {:#x} is unaligned or too wide", address));
-    }
-    if (const auto revision = static_cast<u32>(read_physical(cpu, address, 4)); revision != kVmcsRevision) {
         return vm_fail_invalid(
-            vmx, insn, fmt::format("VMXON region holds revision {:#x}, IA32_VMX_BASIC says {:#x}", revision, kVmcsRevision));
+            vmx, insn, fmt::format("VMXON pointer {:#x} is unaligned or too wide", address));
+    }
+    if (const auto revision = static_cast<u32>(read_physical(cpu, address, 4));
+        revision != kVmcsRevision) {
+        return vm_fail_invalid(
+            vmx, insn,
+            fmt::format("VMXON region holds revision {:#x}, IA32_VMX_BASIC says {:#x}", revision,
+                        kVmcsRevision));
     }
     vmx.vmxon_pointer = address;
     vmx.current = nullptr;
@@ -169,9 +179,11 @@ Status exec_vmptrld(VmxState& vmx, const Insn& insn) {
     }
     const auto revision = static_cast<u32>(read_physical(vmx.cpu, address, 4));
     const bool shadow = (revision & kShadowVmcsIndicator) != 0;
-    if ((revision & ~kShadowVmcsIndicator) != kVmcsRevision || (shadow && !vmx.caps.has(VmxFeature::VmcsShadowing))) {
+    if ((revision & ~kShadowVmcsIndicator) != kVmcsRevision ||
+        (shadow && !vmx.caps.has(VmxFeature::VmcsShadowing))) {
         return vm_fail(vmx, insn, VmError::VmptrldWrongRevision,
-                       fmt::format("region {:#x} holds {:#x}, IA32_VMX_BASIC says {:#x}", address, revision, kVmcsRevision));
+                       fmt::format("region {:#x} holds {:#x}, IA32_VMX_BASIC says {:#x}", address,
+                                   revision, kVmcsRevision));
     }
     vmx.current = &vmx.cache.bind(vmx.cpu, address, vmx.current, nullptr);
     return vm_succeed(vmx.cpu);
@@ -188,7 +200,8 @@ Status exec_vmptrst(VmxState& vmx, const Insn& insn) {
     return vm_succeed(vmx.cpu);
 }
 
-// VMCALL: in non-root operation a VM exit whatever the mode; without an SMM monitor it fails in root operation.
+// VMCALL: in non-root operation a VM exit whatever the mode; without an SMM monitor it fails in
+// root operation.
 Status exec_vmcall(VmxState& vmx, const Insn& insn) {
     if (!vmx.in_operation) {
         return raise(vmx.cpu, Exception::UD);

@@ -10,8 +10,9 @@ namespace droste {
 
 class VmxState;
 
-// What most VMX instructions check first, in this order: #UD (outside VMX operation, real or virtual-8086 mode,
-// compatibility mode, a register operand where only memory is allowed), VM exit in non-root operation, #GP(0) at CPL > 0. Nothing: go on.
+// What most VMX instructions check first, in this order: #UD (outside VMX operation, real or
+// virtual-8086 mode, compatibility mode, a register operand where only memory is allowed), VM exit
+// in non-root operation, #GP(0) at CPL > 0. Nothing: go on.
 enum class OperandRule : bool { Any, MemoryOnly };
 std::optional<Status> gate_vmx_instruction(VmxState& vmx, const Insn& insn, OperandRule rule);
 // The same modes alone.
@@ -27,10 +28,10 @@ Status exec_vmclear(VmxState& vmx, const Insn& insn);
 Status exec_vmptrld(VmxState& vmx, const Insn& insn);
 Status exec_vmptrst(VmxState& vmx, const Insn& insn);
 Status exec_vmcall(VmxState& vmx, const Insn& insn);
-Status exec_vmread(VmxState& vmx, const Insn& insn);   // exec_vmread.cpp
+Status exec_vmread(VmxState& vmx, const Insn& insn);  // exec_vmread.cpp
 Status exec_vmwrite(VmxState& vmx, const Insn& insn);
-Status exec_invept(VmxState& vmx, const Insn& insn);   // exec_invept.cpp
+Status exec_invept(VmxState& vmx, const Insn& insn);  // exec_invept.cpp
 Status exec_invvpid(VmxState& vmx, const Insn& insn);
-Status exec_vmfunc(VmxState& vmx, const Insn& insn);   // exec_vmfunc.cpp
+Status exec_vmfunc(VmxState& vmx, const Insn& insn);  // exec_vmfunc.cpp
 
 }  // namespace droste

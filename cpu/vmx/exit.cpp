@@ -13,7 +13,8 @@ namespace droste {
 namespace {
 
 bool is_software_event(const Event& event) {
-    return event.type == EventType::SoftwareInterrupt || event.type == EventType::SoftwareException ||
+    return event.type == EventType::SoftwareInterrupt ||
+           event.type == EventType::SoftwareException ||
            event.type == EventType::PrivilegedSoftwareException;
 }
 
@@ -49,10 +50,12 @@ void record_exit(VmxState& vmx, const ExitInfo& info) {
     v.entry_interruption_info &= ~interruption::kValid;
 }
 
-// What the host finds blocked: NMIs if one caused the exit, or if blocking was real and is still in force.
+// What the host finds blocked: NMIs if one caused the exit, or if blocking was real and is still in
+// force.
 u32 host_interruptibility(const VmxState& vmx, const ExitInfo& info) {
-    const bool by_nmi = info.reason == ExitReason::EXCEPTION_OR_NMI &&
-                        interruption::type_of(info.interruption_info) == static_cast<unsigned>(EventType::NMI);
+    const bool by_nmi =
+        info.reason == ExitReason::EXCEPTION_OR_NMI &&
+        interruption::type_of(info.interruption_info) == static_cast<unsigned>(EventType::NMI);
     const bool real = !vmx.guest.controls.has_pin(pin::kVirtualNmis);
     return by_nmi ? blocking::kNmi : real ? vmx.cpu.state.interruptibility & blocking::kNmi : 0;
 }
@@ -71,7 +74,8 @@ void return_to_host(VmxState& vmx) {
 std::string_view name_of(ExitReason reason) {
     switch (reason) {
 #define DROSTE_EXIT_REASON(number, name, text) \
-    case ExitReason::name: return #name;
+    case ExitReason::name:                     \
+        return #name;
 #include "cpu/vmx/exit_reasons.inc"
 #undef DROSTE_EXIT_REASON
     }
@@ -81,7 +85,8 @@ std::string_view name_of(ExitReason reason) {
 std::string_view describe(ExitReason reason) {
     switch (reason) {
 #define DROSTE_EXIT_REASON(number, name, text) \
-    case ExitReason::name: return text;
+    case ExitReason::name:                     \
+        return text;
 #include "cpu/vmx/exit_reasons.inc"
 #undef DROSTE_EXIT_REASON
     }
@@ -89,7 +94,8 @@ std::string_view describe(ExitReason reason) {
 }
 
 u32 interruption_info_of(const Event& event, bool with_error_code) {
-    return interruption::kValid | event.vector | (static_cast<u32>(event.type) << interruption::kTypeShift) |
+    return interruption::kValid | event.vector |
+           (static_cast<u32>(event.type) << interruption::kTypeShift) |
            (with_error_code ? interruption::kErrorCodeValid : 0);
 }
 
@@ -124,7 +130,8 @@ void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification) {
 
 void vmx_abort(VmxState& vmx, VmxAbort reason) {
     Vcpu& cpu = vmx.cpu;
-    cpu.log.write(LogCategory::Vmx, "vCPU {}: VMX abort {}: shutdown", cpu.index, static_cast<u32>(reason));
+    cpu.log.write(LogCategory::Vmx, "vCPU {}: VMX abort {}: shutdown", cpu.index,
+                  static_cast<u32>(reason));
     write_physical(cpu, vmx.current->address + 4, 4, static_cast<u32>(reason));
     cpu.state.activity = Activity::Shutdown;
 }

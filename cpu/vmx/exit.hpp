@@ -19,10 +19,11 @@ enum class ExitReason : u16 {
 inline constexpr unsigned kExitReasonLimit = 70;
 inline constexpr u32 kExitReasonEntryFailure = 1U << 31;
 
-std::string_view name_of(ExitReason reason);      // EPT_VIOLATION
-std::string_view describe(ExitReason reason);     // "EPT violation"
+std::string_view name_of(ExitReason reason);   // EPT_VIOLATION
+std::string_view describe(ExitReason reason);  // "EPT violation"
 
-// What goes into the VM-exit information fields. Fields the manual leaves undefined for a reason are 0.
+// What goes into the VM-exit information fields. Fields the manual leaves undefined for a reason
+// are 0.
 struct ExitInfo {
     ExitReason reason{};
     u64 qualification = 0;
@@ -43,10 +44,11 @@ inline ExitInfo exit_by_instruction(ExitReason reason, const Insn& insn, u64 qua
     return info;
 }
 
-// Makes the VM exit: information fields, guest state, MSR lists, host state. Afterwards the vCPU is in VMX root
-// operation at the host's RIP (or shut down by a VMX abort).
+// Makes the VM exit: information fields, guest state, MSR lists, host state. Afterwards the vCPU is
+// in VMX root operation at the host's RIP (or shut down by a VMX abort).
 void vm_exit(VmxState& vmx, const ExitInfo& info);
-// A VM entry that failed while or after loading guest state: only reason and qualification, then host state.
+// A VM entry that failed while or after loading guest state: only reason and qualification, then
+// host state.
 void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification);
 
 // exit_save_state.cpp: the guest-state area. SDM Vol. 3C, "Saving Guest State".

@@ -1,5 +1,5 @@
-// The VM-exit instruction-information field. SDM Vol. 3C, Tables "Format of the VM-Exit Instruction-Information
-// Field as Used for ...".
+// The VM-exit instruction-information field. SDM Vol. 3C, Tables "Format of the VM-Exit
+// Instruction-Information Field as Used for ...".
 
 #include "core/bits.hpp"
 #include "cpu/vmx/exit_qualification.hpp"
@@ -28,51 +28,57 @@ u32 memory_operand(const Insn& insn) {
 // Bits 29:28 of LGDT.. and LLDT..: which of the four.
 u32 identity(Op op) {
     switch (op) {
-        case Op::SIDT: case Op::STR: return 1U << 28;
-        case Op::LGDT: case Op::LLDT: return 2U << 28;
-        case Op::LIDT: case Op::LTR: return 3U << 28;
-        default: return 0;  // SGDT, SLDT
+    case Op::SIDT:
+    case Op::STR: return 1U << 28;
+    case Op::LGDT:
+    case Op::LLDT: return 2U << 28;
+    case Op::LIDT:
+    case Op::LTR: return 3U << 28;
+    default: return 0;  // SGDT, SLDT
     }
 }
 
 }  // namespace
 
 u32 instruction_information(const Insn& insn) {
-    const u32 operand = insn.mem() ? memory_operand(insn) : kRegisterOperand | (u32{insn.rm & 15U} << 3);
+    const u32 operand =
+        insn.mem() ? memory_operand(insn) : kRegisterOperand | (u32{insn.rm & 15U} << 3);
     switch (insn.op) {
-        case Op::INS:
-        case Op::OUTS: return (size_code(insn.addrsize) << 7) | (insn.op == Op::OUTS ? u32{insn.seg} << 15 : 0);
-        case Op::INVEPT:
-        case Op::INVVPID:
-        case Op::INVPCID: return operand | (u32{insn.reg & 15U} << 28);
-        case Op::VMREAD:
-        case Op::VMWRITE: return operand | (u32{insn.reg & 15U} << 28);
-        case Op::SGDT:
-        case Op::SIDT:
-        case Op::LGDT:
-        case Op::LIDT: return operand | (insn.opsize != 2 ? 1U << 11 : 0) | identity(insn.op);
-        case Op::SLDT:
-        case Op::STR:
-        case Op::LLDT:
-        case Op::LTR: return operand | identity(insn.op);
-        case Op::RDRAND:
-        case Op::RDSEED: return (u32{insn.rm & 15U} << 3) | (size_code(insn.opsize) << 11);
-        case Op::TPAUSE:
-        case Op::UMWAIT: return u32{insn.rm & 15U} << 3;
-        case Op::VMCLEAR:
-        case Op::VMPTRLD:
-        case Op::VMPTRST:
-        case Op::VMXON:
-        case Op::XSAVES:
-        case Op::XRSTORS: return operand;
-        default: return 0;
+    case Op::INS:
+    case Op::OUTS:
+        return (size_code(insn.addrsize) << 7) | (insn.op == Op::OUTS ? u32{insn.seg} << 15 : 0);
+    case Op::INVEPT:
+    case Op::INVVPID:
+    case Op::INVPCID: return operand | (u32{insn.reg & 15U} << 28);
+    case Op::VMREAD:
+    case Op::VMWRITE: return operand | (u32{insn.reg & 15U} << 28);
+    case Op::SGDT:
+    case Op::SIDT:
+    case Op::LGDT:
+    case Op::LIDT: return operand | (insn.opsize != 2 ? 1U << 11 : 0) | identity(insn.op);
+    case Op::SLDT:
+    case Op::STR:
+    case Op::LLDT:
+    case Op::LTR: return operand | identity(insn.op);
+    case Op::RDRAND:
+    case Op::RDSEED: return (u32{insn.rm & 15U} << 3) | (size_code(insn.opsize) << 11);
+    case Op::TPAUSE:
+    case Op::UMWAIT: return u32{insn.rm & 15U} << 3;
+    case Op::VMCLEAR:
+    case Op::VMPTRLD:
+    case Op::VMPTRST:
+    case Op::VMXON:
+    case Op::XSAVES:
+    case Op::XRSTORS: return operand;
+    default: return 0;
     }
 }
 
 void fill_operand_information(const Vcpu& cpu, const Insn& insn, ExitInfo& info) {
     info.instruction_info = instruction_information(insn);
     if (insn.mem() && !is_string_io(insn) && info.instruction_info != 0) {
-        // RIP-relative: Insn::disp counts from the start of the instruction, so RIP + disp is the address.
+        // RIP-relative: Insn::disp counts from the start of the instruction, so RIP + disp is the
+        // address.
         const u64 rip = insn.base == kRipSlot ? cpu.state.rip() : 0;
         info.qualification = static_cast<u64>(insn.disp) + rip;
     }

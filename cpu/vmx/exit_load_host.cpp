@@ -46,7 +46,8 @@ void load_registers(VmxState& vmx) {
     }
 }
 
-void set_host_segment(Segment& segment, u16 selector, u64 base, u32 rights, u32 limit = 0xFFFF'FFFF) {
+void set_host_segment(
+    Segment& segment, u16 selector, u64 base, u32 rights, u32 limit = 0xFFFF'FFFF) {
     segment.selector = selector;
     segment.base = base;
     segment.limit = limit;
@@ -55,7 +56,8 @@ void set_host_segment(Segment& segment, u16 selector, u64 base, u32 rights, u32 
 }
 
 void set_host_data_segment(Segment& segment, u16 selector, u64 base = 0) {
-    set_host_segment(segment, selector, base, selector == 0 ? kHostDataRights | kUnusable : kHostDataRights);
+    set_host_segment(segment, selector, base,
+                     selector == 0 ? kHostDataRights | kUnusable : kHostDataRights);
 }
 
 // "Loading Host Segment and Descriptor-Table Registers".

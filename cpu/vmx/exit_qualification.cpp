@@ -26,8 +26,9 @@ bool is_string_io(const Insn& insn) {
 u64 io_qualification(const Insn& insn, u16 port, unsigned size, IoDirection direction) {
     const bool repeated = is_string_io(insn) && (insn.rep() || insn.repne());
     const bool immediate = !is_string_io(insn) && insn.form != Form::None;
-    return (size - 1) | (direction == IoDirection::In ? 1U << 3 : 0) | (is_string_io(insn) ? 1U << 4 : 0) |
-           (repeated ? 1U << 5 : 0) | (immediate ? 1U << 6 : 0) | (u64{port} << 16);
+    return (size - 1) | (direction == IoDirection::In ? 1U << 3 : 0) |
+           (is_string_io(insn) ? 1U << 4 : 0) | (repeated ? 1U << 5 : 0) |
+           (immediate ? 1U << 6 : 0) | (u64{port} << 16);
 }
 
 }  // namespace droste

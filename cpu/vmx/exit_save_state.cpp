@@ -35,7 +35,8 @@ void save_registers(VmxState& vmx) {
         v.entry_controls = (v.entry_controls & ~vm_entry_control::kIa32eModeGuest) |
                            (ia32e ? vm_entry_control::kIa32eModeGuest : 0);
     }
-    if (controls.has2(proc2::kEnableEpt) && (s.cr0 & cr0::kPg) != 0 && (s.cr4 & cr4::kPae) != 0 && !ia32e) {
+    if (controls.has2(proc2::kEnableEpt) && (s.cr0 & cr0::kPg) != 0 && (s.cr4 & cr4::kPae) != 0 &&
+        !ia32e) {
         v.guest_pdpte0 = s.pdpte[0];
         v.guest_pdpte1 = s.pdpte[1];
         v.guest_pdpte2 = s.pdpte[2];
@@ -63,12 +64,16 @@ void save_segments(VmxState& vmx) {
     v.guest_idtr_limit = s.idtr.limit;
 }
 
-// "Saving RIP, RSP, RFLAGS, and SSP": RF is what the event would have pushed if an event caused the exit.
+// "Saving RIP, RSP, RFLAGS, and SSP": RF is what the event would have pushed if an event caused the
+// exit.
 u64 saved_rflags(const VmxState& vmx, const ExitInfo& info) {
     const u64 rflags = vmx.cpu.state.rflags();
-    const bool by_event = info.reason == ExitReason::EXCEPTION_OR_NMI && (info.interruption_info & interruption::kValid) != 0;
-    const bool fault = interruption::type_of(info.interruption_info) == static_cast<unsigned>(EventType::HardwareException) &&
-                       (info.interruption_info & interruption::kVectorMask) != static_cast<u32>(Exception::DB);
+    const bool by_event = info.reason == ExitReason::EXCEPTION_OR_NMI &&
+                          (info.interruption_info & interruption::kValid) != 0;
+    const bool fault =
+        interruption::type_of(info.interruption_info) ==
+            static_cast<unsigned>(EventType::HardwareException) &&
+        (info.interruption_info & interruption::kVectorMask) != static_cast<u32>(Exception::DB);
     return by_event && fault ? rflags | rflags::kRf : rflags;
 }
 

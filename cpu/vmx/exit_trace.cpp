@@ -3,10 +3,10 @@
 #include "core/clock.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -25,8 +25,9 @@ unsigned ExitTrace::level_of(u64 vmcs_pointer, u64 ept_pointer) {
     if (!same(lineages_[last_lineage_])) {
         auto found = std::find_if(lineages_.begin(), lineages_.end(), same);
         if (found == lineages_.end()) {
-            found = std::min_element(lineages_.begin(), lineages_.end(),
-                                     [](const Lineage& a, const Lineage& b) { return a.last_use < b.last_use; });
+            found = std::min_element(
+                lineages_.begin(), lineages_.end(),
+                [](const Lineage& a, const Lineage& b) { return a.last_use < b.last_use; });
             *found = {vmcs_pointer, ept_pointer, 0, std::min(launching_ + 1, kMaxLevels - 1)};
         }
         last_lineage_ = static_cast<std::size_t>(found - lineages_.begin());
@@ -106,10 +107,11 @@ std::string ExitTrace::table() const {
     std::string text;
     for (const Line& line : lines) {
         const ExitCost& cost = *line.cost;
-        text += fmt::format("L{}  {:<24} {:>12} exits {:>10.1f} instructions {:>10.1f} ns each\n", line.level,
-                            name_of(static_cast<ExitReason>(line.reason)), cost.count,
-                            static_cast<double>(cost.instructions) / static_cast<double>(cost.count),
-                            static_cast<double>(cost.ns) / static_cast<double>(cost.count));
+        text +=
+            fmt::format("L{}  {:<24} {:>12} exits {:>10.1f} instructions {:>10.1f} ns each\n",
+                        line.level, name_of(static_cast<ExitReason>(line.reason)), cost.count,
+                        static_cast<double>(cost.instructions) / static_cast<double>(cost.count),
+                        static_cast<double>(cost.ns) / static_cast<double>(cost.count));
     }
     return text;
 }

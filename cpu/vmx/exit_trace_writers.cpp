@@ -2,9 +2,9 @@
 
 #include "cpu/vmx/exit_describe.hpp"
 
-#include <fmt/format.h>
-
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -31,15 +31,20 @@ std::string at_rip(const DescribeRip& describe, const VmExitRecord& record) {
 
 }  // namespace
 
-TextExitTrace::TextExitTrace(std::FILE* file, DescribeRip describe_rip) : file_(file), describe_rip_(std::move(describe_rip)) {}
+TextExitTrace::TextExitTrace(std::FILE* file, DescribeRip describe_rip)
+    : file_(file)
+    , describe_rip_(std::move(describe_rip)) {}
 
 void TextExitTrace::vm_exit(const VmExitRecord& record) {
     if (line_open_) {
         std::fputc('\n', file_);
     }
-    fmt::print(file_, "{:14.3f} us vCPU {} L{} {}{}", microseconds(record.exit_ns), record.vcpu, record.level,
-               record.entry_failure ? "VM entry failed: " : "", name_of(record.reason));
-    if (const std::string words = describe_qualification(record.reason, record.qualification, *record.vmcs); !words.empty()) {
+    fmt::print(file_, "{:14.3f} us vCPU {} L{} {}{}", microseconds(record.exit_ns), record.vcpu,
+               record.level, record.entry_failure ? "VM entry failed: " : "",
+               name_of(record.reason));
+    if (const std::string words =
+            describe_qualification(record.reason, record.qualification, *record.vmcs);
+        !words.empty()) {
         fmt::print(file_, " ({})", words);
     }
     fmt::print(file_, " rip {:#x}", record.guest_rip);
@@ -50,7 +55,8 @@ void TextExitTrace::vm_exit(const VmExitRecord& record) {
     line_open_ = true;
 }
 
-void TextExitTrace::vm_entry(const VmExitRecord& /*last_exit*/, unsigned level, u64 instructions, u64 ns, u64 /*now_ns*/) {
+void TextExitTrace::vm_entry(
+    const VmExitRecord& /*last_exit*/, unsigned level, u64 instructions, u64 ns, u64 /*now_ns*/) {
     if (line_open_) {
         fmt::print(file_, "; back in L{} after {} instructions, {} ns\n", level, instructions, ns);
         line_open_ = false;
@@ -58,7 +64,8 @@ void TextExitTrace::vm_entry(const VmExitRecord& /*last_exit*/, unsigned level, 
 }
 
 ChromeExitTrace::ChromeExitTrace(std::FILE* file, DescribeRip describe_rip)
-    : file_(file), describe_rip_(std::move(describe_rip)) {
+    : file_(file)
+    , describe_rip_(std::move(describe_rip)) {
     std::fputs("[\n", file_);
 }
 
@@ -73,19 +80,23 @@ void ChromeExitTrace::event(const std::string& json) {
 }
 
 void ChromeExitTrace::vm_exit(const VmExitRecord& record) {
-    const std::string words = describe_qualification(record.reason, record.qualification, *record.vmcs);
-    event(fmt::format(R"({{"name":"L{} guest","cat":"guest","ph":"X","pid":{},"tid":{},"ts":{:.3f},"dur":{:.3f},)"
-                      R"("args":{{"exit":"{}","qualification":"{}","rip":"{:#x}","at":"{}","instructions":{}}}}})",
-                      record.level, record.vcpu, record.level, microseconds(record.exit_ns - record.guest_ns),
-                      microseconds(record.guest_ns), name_of(record.reason), escaped(words), record.guest_rip,
-                      escaped(at_rip(describe_rip_, record)), record.guest_instructions));
+    const std::string words =
+        describe_qualification(record.reason, record.qualification, *record.vmcs);
+    event(fmt::format(
+        R"({{"name":"L{} guest","cat":"guest","ph":"X","pid":{},"tid":{},"ts":{:.3f},"dur":{:.3f},)"
+        R"("args":{{"exit":"{}","qualification":"{}","rip":"{:#x}","at":"{}","instructions":{}}}}})",
+        record.level, record.vcpu, record.level, microseconds(record.exit_ns - record.guest_ns),
+        microseconds(record.guest_ns), name_of(record.reason), escaped(words), record.guest_rip,
+        escaped(at_rip(describe_rip_, record)), record.guest_instructions));
 }
 
-void ChromeExitTrace::vm_entry(const VmExitRecord& last_exit, unsigned level, u64 instructions, u64 ns, u64 /*now_ns*/) {
-    event(fmt::format(R"({{"name":"{}","cat":"exit","ph":"X","pid":{},"tid":1,"ts":{:.3f},"dur":{:.3f},)"
-                      R"("args":{{"from":"L{}","to":"L{}","instructions":{}}}}})",
-                      name_of(last_exit.reason), last_exit.vcpu, microseconds(last_exit.exit_ns), microseconds(ns),
-                      last_exit.level, level, instructions));
+void ChromeExitTrace::vm_entry(
+    const VmExitRecord& last_exit, unsigned level, u64 instructions, u64 ns, u64 /*now_ns*/) {
+    event(fmt::format(
+        R"({{"name":"{}","cat":"exit","ph":"X","pid":{},"tid":1,"ts":{:.3f},"dur":{:.3f},)"
+        R"("args":{{"from":"L{}","to":"L{}","instructions":{}}}}})",
+        name_of(last_exit.reason), last_exit.vcpu, microseconds(last_exit.exit_ns),
+        microseconds(ns), last_exit.level, level, instructions));
 }
 
 }  // namespace droste

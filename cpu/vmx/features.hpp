@@ -18,14 +18,27 @@ enum class VmxFeature : u8 {
 inline constexpr unsigned kVmxFeatureCount = static_cast<unsigned>(VmxFeature::kCount);
 
 // The capability word that reports a feature. SDM Vol. 3D, Appendix A.
-enum class CapabilityWord : u8 { Pin, Proc, Proc2, Exit, Entry, EptVpid, Misc, VmFunc, Basic, kCount };
+enum class CapabilityWord : u8 {
+    Pin,
+    Proc,
+    Proc2,
+    Exit,
+    Entry,
+    EptVpid,
+    Misc,
+    VmFunc,
+    Basic,
+    kCount
+};
 
 class VmxFeatures {
   public:
     bool has(VmxFeature feature) const {
         return feature == VmxFeature::Always || set_[static_cast<std::size_t>(feature)];
     }
-    void enable(VmxFeature feature, bool on = true) { set_[static_cast<std::size_t>(feature)] = on; }
+    void enable(VmxFeature feature, bool on = true) {
+        set_[static_cast<std::size_t>(feature)] = on;
+    }
     bool operator==(const VmxFeatures&) const = default;
 
   private:

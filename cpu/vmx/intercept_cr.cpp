@@ -1,5 +1,6 @@
-// Control and debug registers in VMX non-root operation. SDM Vol. 3C, "Guest/Host Masks and Read Shadows for CR0 and
-// CR4", "CR3-Target Controls", and CLTS, LMSW, MOV to/from CR, MOV DR in "Instructions That Cause VM Exits Conditionally".
+// Control and debug registers in VMX non-root operation. SDM Vol. 3C, "Guest/Host Masks and Read
+// Shadows for CR0 and CR4", "CR3-Target Controls", and CLTS, LMSW, MOV to/from CR, MOV DR in
+// "Instructions That Cause VM Exits Conditionally".
 
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/exit_qualification.hpp"
@@ -17,8 +18,8 @@ u64 merge_owned(u64 written, u64 real, u64 mask) {
 }
 
 bool is_cr3_target(const Vmcs& v, u64 value) {
-    const std::array<u64, 4> targets = {v.cr3_target_value_0, v.cr3_target_value_1, v.cr3_target_value_2,
-                                        v.cr3_target_value_3};
+    const std::array<u64, 4> targets = {v.cr3_target_value_0, v.cr3_target_value_1,
+                                        v.cr3_target_value_2, v.cr3_target_value_3};
     for (u32 i = 0; i < v.cr3_target_count && i < targets.size(); ++i) {
         if (targets[i] == value) {
             return true;
@@ -32,21 +33,21 @@ bool mov_to_cr_exits(const VmxState& vmx, u8 cr, u64& value) {
     const CpuState& s = vmx.cpu.state;
     const ActiveControls& controls = vmx.guest.controls;
     switch (cr) {
-        case 0:
-            if (((value ^ v.cr0_read_shadow) & v.cr0_guest_host_mask) != 0) {
-                return true;
-            }
-            value = merge_owned(value, s.cr0, v.cr0_guest_host_mask);
-            return false;
-        case 3: return controls.has(proc::kCr3LoadExiting) && !is_cr3_target(v, value);
-        case 4:
-            if (((value ^ v.cr4_read_shadow) & v.cr4_guest_host_mask) != 0) {
-                return true;
-            }
-            value = merge_owned(value, s.cr4, v.cr4_guest_host_mask);
-            return false;
-        case 8: return controls.has(proc::kCr8LoadExiting);
-        default: return false;
+    case 0:
+        if (((value ^ v.cr0_read_shadow) & v.cr0_guest_host_mask) != 0) {
+            return true;
+        }
+        value = merge_owned(value, s.cr0, v.cr0_guest_host_mask);
+        return false;
+    case 3: return controls.has(proc::kCr3LoadExiting) && !is_cr3_target(v, value);
+    case 4:
+        if (((value ^ v.cr4_read_shadow) & v.cr4_guest_host_mask) != 0) {
+            return true;
+        }
+        value = merge_owned(value, s.cr4, v.cr4_guest_host_mask);
+        return false;
+    case 8: return controls.has(proc::kCr8LoadExiting);
+    default: return false;
     }
 }
 
@@ -79,18 +80,19 @@ bool GuestIntercepts::cr_access(Vcpu& cpu, const Insn& insn, CrAccess access, u8
     const u64 written = value;
     bool exits = false;
     switch (access) {
-        case CrAccess::MovTo: exits = mov_to_cr_exits(vmx_, cr, value); break;
-        case CrAccess::MovFrom:
-            exits = (cr == 3 && vmx_.guest.controls.has(proc::kCr3StoreExiting)) ||
-                    (cr == 8 && vmx_.guest.controls.has(proc::kCr8StoreExiting));
-            break;
-        case CrAccess::Clts: exits = clts_exits(vmx_, value); break;
-        case CrAccess::Lmsw: exits = lmsw_exits(vmx_, value); break;
+    case CrAccess::MovTo: exits = mov_to_cr_exits(vmx_, cr, value); break;
+    case CrAccess::MovFrom:
+        exits = (cr == 3 && vmx_.guest.controls.has(proc::kCr3StoreExiting)) ||
+                (cr == 8 && vmx_.guest.controls.has(proc::kCr8StoreExiting));
+        break;
+    case CrAccess::Clts: exits = clts_exits(vmx_, value); break;
+    case CrAccess::Lmsw: exits = lmsw_exits(vmx_, value); break;
     }
     if (!exits) {
         return false;
     }
-    ExitInfo info = exit_by_instruction(ExitReason::CR_ACCESS, insn, cr_access_qualification(insn, access, cr, written));
+    ExitInfo info = exit_by_instruction(ExitReason::CR_ACCESS, insn,
+                                        cr_access_qualification(insn, access, cr, written));
     if (access == CrAccess::Lmsw && insn.mem()) {
         const auto seg = static_cast<SegReg>(insn.seg);
         const u64 base = !cpu.long_mode64 || seg >= FS ? cpu.state.seg[seg].base : 0;

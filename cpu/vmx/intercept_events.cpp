@@ -1,5 +1,6 @@
-// Exceptions, their delivery, and exits found in the middle of a memory access. SDM Vol. 3C, "Other Causes of VM Exits",
-// "Information for VM Exits Due to Vectored Events", "Information About NMI Unblocking Due to IRET".
+// Exceptions, their delivery, and exits found in the middle of a memory access. SDM Vol. 3C, "Other
+// Causes of VM Exits", "Information for VM Exits Due to Vectored Events", "Information About NMI
+// Unblocking Due to IRET".
 
 #include "core/assert.hpp"
 #include "core/bits.hpp"
@@ -14,7 +15,8 @@ namespace droste {
 namespace {
 
 bool is_exception(const Event& event) {
-    return event.type == EventType::HardwareException || event.type == EventType::SoftwareException ||
+    return event.type == EventType::HardwareException ||
+           event.type == EventType::SoftwareException ||
            event.type == EventType::PrivilegedSoftwareException;
 }
 
@@ -28,13 +30,15 @@ bool exception_exits(const Vmcs& v, const Event& event) {
     if (!is_hardware(event, Exception::PF)) {
         return bit_set;
     }
-    const bool matches = (event.error_code & v.page_fault_error_code_mask) == v.page_fault_error_code_match;
+    const bool matches =
+        (event.error_code & v.page_fault_error_code_mask) == v.page_fault_error_code_match;
     return matches == bit_set;
 }
 
 // The IRET at this RIP removed NMI blocking and then something went wrong.
 bool iret_unblocked_nmi_here(const VmxState& vmx) {
-    return vmx.guest.iret_unblocked_nmi && vmx.guest.iret_rip == vmx.cpu.state.rip() && !vmx.guest.delivering;
+    return vmx.guest.iret_unblocked_nmi && vmx.guest.iret_rip == vmx.cpu.state.rip() &&
+           !vmx.guest.delivering;
 }
 
 }  // namespace
@@ -57,7 +61,8 @@ bool GuestIntercepts::event(Vcpu& cpu, const Event& event) {
         info.interruption_info |= interruption::kNmiUnblocking;
     }
     if (double_fault) {
-        vmx_.guest.delivering = false;  // "The original event results in a double fault that causes the VM exit directly."
+        vmx_.guest.delivering = false;  // "The original event results in a double fault that causes
+                                        // the VM exit directly."
     }
     vm_exit(vmx_, info);
     return true;
@@ -112,20 +117,23 @@ void GuestIntercepts::take_pending_exit(Vcpu& cpu) {
     DROSTE_ASSERT(pending.kind == PendingExit::Kind::Exit);
     pending.info.instruction_length = vmx_.guest.delivering ? 0U : cpu.fault_insn_length;
     const ExitReason reason = pending.info.reason;
-    if ((reason == ExitReason::EPT_VIOLATION || reason == ExitReason::PML_FULL) && iret_unblocked_nmi_here(vmx_)) {
+    if ((reason == ExitReason::EPT_VIOLATION || reason == ExitReason::PML_FULL) &&
+        iret_unblocked_nmi_here(vmx_)) {
         pending.info.qualification |= ept_violation::kNmiUnblocking;
     }
     vm_exit(vmx_, pending.info);
 }
 
-// "IRET": with NMI exiting it leaves real blocking alone; with virtual NMIs it ends virtual-NMI blocking.
+// "IRET": with NMI exiting it leaves real blocking alone; with virtual NMIs it ends virtual-NMI
+// blocking.
 void GuestIntercepts::iret_unblocks_nmi(Vcpu& cpu) {
     const ActiveControls& controls = vmx_.guest.controls;
     NonRoot& guest = vmx_.guest;
     CpuState& s = cpu.state;
     guest.iret_unblocked_nmi = false;
     const bool virtual_nmis = controls.has_pin(pin::kVirtualNmis);
-    if ((s.interruptibility & blocking::kNmi) == 0 || (controls.has_pin(pin::kNmiExiting) && !virtual_nmis)) {
+    if ((s.interruptibility & blocking::kNmi) == 0 ||
+        (controls.has_pin(pin::kNmiExiting) && !virtual_nmis)) {
         return;
     }
     s.interruptibility &= ~blocking::kNmi;

@@ -1,5 +1,5 @@
-// I/O and MSR bitmaps. SDM Vol. 3C, "I/O-Bitmap Addresses", "MSR-Bitmap Address". The bitmaps are read where they lie
-// in memory at each access, so L1 may change them while the guest runs.
+// I/O and MSR bitmaps. SDM Vol. 3C, "I/O-Bitmap Addresses", "MSR-Bitmap Address". The bitmaps are
+// read where they lie in memory at each access, so L1 may change them while the guest runs.
 
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
@@ -19,7 +19,8 @@ bool bitmap_bit(Vcpu& cpu, PhysAddr bitmap, u32 number) {
 bool port_in_bitmaps(VmxState& vmx, u32 port) {
     constexpr u32 kPortsPerBitmap = 0x8000;
     const Vmcs& v = vmx.vmcs();
-    return bitmap_bit(vmx.cpu, port < kPortsPerBitmap ? v.io_bitmap_a : v.io_bitmap_b, port % kPortsPerBitmap);
+    return bitmap_bit(vmx.cpu, port < kPortsPerBitmap ? v.io_bitmap_a : v.io_bitmap_b,
+                      port % kPortsPerBitmap);
 }
 
 bool io_exits(VmxState& vmx, u16 port, unsigned size) {
@@ -45,7 +46,8 @@ bool msr_exits(VmxState& vmx, u32 index, MsrDirection direction) {
     if (!vmx.guest.controls.has(proc::kUseMsrBitmaps)) {
         return true;
     }
-    PhysAddr bitmap = vmx.vmcs().msr_bitmap + (direction == MsrDirection::Write ? 2 * kBitmapBytes : 0);
+    PhysAddr bitmap =
+        vmx.vmcs().msr_bitmap + (direction == MsrDirection::Write ? 2 * kBitmapBytes : 0);
     if (index >= kHighFirst) {
         bitmap += kBitmapBytes;
         index -= kHighFirst;
@@ -55,11 +57,17 @@ bool msr_exits(VmxState& vmx, u32 index, MsrDirection direction) {
 
 }  // namespace
 
-bool GuestIntercepts::io(Vcpu& cpu, const Insn& insn, u16 port, unsigned size, IoDirection direction, LinearAddr linear) {
+bool GuestIntercepts::io(Vcpu& cpu,
+                         const Insn& insn,
+                         u16 port,
+                         unsigned size,
+                         IoDirection direction,
+                         LinearAddr linear) {
     if (!io_exits(vmx_, port, size)) {
         return false;
     }
-    ExitInfo info = exit_by_instruction(ExitReason::IO_INSTRUCTION, insn, io_qualification(insn, port, size, direction));
+    ExitInfo info = exit_by_instruction(ExitReason::IO_INSTRUCTION, insn,
+                                        io_qualification(insn, port, size, direction));
     if (is_string_io(insn)) {
         info.guest_linear = linear;
         if (vmx_.caps.has(VmxFeature::InsOutsInformation)) {

@@ -1,6 +1,7 @@
-// Instructions a guest may not execute, or only if a control says so. SDM Vol. 3C, "Instructions That Cause VM Exits
-// Unconditionally", "Instructions That Cause VM Exits Conditionally", "Changes to Instruction Behavior in VMX Non-Root
-// Operation". One row a kind: the exit reason, and the control that asks for it (0: always).
+// Instructions a guest may not execute, or only if a control says so. SDM Vol. 3C, "Instructions
+// That Cause VM Exits Unconditionally", "Instructions That Cause VM Exits Conditionally", "Changes
+// to Instruction Behavior in VMX Non-Root Operation". One row a kind: the exit reason, and the
+// control that asks for it (0: always).
 
 #include "cpu/vmx/intercepts.hpp"
 
@@ -66,7 +67,8 @@ constexpr bool rows_in_order() {
 }
 static_assert(rows_in_order(), "rows follow the enumerators of Interceptable");
 
-// "PAUSE-loop exiting": PAUSEs at CPL 0 close together form a loop; a loop longer than PLE_Window exits.
+// "PAUSE-loop exiting": PAUSEs at CPL 0 close together form a loop; a loop longer than PLE_Window
+// exits.
 bool pause_loop_exits(VmxState& vmx) {
     if (!vmx.guest.controls.has2(proc2::kPauseLoopExiting) || vmx.cpu.cpl != 0) {
         return false;
@@ -85,11 +87,11 @@ bool pause_loop_exits(VmxState& vmx) {
 bool exits(VmxState& vmx, const Row& row, u64 operand) {
     const ActiveControls& controls = vmx.guest.controls;
     switch (row.kind) {
-        case K::RSM: return false;  // #UD outside SMM, in non-root operation too
-        case K::PAUSE: return controls.has(row.primary) || pause_loop_exits(vmx);
-        case K::XSAVES:
-        case K::XRSTORS: return (operand & vmx.cpu.state.xss & vmx.vmcs().xss_exiting_bitmap) != 0;
-        default: break;
+    case K::RSM: return false;  // #UD outside SMM, in non-root operation too
+    case K::PAUSE: return controls.has(row.primary) || pause_loop_exits(vmx);
+    case K::XSAVES:
+    case K::XRSTORS: return (operand & vmx.cpu.state.xss & vmx.vmcs().xss_exiting_bitmap) != 0;
+    default: break;
     }
     const bool unconditional = row.primary == 0 && row.secondary == 0;
     return unconditional || controls.has(row.primary) || controls.has2(row.secondary);
@@ -129,17 +131,18 @@ bool GuestIntercepts::instruction(Vcpu& cpu, const Insn& insn, Interceptable kin
 bool GuestIntercepts::instruction_enabled(const Vcpu& /*cpu*/, Interceptable kind) const {
     const ActiveControls& controls = vmx_.guest.controls;
     switch (kind) {
-        case K::RDTSCP: return controls.has2(proc2::kEnableRdtscp);
-        case K::INVPCID: return controls.has2(proc2::kEnableInvpcid);
-        case K::XSAVES:
-        case K::XRSTORS: return controls.has2(proc2::kEnableXsaves);
-        case K::UMWAIT:
-        case K::TPAUSE: return controls.has2(proc2::kEnableUserWaitAndPause);
-        default: return true;
+    case K::RDTSCP: return controls.has2(proc2::kEnableRdtscp);
+    case K::INVPCID: return controls.has2(proc2::kEnableInvpcid);
+    case K::XSAVES:
+    case K::XRSTORS: return controls.has2(proc2::kEnableXsaves);
+    case K::UMWAIT:
+    case K::TPAUSE: return controls.has2(proc2::kEnableUserWaitAndPause);
+    default: return true;
     }
 }
 
-// "Use TSC Offsetting", "Use TSC Scaling": the multiplier is a fixed-point number with 48 fractional bits.
+// "Use TSC Offsetting", "Use TSC Scaling": the multiplier is a fixed-point number with 48
+// fractional bits.
 u64 GuestIntercepts::guest_tsc(const Vcpu& /*cpu*/, u64 tsc) const {
     const ActiveControls& controls = vmx_.guest.controls;
     if (!controls.has(proc::kTscOffsetting)) {

@@ -1,7 +1,8 @@
 #pragma once
 // The Intercepts seam: what leaves VMX non-root operation. SDM Vol. 3C, "VMX Non-Root Operation".
-// intercepts.cpp: instructions; intercept_cr.cpp: control and debug registers; intercept_io_msr.cpp; intercept_events.cpp:
-// exceptions, delivery; boundary.cpp: instruction boundaries; apic_virt.cpp: the virtual APIC.
+// intercepts.cpp: instructions; intercept_cr.cpp: control and debug registers;
+// intercept_io_msr.cpp; intercept_events.cpp: exceptions, delivery; boundary.cpp: instruction
+// boundaries; apic_virt.cpp: the virtual APIC.
 
 #include "cpu/x86/intercept.hpp"
 
@@ -18,14 +19,24 @@ class GuestIntercepts final : public Intercepts {
     u64 shadowed_cr0(const Vcpu& cpu) const override;
     u64 shadowed_cr4(const Vcpu& cpu) const override;
     bool dr_access(Vcpu& cpu, const Insn& insn) override;
-    bool io(Vcpu& cpu, const Insn& insn, u16 port, unsigned size, IoDirection direction, LinearAddr linear) override;
+    bool io(Vcpu& cpu,
+            const Insn& insn,
+            u16 port,
+            unsigned size,
+            IoDirection direction,
+            LinearAddr linear) override;
     bool rdmsr(Vcpu& cpu, const Insn& insn, u32 index) override;
     bool wrmsr(Vcpu& cpu, const Insn& insn, u32 index, u64 value) override;
     bool virtual_tpr_read(Vcpu& cpu, u64& value) override;
     bool virtual_tpr_write(Vcpu& cpu, u64 value, Status& status) override;
     bool x2apic_read(Vcpu& cpu, u32 index, u64& value, Status& status) override;
     bool x2apic_write(Vcpu& cpu, u32 index, u64 value, Status& status) override;
-    bool apic_access(Vcpu& cpu, PhysAddr address, unsigned size, Access access, u64& value, Status& status) override;
+    bool apic_access(Vcpu& cpu,
+                     PhysAddr address,
+                     unsigned size,
+                     Access access,
+                     u64& value,
+                     Status& status) override;
     bool event(Vcpu& cpu, const Event& event) override;
     void delivering(Vcpu& cpu, const Event& event) override;
     void delivered(Vcpu& cpu) override;

@@ -56,8 +56,10 @@ u32 load_msr_list(VmxState& vmx, PhysAddr list, u32 count) {
         const u64 value = read_physical(cpu, entry.value_at, 8);
         if (i == kMaxMsrListEntries || load_forbidden(entry.index) || entry.reserved != 0 ||
             !set_msr_quietly(cpu, entry.index, value)) {
-            cpu.log.write(LogCategory::Vmx, "vCPU {}: MSR-load area {:#x}: entry {} cannot be loaded: MSR {:#x} := {:#x}",
-                          cpu.index, list, i + 1, entry.index, value);
+            cpu.log.write(
+                LogCategory::Vmx,
+                "vCPU {}: MSR-load area {:#x}: entry {} cannot be loaded: MSR {:#x} := {:#x}",
+                cpu.index, list, i + 1, entry.index, value);
             return i + 1;
         }
     }
@@ -69,10 +71,11 @@ bool store_msr_list(VmxState& vmx, PhysAddr list, u32 count) {
     for (u32 i = 0; i < std::min(count, kMaxMsrListEntries + 1); ++i) {
         const Entry entry = read_entry(cpu, list, i);
         u64 value = 0;
-        if (i == kMaxMsrListEntries || x2apic(entry.index) || entry.index == kSmbase || entry.reserved != 0 ||
-            !get_msr_quietly(cpu, entry.index, value)) {
-            cpu.log.write(LogCategory::Vmx, "vCPU {}: MSR-store area {:#x}: entry {} cannot be stored: MSR {:#x}", cpu.index,
-                          list, i + 1, entry.index);
+        if (i == kMaxMsrListEntries || x2apic(entry.index) || entry.index == kSmbase ||
+            entry.reserved != 0 || !get_msr_quietly(cpu, entry.index, value)) {
+            cpu.log.write(LogCategory::Vmx,
+                          "vCPU {}: MSR-store area {:#x}: entry {} cannot be stored: MSR {:#x}",
+                          cpu.index, list, i + 1, entry.index);
             return false;
         }
         write_physical(cpu, entry.value_at, 8, value);

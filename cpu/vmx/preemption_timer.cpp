@@ -19,13 +19,15 @@ void start_preemption_timer(VmxState& vmx) {
     guest.timer_start_ticks = ticks_now(vmx);
     guest.timer_start_value = vmx.vmcs().preemption_timer_value;
     // One TSC tick is one nanosecond (kTscHz).
-    const u64 deadline_tsc = (guest.timer_start_ticks + guest.timer_start_value) << vmx.caps.preemption_timer_rate;
+    const u64 deadline_tsc = (guest.timer_start_ticks + guest.timer_start_value)
+                             << vmx.caps.preemption_timer_rate;
     const u64 now_tsc = vmx.cpu.tsc();
     const u64 now_ns = vmx.cpu.clock.now_ns();
     guest.timer_deadline_ns = deadline_tsc <= now_tsc ? now_ns : now_ns + (deadline_tsc - now_tsc);
     if (preemption_timer_expired(vmx)) {
         vmx.cpu.request(attention::kVmx);
-    } else if (!vmx.preemption_timer.armed() || vmx.preemption_timer.deadline_ns() > guest.timer_deadline_ns) {
+    } else if (!vmx.preemption_timer.armed() ||
+               vmx.preemption_timer.deadline_ns() > guest.timer_deadline_ns) {
         vmx.preemption_timer.arm(guest.timer_deadline_ns);
     }
 }

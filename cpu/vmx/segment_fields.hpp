@@ -17,14 +17,16 @@ struct SegmentFields {
 
     static constexpr int kLdtr = 6, kTr = 7;
     Segment& register_in(CpuState& s) const {
-        return number == kLdtr ? s.ldtr : number == kTr ? s.tr : s.seg[static_cast<std::size_t>(number)];
+        return number == kLdtr ? s.ldtr
+               : number == kTr ? s.tr
+                               : s.seg[static_cast<std::size_t>(number)];
     }
 };
 
-#define DROSTE_SEGMENT_FIELDS(number, reg) \
-    SegmentFields { \
-        number, &Vmcs::guest_##reg##_selector, &Vmcs::guest_##reg##_base, &Vmcs::guest_##reg##_limit, \
-            &Vmcs::guest_##reg##_access_rights \
+#define DROSTE_SEGMENT_FIELDS(number, reg)                                 \
+    SegmentFields {                                                        \
+        number, &Vmcs::guest_##reg##_selector, &Vmcs::guest_##reg##_base,  \
+            &Vmcs::guest_##reg##_limit, &Vmcs::guest_##reg##_access_rights \
     }
 inline constexpr std::array<SegmentFields, 8> kSegmentFields = {
     DROSTE_SEGMENT_FIELDS(ES, es),

@@ -10,9 +10,15 @@ using enum VmcsAccess;
 
 constexpr std::array<VmcsFieldRow, kVmcsFieldCount> make_rows() {
     return {{
-#define DROSTE_VMCS_FIELD(encoding, name, width, access, group, member, needs)                          \
-    VmcsFieldRow{encoding,          name,   #member,          sizeof(width), offsetof(Vmcs, member), \
-                 VmcsAccess::access, VmcsGroup::group, VmxFeature::needs},
+#define DROSTE_VMCS_FIELD(encoding, name, width, access, group, member, needs) \
+    VmcsFieldRow{encoding,                                                     \
+                 name,                                                         \
+                 #member,                                                      \
+                 sizeof(width),                                                \
+                 offsetof(Vmcs, member),                                       \
+                 VmcsAccess::access,                                           \
+                 VmcsGroup::group,                                             \
+                 VmxFeature::needs},
 #include "cpu/vmx/vmcs_fields.inc"
 #undef DROSTE_VMCS_FIELD
     }};
@@ -37,7 +43,8 @@ constexpr std::array<u8, kSlots> make_slots() {
     std::array<u8, kSlots> slots{};
     slots.fill(kNoRow);
     u8 number = 0;
-#define DROSTE_VMCS_FIELD(encoding, name, width, access, group, member, needs) slots[slot_of(encoding)] = number++;
+#define DROSTE_VMCS_FIELD(encoding, name, width, access, group, member, needs) \
+    slots[slot_of(encoding)] = number++;
 #include "cpu/vmx/vmcs_fields.inc"
 #undef DROSTE_VMCS_FIELD
     return slots;
@@ -51,14 +58,16 @@ constexpr bool rows_agree_with_encodings() {
         const bool width_ok = kBytes[(row.encoding >> 13) & 3] == row.bytes;
         const bool read_only = ((row.encoding >> 10) & 3) == 1;
         const bool sorted = row.encoding >= last;
-        if (!width_ok || !sorted || read_only != (row.access == RO) || slot_of(row.encoding) == kSlots) {
+        if (!width_ok || !sorted || read_only != (row.access == RO) ||
+            slot_of(row.encoding) == kSlots) {
             return false;
         }
         last = row.encoding;
     }
     return true;
 }
-static_assert(rows_agree_with_encodings(), "a row's width, access or order contradicts its encoding");
+static_assert(rows_agree_with_encodings(),
+              "a row's width, access or order contradicts its encoding");
 static_assert(kVmcsFieldCount < kNoRow);
 
 }  // namespace
@@ -79,17 +88,17 @@ u64 read_field(const Vmcs& vmcs, const VmcsFieldRow& row) {
     u64 value = 0;
     const auto* base = reinterpret_cast<const u8*>(&vmcs) + row.offset;
     switch (row.bytes) {
-        case 2: {
-            u16 narrow = 0;
-            std::memcpy(&narrow, base, 2);
-            return narrow;
-        }
-        case 4: {
-            u32 narrow = 0;
-            std::memcpy(&narrow, base, 4);
-            return narrow;
-        }
-        default: std::memcpy(&value, base, 8); return value;
+    case 2: {
+        u16 narrow = 0;
+        std::memcpy(&narrow, base, 2);
+        return narrow;
+    }
+    case 4: {
+        u32 narrow = 0;
+        std::memcpy(&narrow, base, 4);
+        return narrow;
+    }
+    default: std::memcpy(&value, base, 8); return value;
     }
 }
 
@@ -99,12 +108,12 @@ void write_field(Vmcs& vmcs, const VmcsFieldRow& row, u64 value) {
 
 std::string_view name_of(VmcsGroup group) {
     switch (group) {
-        case VmcsGroup::Guest: return "Guest-state area";
-        case VmcsGroup::Host: return "Host-state area";
-        case VmcsGroup::Execution: return "VM-execution control fields";
-        case VmcsGroup::Exit: return "VM-exit control fields";
-        case VmcsGroup::Entry: return "VM-entry control fields";
-        default: return "VM-exit information fields";
+    case VmcsGroup::Guest: return "Guest-state area";
+    case VmcsGroup::Host: return "Host-state area";
+    case VmcsGroup::Execution: return "VM-execution control fields";
+    case VmcsGroup::Exit: return "VM-exit control fields";
+    case VmcsGroup::Entry: return "VM-entry control fields";
+    default: return "VM-exit information fields";
     }
 }
 

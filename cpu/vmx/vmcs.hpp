@@ -1,10 +1,11 @@
 #pragma once
 // The VMCS as a struct, and the table that maps encodings to its members.
 //
-// A VMCS that VMPTRLD bound lives here, not in guest memory; VMREAD and VMWRITE are one table look-up and one load or
-// store. VMCLEAR (and eviction from the small cache of bound VMCSs) writes it back to its region as an opaque image:
-// the manual leaves the format to the processor (SDM Vol. 3C, "Format of the VMCS Region"), software may only copy it
-// as a whole. Several images of one VMCS in the caches of several logical processors are software's mistake there, too.
+// A VMCS that VMPTRLD bound lives here, not in guest memory; VMREAD and VMWRITE are one table
+// look-up and one load or store. VMCLEAR (and eviction from the small cache of bound VMCSs) writes
+// it back to its region as an opaque image: the manual leaves the format to the processor (SDM Vol.
+// 3C, "Format of the VMCS Region"), software may only copy it as a whole. Several images of one
+// VMCS in the caches of several logical processors are software's mistake there, too.
 
 #include "core/types.hpp"
 #include "cpu/vmx/features.hpp"
@@ -55,8 +56,8 @@ inline const VmcsFieldRow& row_of(VmcsField field) {
     return kVmcsFields[static_cast<std::size_t>(field)];
 }
 
-// The row of an encoding as VMREAD takes it (bit 0, "access type", cleared), or nullptr if there is none. Whether the processor
-// supports the field is another question: VmxCapabilities::supports().
+// The row of an encoding as VMREAD takes it (bit 0, "access type", cleared), or nullptr if there is
+// none. Whether the processor supports the field is another question: VmxCapabilities::supports().
 const VmcsFieldRow* find_vmcs_field(u64 encoding);
 // Whether bit 0 ("high") is legal: only for 64-bit fields.
 inline bool encoding_is_high(u64 encoding) {
@@ -80,7 +81,8 @@ enum class LaunchState : u32 { Clear = 0, Launched = 1 };
 
 // What follows the revision identifier (offset 0) and the VMX-abort indicator (offset 4).
 struct VmcsImage {
-    static constexpr u32 kMagic = 0x53434D56;  // "VMCS": a region never cleared before holds no image
+    static constexpr u32 kMagic =
+        0x53434D56;  // "VMCS": a region never cleared before holds no image
     u32 magic = kMagic;
     LaunchState launch_state = LaunchState::Clear;
     Vmcs fields;

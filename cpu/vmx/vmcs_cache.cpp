@@ -25,7 +25,8 @@ BoundVmcs* VmcsCache::find(PhysAddr address) {
     return nullptr;
 }
 
-BoundVmcs& VmcsCache::bind(Vcpu& cpu, PhysAddr address, const BoundVmcs* keep, const BoundVmcs* keep_too) {
+BoundVmcs&
+VmcsCache::bind(Vcpu& cpu, PhysAddr address, const BoundVmcs* keep, const BoundVmcs* keep_too) {
     if (BoundVmcs* found = find(address); found != nullptr) {
         return *found;
     }
@@ -34,7 +35,8 @@ BoundVmcs& VmcsCache::bind(Vcpu& cpu, PhysAddr address, const BoundVmcs* keep, c
         if (&entry == keep || &entry == keep_too) {
             continue;
         }
-        if (victim == nullptr || !entry.bound() || (victim->bound() && entry.last_use < victim->last_use)) {
+        if (victim == nullptr || !entry.bound() ||
+            (victim->bound() && entry.last_use < victim->last_use)) {
             victim = &entry;
         }
     }
@@ -55,8 +57,10 @@ void VmcsCache::load(Vcpu& cpu, BoundVmcs& vmcs) {
     vmcs.launch_state = LaunchState::Clear;
     vmcs.fields = Vmcs{};
     VmcsImage image;
-    if (cpu.memory.read(vmcs.address + kVmcsImageOffset, bytes_of(image)) && image.magic == VmcsImage::kMagic) {
-        vmcs.launch_state = image.launch_state == LaunchState::Launched ? LaunchState::Launched : LaunchState::Clear;
+    if (cpu.memory.read(vmcs.address + kVmcsImageOffset, bytes_of(image)) &&
+        image.magic == VmcsImage::kMagic) {
+        vmcs.launch_state = image.launch_state == LaunchState::Launched ? LaunchState::Launched
+                                                                        : LaunchState::Clear;
         vmcs.fields = image.fields;
     }
     vmcs.stale_checks = ~0U;
@@ -82,10 +86,11 @@ void VmcsCache::clear(Vcpu& cpu, PhysAddr address) {
         release(*found);
         return;
     }
-    // Not active here: only the launch state in the region changes. A region never used gets an empty image, so that
-    // its data are defined from now on.
+    // Not active here: only the launch state in the region changes. A region never used gets an
+    // empty image, so that its data are defined from now on.
     VmcsImage image;
-    if (!cpu.memory.read(address + kVmcsImageOffset, bytes_of(image)) || image.magic != VmcsImage::kMagic) {
+    if (!cpu.memory.read(address + kVmcsImageOffset, bytes_of(image)) ||
+        image.magic != VmcsImage::kMagic) {
         image = VmcsImage{};
     }
     image.launch_state = LaunchState::Clear;

@@ -1,9 +1,11 @@
 #pragma once
-// The VMCSs that are active on this logical processor, bound to structs. SDM Vol. 3C, "Format of the VMCS Region".
+// The VMCSs that are active on this logical processor, bound to structs. SDM Vol. 3C, "Format of
+// the VMCS Region".
 //
-// A VMCS becomes active at VMPTRLD (or as the shadow VMCS of a VM entry) and stays bound until VMCLEAR, VMXOFF or, when
-// the cache is full, until it is the least recently used. Write-back is lazy: guest memory holds the image only
-// then. A hypervisor that reuses the page without VMCLEAR may see it overwritten, as on hardware.
+// A VMCS becomes active at VMPTRLD (or as the shadow VMCS of a VM entry) and stays bound until
+// VMCLEAR, VMXOFF or, when the cache is full, until it is the least recently used. Write-back is
+// lazy: guest memory holds the image only then. A hypervisor that reuses the page without VMCLEAR
+// may see it overwritten, as on hardware.
 
 #include "core/types.hpp"
 #include "cpu/vmx/vmcs.hpp"
@@ -21,9 +23,11 @@ struct BoundVmcs {
     bool shadow = false;
     u64 last_use = 0;
     Vmcs fields;
-    // Check groups (entry_checks.hpp) to run again at the next VM entry: a field they read was written since they passed.
+    // Check groups (entry_checks.hpp) to run again at the next VM entry: a field they read was
+    // written since they passed.
     u32 stale_checks = ~0U;
-    // Fields at the last VM entry that succeeded, for the dump's diff; only kept while something asks for it.
+    // Fields at the last VM entry that succeeded, for the dump's diff; only kept while something
+    // asks for it.
     std::unique_ptr<Vmcs> last_good;
 
     bool bound() const { return address != kNoVmcs; }
@@ -31,7 +35,8 @@ struct BoundVmcs {
 
 class VmcsCache {
   public:
-    // Binds the VMCS at `address`. `keep`, `keep_too` are not evicted. Requires: revision identifier checked.
+    // Binds the VMCS at `address`. `keep`, `keep_too` are not evicted. Requires: revision
+    // identifier checked.
     BoundVmcs& bind(Vcpu& cpu, PhysAddr address, const BoundVmcs* keep, const BoundVmcs* keep_too);
     BoundVmcs* find(PhysAddr address);
     // VMCLEAR: launch state becomes clear, the image is in memory, the VMCS is inactive.

@@ -5,9 +5,9 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/exit.hpp"
 
-#include <fmt/format.h>
-
 #include <span>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -100,58 +100,74 @@ constexpr auto kInterruptibilityNames = std::to_array<BitName>({
     {1U << 4, "enclave interruption"},
 });
 constexpr auto kCr0Names = std::to_array<BitName>({
-    {1U << 0, "PE"}, {1U << 1, "MP"}, {1U << 2, "EM"}, {1U << 3, "TS"}, {1U << 4, "ET"}, {1U << 5, "NE"},
-    {1U << 16, "WP"}, {1U << 18, "AM"}, {1U << 29, "NW"}, {1U << 30, "CD"}, {1U << 31, "PG"},
+    {1U << 0, "PE"},
+    {1U << 1, "MP"},
+    {1U << 2, "EM"},
+    {1U << 3, "TS"},
+    {1U << 4, "ET"},
+    {1U << 5, "NE"},
+    {1U << 16, "WP"},
+    {1U << 18, "AM"},
+    {1U << 29, "NW"},
+    {1U << 30, "CD"},
+    {1U << 31, "PG"},
 });
 constexpr auto kCr4Names = std::to_array<BitName>({
-    {1U << 0, "VME"}, {1U << 1, "PVI"}, {1U << 2, "TSD"}, {1U << 3, "DE"}, {1U << 4, "PSE"}, {1U << 5, "PAE"},
-    {1U << 6, "MCE"}, {1U << 7, "PGE"}, {1U << 8, "PCE"}, {1U << 9, "OSFXSR"}, {1U << 10, "OSXMMEXCPT"}, {1U << 11, "UMIP"},
-    {1U << 12, "LA57"}, {1U << 13, "VMXE"}, {1U << 14, "SMXE"}, {1U << 16, "FSGSBASE"}, {1U << 17, "PCIDE"},
-    {1U << 18, "OSXSAVE"}, {1U << 20, "SMEP"}, {1U << 21, "SMAP"}, {1U << 22, "PKE"},
+    {1U << 0, "VME"},    {1U << 1, "PVI"},      {1U << 2, "TSD"},         {1U << 3, "DE"},
+    {1U << 4, "PSE"},    {1U << 5, "PAE"},      {1U << 6, "MCE"},         {1U << 7, "PGE"},
+    {1U << 8, "PCE"},    {1U << 9, "OSFXSR"},   {1U << 10, "OSXMMEXCPT"}, {1U << 11, "UMIP"},
+    {1U << 12, "LA57"},  {1U << 13, "VMXE"},    {1U << 14, "SMXE"},       {1U << 16, "FSGSBASE"},
+    {1U << 17, "PCIDE"}, {1U << 18, "OSXSAVE"}, {1U << 20, "SMEP"},       {1U << 21, "SMAP"},
+    {1U << 22, "PKE"},
 });
-constexpr auto kEferNames = std::to_array<BitName>({{1U << 0, "SCE"}, {1U << 8, "LME"}, {1U << 10, "LMA"}, {1U << 11, "NXE"}});
+constexpr auto kEferNames = std::to_array<BitName>(
+    {{1U << 0, "SCE"}, {1U << 8, "LME"}, {1U << 10, "LMA"}, {1U << 11, "NXE"}});
 
 std::span<const BitName> names_of(VmcsField field) {
     switch (field) {
-        case VmcsField::pin_controls: return kPinNames;
-        case VmcsField::proc_controls: return kProcNames;
-        case VmcsField::proc2_controls: return kProc2Names;
-        case VmcsField::exit_controls: return kExitNames;
-        case VmcsField::entry_controls: return kEntryNames;
-        case VmcsField::guest_interruptibility: return kInterruptibilityNames;
-        case VmcsField::guest_cr0:
-        case VmcsField::host_cr0:
-        case VmcsField::cr0_guest_host_mask:
-        case VmcsField::cr0_read_shadow: return kCr0Names;
-        case VmcsField::guest_cr4:
-        case VmcsField::host_cr4:
-        case VmcsField::cr4_guest_host_mask:
-        case VmcsField::cr4_read_shadow: return kCr4Names;
-        case VmcsField::guest_ia32_efer:
-        case VmcsField::host_ia32_efer: return kEferNames;
-        default: return {};
+    case VmcsField::pin_controls: return kPinNames;
+    case VmcsField::proc_controls: return kProcNames;
+    case VmcsField::proc2_controls: return kProc2Names;
+    case VmcsField::exit_controls: return kExitNames;
+    case VmcsField::entry_controls: return kEntryNames;
+    case VmcsField::guest_interruptibility: return kInterruptibilityNames;
+    case VmcsField::guest_cr0:
+    case VmcsField::host_cr0:
+    case VmcsField::cr0_guest_host_mask:
+    case VmcsField::cr0_read_shadow: return kCr0Names;
+    case VmcsField::guest_cr4:
+    case VmcsField::host_cr4:
+    case VmcsField::cr4_guest_host_mask:
+    case VmcsField::cr4_read_shadow: return kCr4Names;
+    case VmcsField::guest_ia32_efer:
+    case VmcsField::host_ia32_efer: return kEferNames;
+    default: return {};
     }
 }
 
 std::string decode_interruption(u64 value) {
-    constexpr std::array<std::string_view, 8> kTypes = {"external interrupt", "reserved", "NMI", "hardware exception",
-                                                        "software interrupt", "privileged software exception",
-                                                        "software exception", "other event"};
+    constexpr std::array<std::string_view, 8> kTypes = {
+        "external interrupt", "reserved",           "NMI",
+        "hardware exception", "software interrupt", "privileged software exception",
+        "software exception", "other event"};
     if ((value & interruption::kValid) == 0) {
         return "not valid";
     }
-    return fmt::format("vector {}, {}{}{}", value & interruption::kVectorMask, kTypes[interruption::type_of(static_cast<u32>(value))],
+    return fmt::format("vector {}, {}{}{}", value & interruption::kVectorMask,
+                       kTypes[interruption::type_of(static_cast<u32>(value))],
                        (value & interruption::kErrorCodeValid) != 0 ? ", error code" : "",
-                       (value & interruption::kNmiUnblocking) != 0 ? ", NMI unblocking due to IRET" : "");
+                       (value & interruption::kNmiUnblocking) != 0 ? ", NMI unblocking due to IRET"
+                                                                   : "");
 }
 
 std::string decode_rights(u64 value) {
     if (test_bit(value, 16)) {
         return "unusable";
     }
-    return fmt::format("type {} {} DPL {} {}{}{}{}", value & 0xF, test_bit(value, 4) ? "code/data" : "system", (value >> 5) & 3,
-                       test_bit(value, 7) ? "P" : "not present", test_bit(value, 13) ? " L" : "", test_bit(value, 14) ? " D/B" : "",
-                       test_bit(value, 15) ? " G" : "");
+    return fmt::format("type {} {} DPL {} {}{}{}{}", value & 0xF,
+                       test_bit(value, 4) ? "code/data" : "system", (value >> 5) & 3,
+                       test_bit(value, 7) ? "P" : "not present", test_bit(value, 13) ? " L" : "",
+                       test_bit(value, 14) ? " D/B" : "", test_bit(value, 15) ? " G" : "");
 }
 
 bool is_access_rights(std::string_view name) {
@@ -162,7 +178,8 @@ std::string line(const Vmcs& vmcs, VmcsField field, const Vmcs* before) {
     const VmcsFieldRow& row = row_of(field);
     const u64 value = read_field(vmcs, row);
     const std::string decoded = decode_bits(field, value);
-    std::string text = fmt::format("  {:04X} {:<46} {:#0{}x}", row.encoding, row.name, value, row.bytes * 2 + 2);
+    std::string text =
+        fmt::format("  {:04X} {:<46} {:#0{}x}", row.encoding, row.name, value, row.bytes * 2 + 2);
     if (!decoded.empty()) {
         text += "  " + decoded;
     }
@@ -176,17 +193,18 @@ std::string line(const Vmcs& vmcs, VmcsField field, const Vmcs* before) {
 
 std::string decode_bits(VmcsField field, u64 value) {
     switch (field) {
-        case VmcsField::exit_reason:
-            return fmt::format("{}{}", describe(static_cast<ExitReason>(value & 0xFFFF)),
-                               (value & kExitReasonEntryFailure) != 0 ? " (VM-entry failure)" : "");
-        case VmcsField::entry_interruption_info:
-        case VmcsField::exit_interruption_info:
-        case VmcsField::idt_vectoring_info: return decode_interruption(value);
-        case VmcsField::guest_activity_state: {
-            constexpr std::array<std::string_view, 4> kStates = {"active", "HLT", "shutdown", "wait-for-SIPI"};
-            return value < kStates.size() ? std::string(kStates[value]) : "invalid";
-        }
-        default: break;
+    case VmcsField::exit_reason:
+        return fmt::format("{}{}", describe(static_cast<ExitReason>(value & 0xFFFF)),
+                           (value & kExitReasonEntryFailure) != 0 ? " (VM-entry failure)" : "");
+    case VmcsField::entry_interruption_info:
+    case VmcsField::exit_interruption_info:
+    case VmcsField::idt_vectoring_info: return decode_interruption(value);
+    case VmcsField::guest_activity_state: {
+        constexpr std::array<std::string_view, 4> kStates = {"active", "HLT", "shutdown",
+                                                             "wait-for-SIPI"};
+        return value < kStates.size() ? std::string(kStates[value]) : "invalid";
+    }
+    default: break;
     }
     if (is_access_rights(row_of(field).name)) {
         return decode_rights(value);
@@ -201,10 +219,11 @@ std::string decode_bits(VmcsField field, u64 value) {
     return text;
 }
 
-std::string dump_vmcs(const Vmcs& vmcs, const VmxCapabilities& caps, PhysAddr address, const Vmcs* before) {
+std::string
+dump_vmcs(const Vmcs& vmcs, const VmxCapabilities& caps, PhysAddr address, const Vmcs* before) {
     std::string text = fmt::format("VMCS at {:#x}\n", address);
-    for (const VmcsGroup group : {VmcsGroup::Guest, VmcsGroup::Host, VmcsGroup::Execution, VmcsGroup::Exit, VmcsGroup::Entry,
-                                  VmcsGroup::Information}) {
+    for (const VmcsGroup group : {VmcsGroup::Guest, VmcsGroup::Host, VmcsGroup::Execution,
+                                  VmcsGroup::Exit, VmcsGroup::Entry, VmcsGroup::Information}) {
         text += fmt::format("{}\n", name_of(group));
         for (unsigned i = 0; i < kVmcsFieldCount; ++i) {
             const auto field = static_cast<VmcsField>(i);

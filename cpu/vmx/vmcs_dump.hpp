@@ -1,5 +1,6 @@
 #pragma once
-// A VMCS in words: every field by group and manual name, control words and state words with their bits named.
+// A VMCS in words: every field by group and manual name, control words and state words with their
+// bits named.
 
 #include "cpu/vmx/vmcs.hpp"
 
@@ -10,7 +11,10 @@ namespace droste {
 class VmxCapabilities;
 
 // All supported fields. With `before`, changed fields carry their former value ("was").
-std::string dump_vmcs(const Vmcs& vmcs, const VmxCapabilities& caps, PhysAddr address, const Vmcs* before = nullptr);
+std::string dump_vmcs(const Vmcs& vmcs,
+                      const VmxCapabilities& caps,
+                      PhysAddr address,
+                      const Vmcs* before = nullptr);
 // Only the fields that differ, one line each; empty if none do.
 std::string diff_vmcs(const Vmcs& before, const Vmcs& after, const VmxCapabilities& caps);
 // The named bits of a control or state word ("NMI exiting | virtual NMIs"), or an empty string.

@@ -24,7 +24,8 @@ VmxState::VmxState(Vcpu& vcpu, const VmxConfig& vmx_config)
     , caps(config, vcpu.features, cr4_allowed(vcpu))
     , intercepts(*this)
     , ept(*this)
-    , preemption_timer(vcpu.events, [this](u64 /*deadline_ns*/) { preemption_timer_fired(*this); }) {
+    , preemption_timer(vcpu.events,
+                       [this](u64 /*deadline_ns*/) { preemption_timer_fired(*this); }) {
     reset(vcpu);
 }
 
@@ -38,24 +39,25 @@ std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
 
 Status VmxState::execute(Vcpu& /*vcpu*/, const Insn& insn) {
     switch (insn.op) {
-        case Op::VMCALL: return exec_vmcall(*this, insn);
-        case Op::VMLAUNCH: return exec_vmlaunch(*this, insn);
-        case Op::VMRESUME: return exec_vmresume(*this, insn);
-        case Op::VMXOFF: return exec_vmxoff(*this, insn);
-        case Op::VMXON: return exec_vmxon(*this, insn);
-        case Op::VMCLEAR: return exec_vmclear(*this, insn);
-        case Op::VMPTRLD: return exec_vmptrld(*this, insn);
-        case Op::VMPTRST: return exec_vmptrst(*this, insn);
-        case Op::VMREAD: return exec_vmread(*this, insn);
-        case Op::VMWRITE: return exec_vmwrite(*this, insn);
-        case Op::VMFUNC: return exec_vmfunc(*this, insn);
-        case Op::INVEPT: return exec_invept(*this, insn);
-        case Op::INVVPID: return exec_invvpid(*this, insn);
-        default: return raise(cpu, Exception::UD);
+    case Op::VMCALL: return exec_vmcall(*this, insn);
+    case Op::VMLAUNCH: return exec_vmlaunch(*this, insn);
+    case Op::VMRESUME: return exec_vmresume(*this, insn);
+    case Op::VMXOFF: return exec_vmxoff(*this, insn);
+    case Op::VMXON: return exec_vmxon(*this, insn);
+    case Op::VMCLEAR: return exec_vmclear(*this, insn);
+    case Op::VMPTRLD: return exec_vmptrld(*this, insn);
+    case Op::VMPTRST: return exec_vmptrst(*this, insn);
+    case Op::VMREAD: return exec_vmread(*this, insn);
+    case Op::VMWRITE: return exec_vmwrite(*this, insn);
+    case Op::VMFUNC: return exec_vmfunc(*this, insn);
+    case Op::INVEPT: return exec_invept(*this, insn);
+    case Op::INVVPID: return exec_invvpid(*this, insn);
+    default: return raise(cpu, Exception::UD);
     }
 }
 
-// "Blocking of INIT": in VMX root operation it stays pending; in non-root operation it causes a VM exit.
+// "Blocking of INIT": in VMX root operation it stays pending; in non-root operation it causes a VM
+// exit.
 bool VmxState::blocks_init(const Vcpu& /*vcpu*/) const {
     return in_operation && !non_root;
 }
@@ -84,10 +86,12 @@ bool VmxState::read_msr(Vcpu& /*vcpu*/, u32 index, u64& value) {
     return caps.read_msr(index, value);
 }
 
-// The capability MSRs are read-only. IA32_FEATURE_CONTROL is writable until locked; there is no SMX.
+// The capability MSRs are read-only. IA32_FEATURE_CONTROL is writable until locked; there is no
+// SMX.
 bool VmxState::write_msr(Vcpu& /*vcpu*/, u32 index, u64 value) {
     constexpr u64 kWritable = kFeatureControlLock | kFeatureControlVmxOutsideSmx;
-    if (index != msr::kFeatureControl || (feature_control & kFeatureControlLock) != 0 || (value & ~kWritable) != 0) {
+    if (index != msr::kFeatureControl || (feature_control & kFeatureControlLock) != 0 ||
+        (value & ~kWritable) != 0) {
         return false;
     }
     feature_control = value;
@@ -103,7 +107,8 @@ void VmxState::reset(Vcpu& /*vcpu*/) {
     vmxon_pointer = kNoVmcs;
     in_operation = false;
     preemption_timer.disarm();
-    feature_control = config.feature_control_locked ? kFeatureControlLock | kFeatureControlVmxOutsideSmx : 0;
+    feature_control =
+        config.feature_control_locked ? kFeatureControlLock | kFeatureControlVmxOutsideSmx : 0;
 }
 
 void VmxState::leave_non_root() {
@@ -127,7 +132,8 @@ void VmxState::leave_non_root() {
 }
 
 void VmxState::leave_vmx_operation() {
-    // Software should have cleared its VMCSs; what is still bound goes back to memory now, so that nothing is written later.
+    // Software should have cleared its VMCSs; what is still bound goes back to memory now, so that
+    // nothing is written later.
     cache.write_back_all(cpu);
     current = nullptr;
     vmxon_pointer = kNoVmcs;

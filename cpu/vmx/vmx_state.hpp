@@ -1,10 +1,11 @@
 #pragma once
 // Everything VMX of one logical processor, and the instructions' seam (VmxInstructions).
 //
-// The parts are free functions over VmxState&, one file an idea: exec_*.cpp (instructions), entry*.cpp, exit*.cpp,
-// intercept*.cpp and boundary.cpp (what a guest may not do), ept.cpp, apic_virt.cpp. State is in three layers:
-// what the processor is (config, caps), what VMX operation has (VMXON pointer, current VMCS, cache of bound
-// VMCSs), and what one stay in non-root operation has (NonRoot), reset at each VM entry.
+// The parts are free functions over VmxState&, one file an idea: exec_*.cpp (instructions),
+// entry*.cpp, exit*.cpp, intercept*.cpp and boundary.cpp (what a guest may not do), ept.cpp,
+// apic_virt.cpp. State is in three layers: what the processor is (config, caps), what VMX operation
+// has (VMXON pointer, current VMCS, cache of bound VMCSs), and what one stay in non-root operation
+// has (NonRoot), reset at each VM entry.
 
 #include "core/event_queue.hpp"
 #include "core/types.hpp"
@@ -23,7 +24,8 @@
 
 namespace droste {
 
-// The controls in force, digested so that a hook tests one word. Secondary controls are 0 unless activated.
+// The controls in force, digested so that a hook tests one word. Secondary controls are 0 unless
+// activated.
 struct ActiveControls {
     u32 pin = 0, proc = 0, proc2 = 0, exit = 0, entry = 0;
     bool has_pin(u32 bits) const { return (pin & bits) != 0; }
@@ -110,19 +112,22 @@ class VmxState final : public VmxInstructions {
     Ept ept;
     Timer preemption_timer;
     ExitTrace trace;
-    bool dump_failed_entries = false;  // --vmcs-dump: the whole VMCS to the log when a VM entry fails
+    bool dump_failed_entries =
+        false;  // --vmcs-dump: the whole VMCS to the log when a VM entry fails
 
     Vmcs& vmcs() { return current->fields; }
     const Vmcs& vmcs() const { return current->fields; }
     PhysAddr current_pointer() const { return current == nullptr ? kNoVmcs : current->address; }
 
-    // Leaves non-root operation: seams and tags of the vCPU as in root operation, no translation switched yet.
+    // Leaves non-root operation: seams and tags of the vCPU as in root operation, no translation
+    // switched yet.
     void leave_non_root();
     // Ends VMX operation (VMXOFF, reset, VMX abort).
     void leave_vmx_operation();
 };
 
-// Builds VMX for `vcpu` and installs it as vcpu.vmx. `config.features` is made consistent with the CPU model first.
+// Builds VMX for `vcpu` and installs it as vcpu.vmx. `config.features` is made consistent with the
+// CPU model first.
 std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config);
 
 }  // namespace droste

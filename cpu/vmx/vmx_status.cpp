@@ -9,8 +9,9 @@ namespace droste {
 namespace {
 
 void log_failure(VmxState& vmx, const Insn& insn, std::string_view text, std::string_view detail) {
-    vmx.cpu.log.write(LogCategory::Vmx, "vCPU {} L{} rip {:#x}: {} failed: {}{}{}", vmx.cpu.index, vmx.trace.current_level(),
-                      vmx.cpu.state.rip(), mnemonic(insn.op), text, detail.empty() ? "" : "; ", detail);
+    vmx.cpu.log.write(LogCategory::Vmx, "vCPU {} L{} rip {:#x}: {} failed: {}{}{}", vmx.cpu.index,
+                      vmx.trace.current_level(), vmx.cpu.state.rip(), mnemonic(insn.op), text,
+                      detail.empty() ? "" : "; ", detail);
 }
 
 }  // namespace
@@ -18,7 +19,8 @@ void log_failure(VmxState& vmx, const Insn& insn, std::string_view text, std::st
 std::string_view describe(VmError error) {
     switch (error) {
 #define DROSTE_VM_ERROR(number, id, text) \
-    case VmError::id: return text;
+    case VmError::id:                     \
+        return text;
 #include "cpu/vmx/instruction_errors.inc"
 #undef DROSTE_VM_ERROR
     }
@@ -39,15 +41,17 @@ Status vm_fail_invalid(VmxState& vmx, const Insn& insn, std::string_view detail)
 Status vm_fail_valid(VmxState& vmx, const Insn& insn, VmError error, std::string_view detail) {
     vmx.cpu.state.flags = LazyFlags::from_status(rflags::kZf);
     // VMREAD and VMWRITE under VMCS shadowing act on the shadow VMCS as their current one.
-    Vmcs& target = vmx.non_root && vmx.guest.shadow != nullptr ? vmx.guest.shadow->fields : vmx.vmcs();
+    Vmcs& target =
+        vmx.non_root && vmx.guest.shadow != nullptr ? vmx.guest.shadow->fields : vmx.vmcs();
     target.instruction_error = static_cast<u32>(error);
     log_failure(vmx, insn, describe(error), detail);
     return Status::Next;
 }
 
 Status vm_fail(VmxState& vmx, const Insn& insn, VmError error, std::string_view detail) {
-    return vmx.current != nullptr ? vm_fail_valid(vmx, insn, error, detail)
-                                  : vm_fail_invalid(vmx, insn, detail.empty() ? describe(error) : detail);
+    return vmx.current != nullptr
+               ? vm_fail_valid(vmx, insn, error, detail)
+               : vm_fail_invalid(vmx, insn, detail.empty() ? describe(error) : detail);
 }
 
 }  // namespace droste

@@ -1,5 +1,6 @@
 #pragma once
-// How a VMX instruction reports. SDM Vol. 3C, "Conventions": VMsucceed, VMfailInvalid, VMfailValid, VMfail.
+// How a VMX instruction reports. SDM Vol. 3C, "Conventions": VMsucceed, VMfailInvalid, VMfailValid,
+// VMfail.
 
 #include "core/types.hpp"
 #include "cpu/x86/exception.hpp"
@@ -21,7 +22,8 @@ std::string_view describe(VmError error);
 
 // Set RFLAGS; all return Status::Next.
 Status vm_succeed(Vcpu& cpu);
-// The failing ones also log (category vmx) `insn`'s mnemonic, the error and `detail`, with level and RIP.
+// The failing ones also log (category vmx) `insn`'s mnemonic, the error and `detail`, with level
+// and RIP.
 Status vm_fail_invalid(VmxState& vmx, const Insn& insn, std::string_view detail);
 // Requires: there is a current VMCS; its VM-instruction error field is written.
 Status vm_fail_valid(VmxState& vmx, const Insn& insn, VmError error, std::string_view detail = {});

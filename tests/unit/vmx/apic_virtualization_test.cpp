@@ -1,4 +1,5 @@
-// TPR shadow and threshold, the APIC-access page, x2APIC virtualization, virtual interrupts, posted interrupts.
+// TPR shadow and threshold, the APIC-access page, x2APIC virtualization, virtual interrupts, posted
+// interrupts.
 
 #include "cpu/vmx/virtual_apic.hpp"
 #include "cpu/x86/local_apic.hpp"
@@ -43,7 +44,8 @@ constexpr u32 kX2apic = proc2::kVirtualizeX2apicMode;
 }  // namespace
 
 TEST_CASE("MOV CR8 reads and writes VTPR", "[vmx][apic]") {
-    ApicGuest m{0x44, 0x0F, 0x20, 0xC1, 0x44, 0x0F, 0x22, 0xC0, 0x0F, 0xA2};  // mov rcx, cr8; mov cr8, rax; cpuid
+    ApicGuest m{0x44, 0x0F, 0x20, 0xC1, 0x44,
+                0x0F, 0x22, 0xC0, 0x0F, 0xA2};  // mov rcx, cr8; mov cr8, rax; cpuid
     m.set_vapic(0x80, 0x50);
     m.state().gpr[RAX] = 9;
     REQUIRE(m.run_guest());
@@ -53,7 +55,8 @@ TEST_CASE("MOV CR8 reads and writes VTPR", "[vmx][apic]") {
     CHECK(m.cpu().apic->tpr() == 0);
 }
 
-TEST_CASE("TPR below threshold exits behind the instruction, and at once after VM entry", "[vmx][apic]") {
+TEST_CASE("TPR below threshold exits behind the instruction, and at once after VM entry",
+          "[vmx][apic]") {
     ApicGuest m({0x44, 0x0F, 0x22, 0xC0, 0x90}, 0);
     m.set_vapic(0x80, 0x90);
     m.set(&Vmcs::tpr_threshold, 5);
@@ -69,7 +72,8 @@ TEST_CASE("TPR below threshold exits behind the instruction, and at once after V
     CHECK(at_once.vmcs().guest_rip == kCode);
 }
 
-TEST_CASE("APIC-access page: exits with offset and type unless the register is virtualized", "[vmx][apic]") {
+TEST_CASE("APIC-access page: exits with offset and type unless the register is virtualized",
+          "[vmx][apic]") {
     struct Row {
         u32 secondary;
         bool write;
@@ -78,9 +82,10 @@ TEST_CASE("APIC-access page: exits with offset and type unless the register is v
     };
     // mov ecx,[rbx+offset] / mov [rbx+offset],ecx
     for (const auto& [secondary, write, offset, exits] :
-         {Row{kXapic, false, 0x20, true}, Row{kXapic, true, 0x20, true}, Row{kXapic, false, 0x00, true},
-          Row{kXapic | kRegisters, false, 0x20, false}, Row{kXapic | kRegisters, false, 0x30, false},
-          Row{kXapic | kRegisters, true, 0x30, true}, Row{kXapic | kRegisters, false, 0x40, true},
+         {Row{kXapic, false, 0x20, true}, Row{kXapic, true, 0x20, true},
+          Row{kXapic, false, 0x00, true}, Row{kXapic | kRegisters, false, 0x20, false},
+          Row{kXapic | kRegisters, false, 0x30, false}, Row{kXapic | kRegisters, true, 0x30, true},
+          Row{kXapic | kRegisters, false, 0x40, true},
           Row{kXapic | kRegisters, false, 0x24, true}}) {
         CAPTURE(secondary, write, offset);
         ApicGuest m({static_cast<u8>(write ? 0x89 : 0x8B), 0x4B, offset, 0x0F, 0xA2}, secondary);
@@ -98,12 +103,16 @@ TEST_CASE("APIC-access page: exits with offset and type unless the register is v
     }
 }
 
-TEST_CASE("writes to the APIC-access page: virtualized TPR, APIC-write exits behind the instruction", "[vmx][apic]") {
-    ApicGuest tpr({0xC7, 0x83, 0x80, 0, 0, 0, 0x30, 0, 0, 0, 0x0F, 0xA2}, kXapic);  // mov dword [rbx+80h], 30h
+TEST_CASE(
+    "writes to the APIC-access page: virtualized TPR, APIC-write exits behind the instruction",
+    "[vmx][apic]") {
+    ApicGuest tpr({0xC7, 0x83, 0x80, 0, 0, 0, 0x30, 0, 0, 0, 0x0F, 0xA2},
+                  kXapic);  // mov dword [rbx+80h], 30h
     REQUIRE(tpr.run_guest());
     CHECK(tpr.exited_with(ExitReason::CPUID));
     CHECK(tpr.vapic(0x80) == 0x30);
-    ApicGuest svr({0xC7, 0x83, 0xF0, 0, 0, 0, 0xFF, 1, 0, 0, 0x90, 0x0F, 0xA2}, kXapic | kRegisters);
+    ApicGuest svr({0xC7, 0x83, 0xF0, 0, 0, 0, 0xFF, 1, 0, 0, 0x90, 0x0F, 0xA2},
+                  kXapic | kRegisters);
     REQUIRE(svr.run_guest());
     CHECK(svr.exited_with(ExitReason::APIC_WRITE));
     CHECK(svr.vmcs().exit_qualification == 0xF0);
@@ -112,7 +121,8 @@ TEST_CASE("writes to the APIC-access page: virtualized TPR, APIC-write exits beh
 }
 
 TEST_CASE("an access to the APIC-access page is never cached", "[vmx][apic]") {
-    ApicGuest m({0x8B, 0x4B, 0x20, 0x8B, 0x53, 0x30, 0x8B, 0x7B, 0x50, 0x0F, 0xA2}, kXapic | kRegisters);
+    ApicGuest m({0x8B, 0x4B, 0x20, 0x8B, 0x53, 0x30, 0x8B, 0x7B, 0x50, 0x0F, 0xA2},
+                kXapic | kRegisters);
     m.set_vapic(0x20, 1);
     m.set_vapic(0x30, 2);
     REQUIRE(m.run_guest());
@@ -122,7 +132,8 @@ TEST_CASE("an access to the APIC-access page is never cached", "[vmx][apic]") {
     CHECK(m.state().gpr[RDX] == 2);
 }
 
-TEST_CASE("x2APIC mode: TPR always, everything readable with APIC-register virtualization", "[vmx][apic]") {
+TEST_CASE("x2APIC mode: TPR always, everything readable with APIC-register virtualization",
+          "[vmx][apic]") {
     ApicGuest m({0x0F, 0x32, 0x0F, 0xA2}, kX2apic | kRegisters);  // rdmsr
     m.state().gpr[RCX] = 0x802;
     m.set_vapic(0x20, 0x77);
@@ -146,9 +157,10 @@ TEST_CASE("x2APIC mode: TPR always, everything readable with APIC-register virtu
     CHECK(bad.exited_with(ExitReason::EXCEPTION_OR_NMI));
 }
 
-TEST_CASE("a pending virtual interrupt is delivered when the window opens, without an exit", "[vmx][apic]") {
+TEST_CASE("a pending virtual interrupt is delivered when the window opens, without an exit",
+          "[vmx][apic]") {
     ApicGuest m({0x90, 0xFB, 0x90, 0x90, 0xEB, 0xFE}, kVid);  // nop; sti; nop; nop
-    m.set_vapic(virtual_apic::kIrr + 0x20, 1U << 1);  // vector 41h
+    m.set_vapic(virtual_apic::kIrr + 0x20, 1U << 1);          // vector 41h
     m.set(&Vmcs::guest_interrupt_status, 0x41);
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::HLT));
@@ -173,7 +185,9 @@ TEST_CASE("a virtual interrupt at or below VPPR waits; a lower TPR lets it in", 
     CHECK(m.machine().peek_value<u64>(m.vmcs().guest_rsp) == kCode + 5);
 }
 
-TEST_CASE("virtualized EOI ends the interrupt in service; the EOI-exit bitmap turns it into an exit", "[vmx][apic]") {
+TEST_CASE(
+    "virtualized EOI ends the interrupt in service; the EOI-exit bitmap turns it into an exit",
+    "[vmx][apic]") {
     for (const bool exits : {false, true}) {
         CAPTURE(exits);
         ApicGuest m({0x0F, 0x30, 0x90, 0x0F, 0xA2}, kX2apic | kVid);
@@ -195,7 +209,8 @@ TEST_CASE("virtualized EOI ends the interrupt in service; the EOI-exit bitmap tu
 }
 
 TEST_CASE("self-IPI virtualization: through the ICR and MSR 83Fh", "[vmx][apic]") {
-    ApicGuest icr({0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 4, 0, 0xEB, 0xFE}, kXapic | kVid);  // mov dword [rbx+300h], 40041h
+    ApicGuest icr({0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 4, 0, 0xEB, 0xFE},
+                  kXapic | kVid);  // mov dword [rbx+300h], 40041h
     icr.vmcs().guest_rflags |= rflags::kIf;
     icr.vmx().current->stale_checks = ~0U;
     REQUIRE(icr.run_guest());
@@ -208,13 +223,15 @@ TEST_CASE("self-IPI virtualization: through the ICR and MSR 83Fh", "[vmx][apic]"
     msr.vmx().current->stale_checks = ~0U;
     REQUIRE(msr.run_guest());
     CHECK(msr.vmcs().guest_rip == VmxMachine::kHandlers + 0x51 * 16);
-    ApicGuest other({0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 0, 0, 0x90}, kXapic | kVid);  // not to self
+    ApicGuest other({0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 0, 0, 0x90},
+                    kXapic | kVid);  // not to self
     REQUIRE(other.run_guest());
     CHECK(other.exited_with(ExitReason::APIC_WRITE));
     CHECK(other.vmcs().exit_qualification == 0x300);
 }
 
-TEST_CASE("posted interrupts: the notification vector moves PIR to VIRR without an exit", "[vmx][apic]") {
+TEST_CASE("posted interrupts: the notification vector moves PIR to VIRR without an exit",
+          "[vmx][apic]") {
     constexpr u64 kDescriptor = VmxMachine::kBitmaps + 0x2000;
     ApicGuest m({0xEB, 0xFE}, kVid);
     m.vmcs().pin_controls |= pin::kPostedInterrupts;
@@ -223,7 +240,7 @@ TEST_CASE("posted interrupts: the notification vector moves PIR to VIRR without 
     m.vmcs().guest_rflags |= rflags::kIf;
     m.vmx().current->stale_checks = ~0U;
     m.machine().poke_value<u64>(kDescriptor + 8, 1U << 1 | u64{1} << 40);  // vectors 41h and 68h
-    m.machine().poke_value<u64>(kDescriptor + 32, 1);                      // outstanding notification
+    m.machine().poke_value<u64>(kDescriptor + 32, 1);  // outstanding notification
     m.cpu().apic->mmio_write(0xF0, 4, 0x1FF);
     InterruptMessage message;
     message.vector = 0xF2;

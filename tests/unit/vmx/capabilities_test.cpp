@@ -1,8 +1,7 @@
 // Capability MSRs: what drivers insist on.
 
-#include "tests/unit/vmx/vmx_machine.hpp"
-
 #include "cpu/x86/system.hpp"
+#include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -20,16 +19,18 @@ u64 read(VmxMachine& m, u32 index) {
 
 }  // namespace
 
-TEST_CASE("legacy control MSRs require the default1 class, TRUE ones do not", "[vmx][capabilities]") {
+TEST_CASE("legacy control MSRs require the default1 class, TRUE ones do not",
+          "[vmx][capabilities]") {
     VmxMachine m(VmxConfig::nested());
     struct Pair {
         u32 legacy, exact;
         u64 default1;
     };
-    for (const auto& [legacy, exact, default1] : {Pair{msr::kVmxPin, msr::kVmxTruePin, 0x16},
-                                                  Pair{msr::kVmxProc, msr::kVmxTrueProc, 0x0401E172},
-                                                  Pair{msr::kVmxExit, msr::kVmxTrueExit, 0x36DFF},
-                                                  Pair{msr::kVmxEntry, msr::kVmxTrueEntry, 0x11FF}}) {
+    for (const auto& [legacy, exact, default1] :
+         {Pair{msr::kVmxPin, msr::kVmxTruePin, 0x16},
+          Pair{msr::kVmxProc, msr::kVmxTrueProc, 0x0401E172},
+          Pair{msr::kVmxExit, msr::kVmxTrueExit, 0x36DFF},
+          Pair{msr::kVmxEntry, msr::kVmxTrueEntry, 0x11FF}}) {
         CAPTURE(legacy);
         const u64 l = read(m, legacy);
         const u64 t = read(m, exact);
@@ -46,7 +47,8 @@ TEST_CASE("legacy control MSRs require the default1 class, TRUE ones do not", "[
 TEST_CASE("the default nested model shows only what today's KVM knows", "[vmx][capabilities]") {
     VmxMachine m(VmxConfig::nested());
     u64 known = 0;
-    for (const unsigned b : {0U, 6U, 7U, 8U, 14U, 16U, 17U, 20U, 21U, 22U, 25U, 26U, 32U, 40U, 41U, 42U, 43U}) {
+    for (const unsigned b :
+         {0U, 6U, 7U, 8U, 14U, 16U, 17U, 20U, 21U, 22U, 25U, 26U, 32U, 40U, 41U, 42U, 43U}) {
         known |= u64{1} << b;
     }
     CHECK((read(m, msr::kVmxEptVpidCap) & ~known) == 0);
@@ -63,29 +65,34 @@ TEST_CASE("the default nested model shows only what today's KVM knows", "[vmx][c
     CHECK(((basic >> 54) & 3) == 3);
 }
 
-TEST_CASE("capability MSRs exist only with the control that gives them meaning", "[vmx][capabilities]") {
+TEST_CASE("capability MSRs exist only with the control that gives them meaning",
+          "[vmx][capabilities]") {
     VmxConfig config = VmxConfig::max();
     config.features.enable(VmxFeature::SecondaryControls, false);
     config.features.enable(VmxFeature::TrueControls, false);
     VmxMachine m(config);
     u64 value = 0;
-    for (const u32 index : {msr::kVmxProc2, msr::kVmxEptVpidCap, msr::kVmxVmFunc, msr::kVmxTruePin, msr::kVmxTrueProc,
-                            msr::kVmxTrueExit, msr::kVmxTrueEntry, 0x492U, 0x493U}) {
+    for (const u32 index :
+         {msr::kVmxProc2, msr::kVmxEptVpidCap, msr::kVmxVmFunc, msr::kVmxTruePin, msr::kVmxTrueProc,
+          msr::kVmxTrueExit, msr::kVmxTrueEntry, 0x492U, 0x493U}) {
         CAPTURE(index);
         CHECK_FALSE(m.vmx().read_msr(m.cpu(), index, value));
     }
     CHECK_FALSE(m.vmx().write_msr(m.cpu(), msr::kVmxBasic, 0));
 }
 
-TEST_CASE("make_consistent drops halves of pairs and EPT features without EPT", "[vmx][capabilities]") {
+TEST_CASE("make_consistent drops halves of pairs and EPT features without EPT",
+          "[vmx][capabilities]") {
     VmxFeatures features = VmxConfig::max().features;
     features.enable(VmxFeature::Ept, false);
     features.enable(VmxFeature::EntryLoadPat, false);
     const auto dropped = make_consistent(features, vmx_features());
     CHECK_FALSE(dropped.empty());
-    for (const VmxFeature gone : {VmxFeature::UnrestrictedGuest, VmxFeature::Pml, VmxFeature::EptExecuteOnly, VmxFeature::Invept,
-                                  VmxFeature::EptpSwitching, VmxFeature::VmFunctions, VmxFeature::ModeBasedExecute,
-                                  VmxFeature::StoreLma, VmxFeature::ExitLoadPat, VmxFeature::ExitSavePat}) {
+    for (const VmxFeature gone :
+         {VmxFeature::UnrestrictedGuest, VmxFeature::Pml, VmxFeature::EptExecuteOnly,
+          VmxFeature::Invept, VmxFeature::EptpSwitching, VmxFeature::VmFunctions,
+          VmxFeature::ModeBasedExecute, VmxFeature::StoreLma, VmxFeature::ExitLoadPat,
+          VmxFeature::ExitSavePat}) {
         CAPTURE(row_of(gone).name);
         CHECK_FALSE(features.has(gone));
     }
@@ -94,7 +101,8 @@ TEST_CASE("make_consistent drops halves of pairs and EPT features without EPT", 
     CHECK(make_consistent(features, vmx_features()).empty());
 }
 
-TEST_CASE("a control for an instruction the CPU model lacks is not advertised", "[vmx][capabilities]") {
+TEST_CASE("a control for an instruction the CPU model lacks is not advertised",
+          "[vmx][capabilities]") {
     CpuFeatures cpu = vmx_features();
     cpu.enable(Feature::RDTSCP, false);
     cpu.enable(Feature::XSAVES, false);
@@ -110,7 +118,8 @@ TEST_CASE("CR4_FIXED1 is what MOV to CR4 accepts, and includes VMXE", "[vmx][cap
     CHECK(read(m, msr::kVmxCr0Fixed0) == 0x8000'0021);
 }
 
-TEST_CASE("IA32_FEATURE_CONTROL is 5 and locked by default; unlocked it locks on demand", "[vmx][capabilities]") {
+TEST_CASE("IA32_FEATURE_CONTROL is 5 and locked by default; unlocked it locks on demand",
+          "[vmx][capabilities]") {
     VmxMachine locked;
     CHECK(read(locked, msr::kFeatureControl) == 5);
     CHECK_FALSE(locked.vmx().write_msr(locked.cpu(), msr::kFeatureControl, 5));
@@ -127,7 +136,8 @@ TEST_CASE("IA32_FEATURE_CONTROL is 5 and locked by default; unlocked it locks on
     CHECK(open.vmxon() == Status::Sync);
 }
 
-TEST_CASE("every feature name is found again and every row has its own bit", "[vmx][capabilities]") {
+TEST_CASE("every feature name is found again and every row has its own bit",
+          "[vmx][capabilities]") {
     for (unsigned i = 0; i < kVmxFeatureCount; ++i) {
         const VmxFeatureRow& row = row_of(static_cast<VmxFeature>(i));
         CHECK(vmx_feature_by_name(row.name) == row.feature);

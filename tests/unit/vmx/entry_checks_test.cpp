@@ -1,5 +1,5 @@
-// Every VM-entry check has a smallest change that violates it: the right error or exit, and its name in the log.
-// A row without an entry in violations() fails the first test.
+// Every VM-entry check has a smallest change that violates it: the right error or exit, and its
+// name in the log. A row without an entry in violations() fails the first test.
 
 #include "tests/unit/vmx/vmx_machine.hpp"
 
@@ -62,9 +62,9 @@ void virtual_8086(VmxMachine& m, bool ia32e = false) {
     if (!ia32e) {
         ia32e_guest_off(m);
     }
-#define DROSTE_V86(reg) \
+#define DROSTE_V86(reg)                                        \
     v.guest_##reg##_base = u64{v.guest_##reg##_selector} << 4; \
-    v.guest_##reg##_limit = 0xFFFF; \
+    v.guest_##reg##_limit = 0xFFFF;                            \
     v.guest_##reg##_access_rights = 0xF3
     DROSTE_V86(es);
     DROSTE_V86(cs);
@@ -93,14 +93,25 @@ struct SegmentMembers {
     u32 Vmcs::*rights;
 };
 
-void add_segment_violations(std::map<std::string, Violate>& all, const std::string& name, SegmentMembers seg, bool data) {
+void add_segment_violations(std::map<std::string, Violate>& all,
+                            const std::string& name,
+                            SegmentMembers seg,
+                            bool data) {
     const std::string p = "guest " + name + " ";
-    all[p + "base in virtual-8086 mode"] = [seg](VmxMachine& m) { virtual_8086(m), ++(m.vmcs().*seg.base); };
-    all[p + "limit in virtual-8086 mode"] = [seg](VmxMachine& m) { virtual_8086(m), m.vmcs().*seg.limit = 0xFFFE; };
-    all[p + "access rights in virtual-8086 mode"] = [seg](VmxMachine& m) { virtual_8086(m), m.vmcs().*seg.rights = 0xF1; };
+    all[p + "base in virtual-8086 mode"] = [seg](VmxMachine& m) {
+        virtual_8086(m), ++(m.vmcs().*seg.base);
+    };
+    all[p + "limit in virtual-8086 mode"] = [seg](VmxMachine& m) {
+        virtual_8086(m), m.vmcs().*seg.limit = 0xFFFE;
+    };
+    all[p + "access rights in virtual-8086 mode"] = [seg](VmxMachine& m) {
+        virtual_8086(m), m.vmcs().*seg.rights = 0xF1;
+    };
     all[p + "S bit"] = [seg](VmxMachine& m) { m.vmcs().*seg.rights &= ~0x10U; };
     all[p + "present"] = [seg](VmxMachine& m) { m.vmcs().*seg.rights &= ~0x80U; };
-    all[p + "access-rights reserved bits"] = [seg](VmxMachine& m) { m.vmcs().*seg.rights |= 0x100; };
+    all[p + "access-rights reserved bits"] = [seg](VmxMachine& m) {
+        m.vmcs().*seg.rights |= 0x100;
+    };
     all[p + "granularity"] = [seg](VmxMachine& m) { m.vmcs().*seg.rights &= ~0x8000U; };
     if (data) {
         all[p + "type"] = [seg](VmxMachine& m) { m.vmcs().*seg.rights &= ~1U; };
@@ -108,6 +119,7 @@ void add_segment_violations(std::map<std::string, Violate>& all, const std::stri
     }
 }
 
+// clang-format off
 std::map<std::string, Violate> control_violations() {
     return {
         {"pin-based controls reserved bits", [](VmxMachine& m) { m.vmcs().pin_controls &= ~2U; }},
@@ -293,9 +305,12 @@ std::map<std::string, Violate> guest_violations() {
     };
 }
 
+// clang-format on
+
 std::map<std::string, Violate> violations() {
     std::map<std::string, Violate> all;
-    for (auto part : {control_violations(), host_violations(), guest_segment_violations(), guest_violations()}) {
+    for (auto part : {control_violations(), host_violations(), guest_segment_violations(),
+                      guest_violations()}) {
         all.merge(part);
     }
     return all;
@@ -343,39 +358,42 @@ TEST_CASE("violating one check fails the VM entry with its error and its name", 
             m.guest_code({0x0F, 0xA2});
             tests.at(std::string(check.name))(m);
             const Status status = m.vmlaunch();
-            CHECK(m.log_text().find("check:   " + std::string(check.name) + "\n") != std::string::npos);
+            CHECK(m.log_text().find("check:   " + std::string(check.name) + "\n") !=
+                  std::string::npos);
             CHECK_FALSE(m.vmx().non_root);
             CHECK(m.vmx().current->launch_state == LaunchState::Clear);
             switch (group.failure) {
-                case EntryFailure::Controls:
-                    CHECK(status == Status::Next);
-                    CHECK(m.failed_valid());
-                    CHECK(m.instruction_error() == 7);
-                    break;
-                case EntryFailure::HostState:
-                    CHECK(status == Status::Next);
-                    CHECK(m.failed_valid());
-                    CHECK(m.instruction_error() == 8);
-                    break;
-                case EntryFailure::GuestState:
-                    CHECK(status == Status::Switched);
-                    CHECK(m.exit_reason() == 0x8000'0021);
-                    CHECK(m.vmcs().exit_qualification == expected_qualification(group, check));
-                    CHECK(m.state().rip() == VmxMachine::kHostCode);
-                    break;
+            case EntryFailure::Controls:
+                CHECK(status == Status::Next);
+                CHECK(m.failed_valid());
+                CHECK(m.instruction_error() == 7);
+                break;
+            case EntryFailure::HostState:
+                CHECK(status == Status::Next);
+                CHECK(m.failed_valid());
+                CHECK(m.instruction_error() == 8);
+                break;
+            case EntryFailure::GuestState:
+                CHECK(status == Status::Switched);
+                CHECK(m.exit_reason() == 0x8000'0021);
+                CHECK(m.vmcs().exit_qualification == expected_qualification(group, check));
+                CHECK(m.state().rip() == VmxMachine::kHostCode);
+                break;
             }
         }
     }
 }
 
-TEST_CASE("the explanation names rule, section, fields with values and what is allowed", "[vmx][entry]") {
+TEST_CASE("the explanation names rule, section, fields with values and what is allowed",
+          "[vmx][entry]") {
     VmxMachine m;
     m.prepare();
     m.vmcs().pin_controls = 0;
     (void)m.vmlaunch();
     const std::string text = m.log_text();
-    for (const char* part : {"VM-Execution Control Fields", "4000H Pin-based VM-execution controls = 0x0", "must be 1: 0x00000016",
-                             "error 7"}) {
+    for (const char* part :
+         {"VM-Execution Control Fields", "4000H Pin-based VM-execution controls = 0x0",
+          "must be 1: 0x00000016", "error 7"}) {
         CAPTURE(part);
         CHECK(text.find(part) != std::string::npos);
     }
@@ -385,7 +403,7 @@ TEST_CASE("an MSR-load entry that cannot be loaded fails with its number", "[vmx
     VmxMachine m;
     m.prepare();
     const u64 list = VmxMachine::kMsrLists;
-    m.machine().poke_value<u64>(list, 0xC000'0081);       // STAR
+    m.machine().poke_value<u64>(list, 0xC000'0081);  // STAR
     m.machine().poke_value<u64>(list + 8, 0x1234);
     m.machine().poke_value<u64>(list + 16, 0xC000'0100);  // FS base: never
     m.vmcs().entry_msr_load_address = list;
@@ -428,13 +446,16 @@ TEST_CASE("memoized checks agree with full checks under random VMWRITEs", "[vmx]
             continue;
         }
         const u64 old = read_field(m.vmcs(), row);
-        const u64 value = (next() & 3) == 0 ? read_field(good, row) : old ^ (u64{1} << (next() % (row.bytes * 8U)));
+        const u64 value = (next() & 3) == 0 ? read_field(good, row)
+                                            : old ^ (u64{1} << (next() % (row.bytes * 8U)));
         (void)m.vmwrite(row.encoding, value);
         const EntryContext context(m.vmx());
-        for (const EntryFailure kind : {EntryFailure::Controls, EntryFailure::HostState, EntryFailure::GuestState}) {
+        for (const EntryFailure kind :
+             {EntryFailure::Controls, EntryFailure::HostState, EntryFailure::GuestState}) {
             u32 all = ~0U;
             const FailedCheck full = first_failed_check(context, kind, all);
-            const FailedCheck memo = first_failed_check(context, kind, m.vmx().current->stale_checks);
+            const FailedCheck memo =
+                first_failed_check(context, kind, m.vmx().current->stale_checks);
             CHECK(full.check == memo.check);
         }
         if ((round & 15) == 0) {

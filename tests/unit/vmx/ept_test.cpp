@@ -1,5 +1,5 @@
-// EPT: permissions, misconfigurations, exit qualification, guest paging-structure accesses, A/D, PML, MBEC, #VE, EPTP
-// switching, and what INVEPT and INVVPID invalidate.
+// EPT: permissions, misconfigurations, exit qualification, guest paging-structure accesses, A/D,
+// PML, MBEC, #VE, EPTP switching, and what INVEPT and INVVPID invalidate.
 
 #include "cpu/vmx/exit_qualification.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
@@ -12,14 +12,18 @@ using namespace droste::test;
 namespace {
 
 namespace q = ept_violation;
-constexpr u64 kData = 0x4000'0000;       // guest linear and guest-physical address of the page under test ...
-constexpr u64 kFrame = 0x100'0000;       // ... and where it really lies
-constexpr u64 kUserData = 0x4020'0000;   // a user page
+constexpr u64 kData =
+    0x4000'0000;  // guest linear and guest-physical address of the page under test ...
+constexpr u64 kFrame = 0x100'0000;      // ... and where it really lies
+constexpr u64 kUserData = 0x4020'0000;  // a user page
 constexpr u64 kRwx = 7, kWriteBack = 6U << 3, kUserExecute = 1U << 10;
 
-// A guest under EPT: an identity map of 1 GiB, and the page under test at 1 GiB with a size and rights of its own.
+// A guest under EPT: an identity map of 1 GiB, and the page under test at 1 GiB with a size and
+// rights of its own.
 struct EptGuest : VmxMachine {
-    explicit EptGuest(u32 more_controls = 0, bool accessed_dirty = false, VmxConfig config = VmxConfig::max())
+    explicit EptGuest(u32 more_controls = 0,
+                      bool accessed_dirty = false,
+                      VmxConfig config = VmxConfig::max())
         : VmxMachine(config) {
         prepare();
         eptp = make_identity_ept(kRwx | kUserExecute, accessed_dirty);
@@ -62,9 +66,9 @@ enum class Kind : u8 { Read, Write, Fetch };
 // mov al,[rbx] / mov [rbx],al / jmp rbx, and CPUID where it ends up.
 void arrange_access(EptGuest& m, Kind kind, u64 address) {
     switch (kind) {
-        case Kind::Read: m.guest_code({0x8A, 0x03, 0x0F, 0xA2}); break;
-        case Kind::Write: m.guest_code({0x88, 0x03, 0x0F, 0xA2}); break;
-        case Kind::Fetch: m.guest_code({0xFF, 0xE3}); break;
+    case Kind::Read: m.guest_code({0x8A, 0x03, 0x0F, 0xA2}); break;
+    case Kind::Write: m.guest_code({0x88, 0x03, 0x0F, 0xA2}); break;
+    case Kind::Fetch: m.guest_code({0xFF, 0xE3}); break;
     }
     m.machine().poke(kFrame, {0x0F, 0xA2});
     m.machine().poke(0, {0x0F, 0xA2});  // the 1-GiB page maps frame 0
@@ -97,12 +101,14 @@ TEST_CASE("EPT permission matrix: rights x access x page size", "[vmx][ept]") {
                     CHECK(m.vmcs().exit_instruction_length == (kind == Kind::Fetch ? 0U : 2U));
                 } else if ((rights & needed) == 0) {
                     CHECK(m.exited_with(ExitReason::EPT_VIOLATION));
-                    u64 expected = qualification_of(kind) | (rights << 3) | q::kLinearValid | q::kTranslated;
+                    u64 expected =
+                        qualification_of(kind) | (rights << 3) | q::kLinearValid | q::kTranslated;
                     expected |= q::kUserLinear | q::kWritableLinear;  // what map() grants
                     CHECK(m.vmcs().exit_qualification == expected);
                     CHECK(m.vmcs().guest_physical_address == kData);
                     CHECK(m.vmcs().guest_linear_address == kData);
-                    CHECK(m.vmcs().guest_rip == (kind == Kind::Fetch ? kData : VmxMachine::kGuestCode));
+                    CHECK(m.vmcs().guest_rip ==
+                          (kind == Kind::Fetch ? kData : VmxMachine::kGuestCode));
                 } else {
                     CHECK(m.exited_with(ExitReason::CPUID));
                 }
@@ -111,7 +117,8 @@ TEST_CASE("EPT permission matrix: rights x access x page size", "[vmx][ept]") {
     }
 }
 
-TEST_CASE("mode-based execute control: user and supervisor addresses have their own execute right", "[vmx][ept]") {
+TEST_CASE("mode-based execute control: user and supervisor addresses have their own execute right",
+          "[vmx][ept]") {
     for (const bool user_page : {false, true}) {
         for (const u64 rights : {u64{1}, u64{5}, 1 | kUserExecute, 5 | kUserExecute}) {
             CAPTURE(user_page, rights);
@@ -122,7 +129,8 @@ TEST_CASE("mode-based execute control: user and supervisor addresses have their 
                 // The guest's leaf entry for kData: clear U/S.
                 u64 table = m.state().cr3;
                 for (unsigned shift = 39; shift > 12; shift -= 9) {
-                    table = m.machine().peek_value<u64>(table + ((kData >> shift) & 511) * 8) & kPageMask;
+                    table = m.machine().peek_value<u64>(table + ((kData >> shift) & 511) * 8) &
+                            kPageMask;
                 }
                 const u64 leaf = m.machine().peek_value<u64>(table + ((kData >> 12) & 511) * 8);
                 m.machine().poke_value<u64>(table + ((kData >> 12) & 511) * 8, leaf & ~u64{4});
@@ -133,24 +141,29 @@ TEST_CASE("mode-based execute control: user and supervisor addresses have their 
             if (!allowed) {
                 CHECK((m.vmcs().exit_qualification & q::kFetch) != 0);
                 CHECK(((m.vmcs().exit_qualification & q::kExecutable) != 0) == ((rights & 4) != 0));
-                CHECK(((m.vmcs().exit_qualification & q::kUserExecutable) != 0) == ((rights & kUserExecute) != 0));
+                CHECK(((m.vmcs().exit_qualification & q::kUserExecutable) != 0) ==
+                      ((rights & kUserExecute) != 0));
                 CHECK(((m.vmcs().exit_qualification & q::kUserLinear) != 0) == user_page);
             }
         }
     }
 }
 
-TEST_CASE("EPT misconfigurations: reserved memory types, reserved bits, unsupported sizes", "[vmx][ept]") {
+TEST_CASE("EPT misconfigurations: reserved memory types, reserved bits, unsupported sizes",
+          "[vmx][ept]") {
     struct Row {
         unsigned level;
         u64 entry;
         bool misconfigured;
     };
     for (const auto& [level, entry, misconfigured] :
-         {Row{1, kRwx | 2U << 3 | kFrame, true}, Row{1, kRwx | 3U << 3 | kFrame, true}, Row{1, kRwx | 7U << 3 | kFrame, true},
-          Row{1, kRwx | 0U << 3 | kFrame, false}, Row{1, kRwx | 5U << 3 | kFrame, false},
-          Row{1, kRwx | kWriteBack | kFrame | u64{1} << 46, true}, Row{1, kRwx | kWriteBack | kFrame | u64{1} << 52, false},
-          Row{1, kRwx | kWriteBack | kFrame | 1U << 11, false}, Row{2, kRwx | kWriteBack | 0x80 | kFrame | 1U << 13, true},
+         {Row{1, kRwx | 2U << 3 | kFrame, true}, Row{1, kRwx | 3U << 3 | kFrame, true},
+          Row{1, kRwx | 7U << 3 | kFrame, true}, Row{1, kRwx | 0U << 3 | kFrame, false},
+          Row{1, kRwx | 5U << 3 | kFrame, false},
+          Row{1, kRwx | kWriteBack | kFrame | u64{1} << 46, true},
+          Row{1, kRwx | kWriteBack | kFrame | u64{1} << 52, false},
+          Row{1, kRwx | kWriteBack | kFrame | 1U << 11, false},
+          Row{2, kRwx | kWriteBack | 0x80 | kFrame | 1U << 13, true},
           Row{3, kRwx | kWriteBack | 0x80 | 1U << 21, true}, Row{1, u64{1} << 51, false}}) {
         CAPTURE(level, entry);
         EptGuest m;
@@ -172,7 +185,8 @@ TEST_CASE("without execute-only support, execute-only is a misconfiguration", "[
     CHECK(m.exited_with(ExitReason::EPT_MISCONFIGURATION));
 }
 
-TEST_CASE("a guest paging structure out of reach: violation of a paging-structure access", "[vmx][ept]") {
+TEST_CASE("a guest paging structure out of reach: violation of a paging-structure access",
+          "[vmx][ept]") {
     struct Row {
         bool accessed_dirty;
         u64 rights;
@@ -194,8 +208,10 @@ TEST_CASE("a guest paging structure out of reach: violation of a paging-structur
             table = m.machine().peek_value<u64>(slot) & kPageMask & 0x000F'FFFF'FFFF'F000;
         }
         const u64 leaf_slot = table + ((kData >> 12) & 511) * 8;
-        m.machine().poke_value<u64>(leaf_slot, m.machine().peek_value<u64>(leaf_slot) | (bits_set ? 0x60 : 0));
-        m.machine().poke_value<u64>(m.ept_entry_address(table), rights == 0 ? 0 : (table | kWriteBack | rights));
+        m.machine().poke_value<u64>(leaf_slot,
+                                    m.machine().peek_value<u64>(leaf_slot) | (bits_set ? 0x60 : 0));
+        m.machine().poke_value<u64>(m.ept_entry_address(table),
+                                    rights == 0 ? 0 : (table | kWriteBack | rights));
         arrange_access(m, Kind::Read, kData);
         REQUIRE(m.run_guest());
         if (expected == 0) {
@@ -238,7 +254,8 @@ TEST_CASE("a write after a read of the same page still sets dirty", "[vmx][ept]"
     CHECK((m.machine().peek_value<u64>(m.entry) & 0x200) != 0);
 }
 
-TEST_CASE("page-modification logging: one entry for each page that becomes dirty; full log exits", "[vmx][ept]") {
+TEST_CASE("page-modification logging: one entry for each page that becomes dirty; full log exits",
+          "[vmx][ept]") {
     constexpr u64 kLog = VmxMachine::kBitmaps + 0x2000;
     EptGuest m(proc2::kEnablePml, true);
     m.map_data(kRwx, 1);
@@ -280,7 +297,8 @@ TEST_CASE("EPT violation while delivering an event fills the IDT-vectoring field
     CHECK(m.vmcs().guest_physical_address == VmxMachine::kGuestIdt + 6 * 16);
 }
 
-TEST_CASE("convertible violations become #VE with their information; bit 63 or a busy area exits", "[vmx][ept]") {
+TEST_CASE("convertible violations become #VE with their information; bit 63 or a busy area exits",
+          "[vmx][ept]") {
     constexpr u64 kArea = VmxMachine::kBitmaps + 0x2000;
     EptGuest m(proc2::kEptViolationVe);
     m.make_guest_idt();
@@ -293,7 +311,8 @@ TEST_CASE("convertible violations become #VE with their information; bit 63 or a
     CHECK(m.vmcs().guest_rip == VmxMachine::kHandlers + 20 * 16);
     CHECK(m.machine().peek_value<u32>(kArea) == 48);
     CHECK(m.machine().peek_value<u32>(kArea + 4) == 0xFFFF'FFFF);
-    CHECK((m.machine().peek_value<u64>(kArea + 8) & 0x1FF) == (q::kWrite | q::kReadable | q::kLinearValid | q::kTranslated));
+    CHECK((m.machine().peek_value<u64>(kArea + 8) & 0x1FF) ==
+          (q::kWrite | q::kReadable | q::kLinearValid | q::kTranslated));
     CHECK(m.machine().peek_value<u64>(kArea + 16) == kData);
     CHECK(m.machine().peek_value<u64>(kArea + 24) == kData);
     CHECK(m.machine().peek_value<u16>(kArea + 32) == 9);
@@ -309,15 +328,17 @@ TEST_CASE("convertible violations become #VE with their information; bit 63 or a
     CHECK(suppressed.exited_with(ExitReason::EPT_VIOLATION));
 }
 
-TEST_CASE("VMFUNC 0 switches the EPTP; bad index or EPTP exits; other functions #UD or exit", "[vmx][ept]") {
+TEST_CASE("VMFUNC 0 switches the EPTP; bad index or EPTP exits; other functions #UD or exit",
+          "[vmx][ept]") {
     constexpr u64 kList = VmxMachine::kBitmaps + 0x2000;
     struct Row {
         u64 rax, rcx;
         ExitReason reason;
     };
-    for (const auto& [rax, rcx, reason] : {Row{0, 3, ExitReason::CPUID}, Row{0, 4, ExitReason::VMFUNC},
-                                           Row{0, 512, ExitReason::VMFUNC}, Row{1, 0, ExitReason::VMFUNC},
-                                           Row{64, 0, ExitReason::EXCEPTION_OR_NMI}}) {
+    for (const auto& [rax, rcx, reason] :
+         {Row{0, 3, ExitReason::CPUID}, Row{0, 4, ExitReason::VMFUNC},
+          Row{0, 512, ExitReason::VMFUNC}, Row{1, 0, ExitReason::VMFUNC},
+          Row{64, 0, ExitReason::EXCEPTION_OR_NMI}}) {
         CAPTURE(rax, rcx);
         EptGuest m(proc2::kEnableVmFunctions | proc2::kEptViolationVe);
         m.map_data(kRwx, 1);
@@ -395,11 +416,13 @@ TEST_CASE("EPT tables outside RAM or in a loop answer architecturally", "[vmx][e
     outside.vmcs().ept_pointer = (u64{1} << 40) | eptp::kWriteBack | eptp::kWalkLength4;
     outside.vmx().current->stale_checks = ~0U;
     REQUIRE(outside.run_guest());
-    CHECK((outside.exited_with(ExitReason::EPT_MISCONFIGURATION) || outside.exited_with(ExitReason::EPT_VIOLATION)));
+    CHECK((outside.exited_with(ExitReason::EPT_MISCONFIGURATION) ||
+           outside.exited_with(ExitReason::EPT_VIOLATION)));
     EptGuest loop;
     loop.machine().poke_value<u64>(VmxMachine::kEptTables, VmxMachine::kEptTables | kRwx);
     REQUIRE(loop.run_guest());
-    CHECK((loop.exited_with(ExitReason::EPT_MISCONFIGURATION) || loop.exited_with(ExitReason::EPT_VIOLATION)));
+    CHECK((loop.exited_with(ExitReason::EPT_MISCONFIGURATION) ||
+           loop.exited_with(ExitReason::EPT_VIOLATION)));
     EptGuest high;  // a guest-physical address beyond 48 bits cannot be mapped
     high.vmcs().guest_cr3 = u64{1} << 45;
     high.vmx().current->stale_checks = ~0U;
@@ -449,7 +472,8 @@ TEST_CASE("INVLPG drops a whole guest large page that EPT maps in small ones", "
     m.machine().poke_value<u8>(kOld + VmxMachine::kGuestData, 0x11);
     m.machine().poke_value<u8>(kNew + VmxMachine::kGuestData, 0x22);
     // mov al,[rbx]; mov cl,[rbx+1000h]; cpuid; invlpg [rbx]; mov dl,[rbx+1000h]; hlt
-    m.guest_code({0x8A, 0x03, 0x8A, 0x8B, 0, 0x10, 0, 0, 0x0F, 0xA2, 0x0F, 0x01, 0x3B, 0x8A, 0x93, 0, 0x10, 0, 0, 0xF4});
+    m.guest_code({0x8A, 0x03, 0x8A, 0x8B, 0,    0x10, 0,    0, 0x0F, 0xA2,
+                  0x0F, 0x01, 0x3B, 0x8A, 0x93, 0,    0x10, 0, 0,    0xF4});
     m.state().gpr[RBX] = kLinear + VmxMachine::kGuestData - 0x1000;
     REQUIRE(m.run_guest());
     REQUIRE(m.exited_with(ExitReason::CPUID));

@@ -1,4 +1,5 @@
-// Exceptions, injection, IDT vectoring, NMIs, interrupts, windows, activity states, monitor trap flag, preemption timer.
+// Exceptions, injection, IDT vectoring, NMIs, interrupts, windows, activity states, monitor trap
+// flag, preemption timer.
 
 #include "cpu/x86/local_apic.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
@@ -65,8 +66,9 @@ TEST_CASE("page faults: error-code mask and match, qualification, CR2 unchanged"
         bool exits;
     };
     // mov al, [rbx] with RBX unmapped: error code 0.
-    for (const auto& [bitmap, mask, match, exits] : {Row{1U << 14, 0, 0, true}, Row{1U << 14, 1, 1, false}, Row{0, 1, 1, true},
-                                                     Row{0, 0, 0, false}}) {
+    for (const auto& [bitmap, mask, match, exits] :
+         {Row{1U << 14, 0, 0, true}, Row{1U << 14, 1, 1, false}, Row{0, 1, 1, true},
+          Row{0, 0, 0, false}}) {
         CAPTURE(bitmap, mask, match);
         Guest m{0x8A, 0x03};
         m.state().gpr[RBX] = 0x4000'0123;
@@ -87,7 +89,9 @@ TEST_CASE("page faults: error-code mask and match, qualification, CR2 unchanged"
     }
 }
 
-TEST_CASE("INT3, INTO-like and INT1 exit as software exceptions with their length; INT n does not exit", "[vmx][events]") {
+TEST_CASE(
+    "INT3, INTO-like and INT1 exit as software exceptions with their length; INT n does not exit",
+    "[vmx][events]") {
     Guest int3{0xCC};
     int3.set(&Vmcs::exception_bitmap, ~0U);
     REQUIRE(int3.run_guest());
@@ -124,10 +128,14 @@ TEST_CASE("injection reaches the guest's handler with the right frame", "[vmx][e
         bool has_error;
     };
     for (const auto& [info, error_code, length, vector, rip, has_error] :
-         {Row{kValid | 0x41, 0, 0, 0x41, kCode, false}, Row{kValid | 2U << 8 | 2, 0, 0, 2, kCode, false},
-          Row{kValid | kErrorCode | 3U << 8 | 13, 0x18, 0, 13, kCode, true}, Row{kValid | 3U << 8 | 6, 0, 0, 6, kCode, false},
-          Row{kValid | 4U << 8 | 0x80, 0, 2, 0x80, kCode + 2, false}, Row{kValid | 6U << 8 | 3, 0, 1, 3, kCode + 1, false},
-          Row{kValid | 5U << 8 | 1, 0, 1, 1, kCode + 1, false}, Row{kValid | 4U << 8 | 0x80, 0, 0, 0x80, kCode, false}}) {
+         {Row{kValid | 0x41, 0, 0, 0x41, kCode, false},
+          Row{kValid | 2U << 8 | 2, 0, 0, 2, kCode, false},
+          Row{kValid | kErrorCode | 3U << 8 | 13, 0x18, 0, 13, kCode, true},
+          Row{kValid | 3U << 8 | 6, 0, 0, 6, kCode, false},
+          Row{kValid | 4U << 8 | 0x80, 0, 2, 0x80, kCode + 2, false},
+          Row{kValid | 6U << 8 | 3, 0, 1, 3, kCode + 1, false},
+          Row{kValid | 5U << 8 | 1, 0, 1, 1, kCode + 1, false},
+          Row{kValid | 4U << 8 | 0x80, 0, 0, 0x80, kCode, false}}) {
         CAPTURE(info);
         Guest m{0x90};
         m.vmcs().guest_rflags |= rflags::kIf;
@@ -145,7 +153,8 @@ TEST_CASE("injection reaches the guest's handler with the right frame", "[vmx][e
     }
 }
 
-TEST_CASE("an injected page fault leaves CR2, an injected #DB leaves DR6 as the host set them", "[vmx][events]") {
+TEST_CASE("an injected page fault leaves CR2, an injected #DB leaves DR6 as the host set them",
+          "[vmx][events]") {
     Guest m{0x90};
     m.inject(kValid | kErrorCode | 3U << 8 | 14, 2);
     m.state().cr2 = 0xABC;
@@ -159,7 +168,8 @@ TEST_CASE("an injected page fault leaves CR2, an injected #DB leaves DR6 as the 
     CHECK(db.vmcs().guest_rip == handler(1));
 }
 
-TEST_CASE("an exit while injecting reports the event in the IDT-vectoring fields", "[vmx][events]") {
+TEST_CASE("an exit while injecting reports the event in the IDT-vectoring fields",
+          "[vmx][events]") {
     Guest m{0x90};
     m.inject(kValid | kErrorCode | 3U << 8 | 13, 0x28);
     m.vmcs().guest_idtr_limit = 13 * 16 - 1;  // the gate lies beyond the limit: #GP during delivery
@@ -178,7 +188,8 @@ TEST_CASE("an exit while injecting reports the event in the IDT-vectoring fields
     CHECK(gp.vmcs().idt_vectoring_error_code == 0x28);
 }
 
-TEST_CASE("INT n whose gate faults reports a software interrupt with the instruction's length", "[vmx][events]") {
+TEST_CASE("INT n whose gate faults reports a software interrupt with the instruction's length",
+          "[vmx][events]") {
     Guest m{0xCD, 0x80};
     m.vmcs().guest_idtr_limit = 0x7FF;
     m.set(&Vmcs::exception_bitmap, 1U << 13);
@@ -197,7 +208,8 @@ TEST_CASE("a triple fault exits with reason 2", "[vmx][events]") {
     CHECK(m.vmcs().guest_activity_state == 0);
 }
 
-TEST_CASE("external-interrupt exiting: with IF clear too; acknowledged or left pending", "[vmx][events]") {
+TEST_CASE("external-interrupt exiting: with IF clear too; acknowledged or left pending",
+          "[vmx][events]") {
     for (const bool acknowledge : {false, true}) {
         CAPTURE(acknowledge);
         Guest m{0xEB, 0xFE};
@@ -212,7 +224,8 @@ TEST_CASE("external-interrupt exiting: with IF clear too; acknowledged or left p
     }
 }
 
-TEST_CASE("without external-interrupt exiting the guest's own IDT takes the interrupt", "[vmx][events]") {
+TEST_CASE("without external-interrupt exiting the guest's own IDT takes the interrupt",
+          "[vmx][events]") {
     Guest m{0xEB, 0xFE};
     m.set(&Vmcs::guest_rflags, rflags::kFixed1 | rflags::kIf);
     m.pend_interrupt(0x55);
@@ -220,7 +233,8 @@ TEST_CASE("without external-interrupt exiting the guest's own IDT takes the inte
     CHECK(m.vmcs().guest_rip == handler(0x55));
 }
 
-TEST_CASE("NMI exiting: exit, host NMIs blocked; virtual NMIs leave guest blocking in the VMCS", "[vmx][events]") {
+TEST_CASE("NMI exiting: exit, host NMIs blocked; virtual NMIs leave guest blocking in the VMCS",
+          "[vmx][events]") {
     Guest m{0xEB, 0xFE};
     m.vmcs().pin_controls |= pin::kNmiExiting | pin::kVirtualNmis;
     m.set(&Vmcs::guest_interruptibility, blocking::kNmi);  // virtual-NMI blocking
@@ -257,7 +271,8 @@ TEST_CASE("a fault in IRET after it unblocked NMIs sets bit 12", "[vmx][events]"
     m.vmcs().exception_bitmap = 1U << 14;
     m.set(&Vmcs::guest_rsp, 0x4000'0000);  // not mapped
     REQUIRE(m.run_guest());
-    CHECK(m.vmcs().exit_interruption_info == (kValid | kErrorCode | interruption::kNmiUnblocking | 3U << 8 | 14));
+    CHECK(m.vmcs().exit_interruption_info ==
+          (kValid | kErrorCode | interruption::kNmiUnblocking | 3U << 8 | 14));
     CHECK(m.vmcs().guest_interruptibility == 0);
 }
 
@@ -276,7 +291,8 @@ TEST_CASE("interrupt-window exiting: at once if open, after STI's shadow if not"
     CHECK(closed.vmcs().guest_rip == kCode + 3);
 }
 
-TEST_CASE("HLT exit in an STI shadow saves the shadow; the host starts without one", "[vmx][events]") {
+TEST_CASE("HLT exit in an STI shadow saves the shadow; the host starts without one",
+          "[vmx][events]") {
     Guest m{0xFB, 0xF4};
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::HLT));
@@ -297,7 +313,8 @@ TEST_CASE("activity HLT: the guest sleeps until an interrupt exits", "[vmx][even
     CHECK(m.vmcs().guest_rip == kCode);
 }
 
-TEST_CASE("INIT exits; wait-for-SIPI takes only a SIPI, whose vector is the qualification", "[vmx][events]") {
+TEST_CASE("INIT exits; wait-for-SIPI takes only a SIPI, whose vector is the qualification",
+          "[vmx][events]") {
     Guest init{0xEB, 0xFE};
     init.cpu().request(attention::kInit);
     REQUIRE(init.run_guest());
@@ -314,7 +331,9 @@ TEST_CASE("INIT exits; wait-for-SIPI takes only a SIPI, whose vector is the qual
     CHECK(sipi.vmcs().exit_qualification == 0x9A);
 }
 
-TEST_CASE("monitor trap flag: after one instruction, before the first after injection, after a fault's delivery", "[vmx][events]") {
+TEST_CASE("monitor trap flag: after one instruction, before the first after injection, after a "
+          "fault's delivery",
+          "[vmx][events]") {
     Guest one{0x90, 0x90, 0x90};
     one.set(&Vmcs::proc_controls, one.vmcs().proc_controls | proc::kMonitorTrapFlag);
     REQUIRE(one.run_guest());
@@ -337,7 +356,8 @@ TEST_CASE("monitor trap flag: after one instruction, before the first after inje
     CHECK(fault.vmcs().guest_rip == handler(6));
 }
 
-TEST_CASE("injecting a pending MTF exit (type 7) exits before the first instruction", "[vmx][events]") {
+TEST_CASE("injecting a pending MTF exit (type 7) exits before the first instruction",
+          "[vmx][events]") {
     Guest m{0x90};
     m.inject(kValid | 7U << 8);
     REQUIRE(m.run_guest());
@@ -345,7 +365,8 @@ TEST_CASE("injecting a pending MTF exit (type 7) exits before the first instruct
     CHECK(m.vmcs().guest_rip == kCode);
 }
 
-TEST_CASE("preemption timer: zero exits before the first instruction, otherwise after its time", "[vmx][events]") {
+TEST_CASE("preemption timer: zero exits before the first instruction, otherwise after its time",
+          "[vmx][events]") {
     Guest zero{0xEB, 0xFE};
     zero.set(&Vmcs::pin_controls, zero.vmcs().pin_controls | pin::kPreemptionTimer);
     const u64 icount = zero.cpu().icount;
@@ -385,7 +406,8 @@ TEST_CASE("the preemption timer wakes a guest in HLT, and its rest is saved", "[
     CHECK(rest.vmcs().preemption_timer_value <= 1000);
 }
 
-TEST_CASE("pending debug exceptions are delivered after VM entry unless an event is injected", "[vmx][events]") {
+TEST_CASE("pending debug exceptions are delivered after VM entry unless an event is injected",
+          "[vmx][events]") {
     Guest m{0x90};
     m.vmcs().guest_pending_debug = 0x4000;
     m.set(&Vmcs::exception_bitmap, 1U << 1);
@@ -410,9 +432,11 @@ TEST_CASE("a guest with TF does not single-step the host after an exit", "[vmx][
 TEST_CASE("guest state and host state change places", "[vmx][events]") {
     Guest m{0x0F, 0xA2};
     Vmcs& v = m.vmcs();
-    v.entry_controls |= vm_entry_control::kLoadPat | vm_entry_control::kLoadEfer | vm_entry_control::kLoadDebugControls;
-    v.exit_controls |= vm_exit_control::kSavePat | vm_exit_control::kLoadPat | vm_exit_control::kSaveEfer |
-                       vm_exit_control::kLoadEfer | vm_exit_control::kSaveDebugControls;
+    v.entry_controls |= vm_entry_control::kLoadPat | vm_entry_control::kLoadEfer |
+                        vm_entry_control::kLoadDebugControls;
+    v.exit_controls |= vm_exit_control::kSavePat | vm_exit_control::kLoadPat |
+                       vm_exit_control::kSaveEfer | vm_exit_control::kLoadEfer |
+                       vm_exit_control::kSaveDebugControls;
     v.guest_ia32_pat = 0x0007'0406'0007'0400;
     v.host_ia32_pat = 0x0007'0406'0007'0406;
     v.guest_ia32_efer = efer::kLma | efer::kLme;

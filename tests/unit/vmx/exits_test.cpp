@@ -31,12 +31,14 @@ void secondary(VmxMachine& m, u32 bits) {
 }
 void nothing(VmxMachine&) {}
 
-constexpr u32 kNoIndex = 1U << 22, kNoBase = 1U << 27, kAddress64 = 2U << 7, kDs = 3U << 15, kRegister = 1U << 10;
+constexpr u32 kNoIndex = 1U << 22, kNoBase = 1U << 27, kAddress64 = 2U << 7, kDs = 3U << 15,
+              kRegister = 1U << 10;
 constexpr u32 base(unsigned gpr) {
     return gpr << 23;
 }
 
 // mov cr0, rax etc. with the value already in RAX.
+// clang-format off
 const std::vector<Case> kCases = {
     {"CPUID", {0x0F, 0xA2}, nothing, ExitReason::CPUID},
     {"HLT", {0xF4}, [](VmxMachine& m) { primary(m, proc::kHltExiting); }, ExitReason::HLT},
@@ -91,10 +93,12 @@ const std::vector<Case> kCases = {
     {"TPAUSE ecx", {0x66, 0x0F, 0xAE, 0xF1}, [](VmxMachine& m) { primary(m, proc::kRdtscExiting), secondary(m, proc2::kEnableUserWaitAndPause), m.state().gpr[RCX] = 0; }, ExitReason::TPAUSE, 0, RCX << 3},
     {"UMWAIT ecx", {0xF2, 0x0F, 0xAE, 0xF1}, [](VmxMachine& m) { primary(m, proc::kRdtscExiting), secondary(m, proc2::kEnableUserWaitAndPause), m.state().gpr[RCX] = 0; }, ExitReason::UMWAIT, 0, RCX << 3},
 };
+// clang-format on
 
 }  // namespace
 
-TEST_CASE("an intercepted instruction exits with its reason, qualification, length and information", "[vmx][exits]") {
+TEST_CASE("an intercepted instruction exits with its reason, qualification, length and information",
+          "[vmx][exits]") {
     for (const Case& c : kCases) {
         CAPTURE(c.name);
         VmxMachine m;
@@ -115,19 +119,23 @@ TEST_CASE("an intercepted instruction exits with its reason, qualification, leng
 }
 
 TEST_CASE("the same instructions without their control do not exit", "[vmx][exits]") {
-    // RDTSC; RDPMC is left out (it may fault); IN; MOV CR3; MOV CR8; MOV DR; PAUSE; WBINVD; then CPUID.
+    // RDTSC; RDPMC is left out (it may fault); IN; MOV CR3; MOV CR8; MOV DR; PAUSE; WBINVD; then
+    // CPUID.
     VmxMachine m;
     m.prepare();
-    m.guest_code({0x0F, 0x31, 0xEC, 0x0F, 0x20, 0xDB, 0x0F, 0x22, 0xDB, 0x44, 0x0F, 0x20, 0xC1, 0x0F, 0x21, 0xF1, 0xF3, 0x90,
-                  0x0F, 0x09, 0x0F, 0xA2});
+    m.guest_code({0x0F, 0x31, 0xEC, 0x0F, 0x20, 0xDB, 0x0F, 0x22, 0xDB, 0x44, 0x0F,
+                  0x20, 0xC1, 0x0F, 0x21, 0xF1, 0xF3, 0x90, 0x0F, 0x09, 0x0F, 0xA2});
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::CPUID));
     CHECK(m.vmcs().guest_rip == VmxMachine::kGuestCode + 20);
 }
 
 TEST_CASE("RDTSCP, INVPCID, XSAVES and TPAUSE raise #UD unless enabled", "[vmx][exits]") {
-    for (const std::vector<u8>& code : {std::vector<u8>{0x0F, 0x01, 0xF9}, {0x66, 0x0F, 0x38, 0x82, 0x08}, {0x0F, 0xC7, 0x2B},
-                                        {0x66, 0x0F, 0xAE, 0xF1}, {0xF3, 0x0F, 0xC7, 0xF8}}) {
+    for (const std::vector<u8>& code : {std::vector<u8>{0x0F, 0x01, 0xF9},
+                                        {0x66, 0x0F, 0x38, 0x82, 0x08},
+                                        {0x0F, 0xC7, 0x2B},
+                                        {0x66, 0x0F, 0xAE, 0xF1},
+                                        {0xF3, 0x0F, 0xC7, 0xF8}}) {
         CAPTURE(code);
         VmxMachine m;
         m.prepare();
@@ -139,11 +147,13 @@ TEST_CASE("RDTSCP, INVPCID, XSAVES and TPAUSE raise #UD unless enabled", "[vmx][
     }
 }
 
-TEST_CASE("CR0 and CR4: the guest reads shadows, owned bits keep their value, others are written", "[vmx][exits]") {
+TEST_CASE("CR0 and CR4: the guest reads shadows, owned bits keep their value, others are written",
+          "[vmx][exits]") {
     VmxMachine m;
     m.prepare();
     // mov rax, cr0; or rax, MP|WP.. stays; mov cr0, rax; mov rbx, cr4; cpuid
-    m.guest_code({0x0F, 0x20, 0xC0, 0x48, 0x83, 0xC8, 0x08, 0x0F, 0x22, 0xC0, 0x0F, 0x20, 0xE3, 0x0F, 0xA2});
+    m.guest_code(
+        {0x0F, 0x20, 0xC0, 0x48, 0x83, 0xC8, 0x08, 0x0F, 0x22, 0xC0, 0x0F, 0x20, 0xE3, 0x0F, 0xA2});
     m.vmcs().cr0_guest_host_mask = cr0::kNe;
     m.vmcs().cr0_read_shadow = 0;
     m.vmcs().cr4_guest_host_mask = cr4::kVmxe;
@@ -182,9 +192,11 @@ TEST_CASE("I/O bitmaps decide by every byte of the access, and a wrap exits", "[
     };
     constexpr u64 kA = VmxMachine::kBitmaps, kB = VmxMachine::kBitmaps + 0x1000;
     for (const auto& [port, opcode, byte, value, exits] :
-         {Port{0x80, 0xEC, kA + 0x10, 0x01, true}, Port{0x80, 0xEC, kA + 0x10, 0xFE, false}, Port{0x7E, 0xED, kA + 0x10, 0x01, true},
-          Port{0x7FFF, 0xEC, kA + 0xFFF, 0x80, true}, Port{0x8000, 0xEC, kB, 0x01, true}, Port{0x7FFE, 0xED, kB, 0x02, true},
-          Port{0xFFFF, 0xEC, kB + 0xFFF, 0x80, true}, Port{0xFFFE, 0xED, kA, 0x00, true}, Port{0xFFFC, 0xED, kA, 0x00, false}}) {
+         {Port{0x80, 0xEC, kA + 0x10, 0x01, true}, Port{0x80, 0xEC, kA + 0x10, 0xFE, false},
+          Port{0x7E, 0xED, kA + 0x10, 0x01, true}, Port{0x7FFF, 0xEC, kA + 0xFFF, 0x80, true},
+          Port{0x8000, 0xEC, kB, 0x01, true}, Port{0x7FFE, 0xED, kB, 0x02, true},
+          Port{0xFFFF, 0xEC, kB + 0xFFF, 0x80, true}, Port{0xFFFE, 0xED, kA, 0x00, true},
+          Port{0xFFFC, 0xED, kA, 0x00, false}}) {
         CAPTURE(port);
         VmxMachine m;
         m.prepare();
@@ -200,7 +212,8 @@ TEST_CASE("I/O bitmaps decide by every byte of the access, and a wrap exits", "[
     }
 }
 
-TEST_CASE("MSR bitmaps cover 0-1FFFh and C0000000h-C0001FFFh, everything else exits", "[vmx][exits]") {
+TEST_CASE("MSR bitmaps cover 0-1FFFh and C0000000h-C0001FFFh, everything else exits",
+          "[vmx][exits]") {
     struct Msr {
         u32 index;
         bool write;
@@ -209,9 +222,11 @@ TEST_CASE("MSR bitmaps cover 0-1FFFh and C0000000h-C0001FFFh, everything else ex
         bool exits;
     };
     for (const auto& [index, write, byte, value, exits] :
-         {Msr{0x10, false, 2, 1, true}, Msr{0x10, false, 2, 0xFE, false}, Msr{0x10, true, 0x802, 1, true},
-          Msr{0x10, true, 2, 1, false}, Msr{0xC000'0081, false, 0x410, 2, true}, Msr{0xC000'0081, true, 0xC10, 2, true},
-          Msr{0xC000'0081, true, 0x410, 2, false}, Msr{0x2000, false, 0, 0, true}, Msr{0xC000'2000, false, 0, 0, true}}) {
+         {Msr{0x10, false, 2, 1, true}, Msr{0x10, false, 2, 0xFE, false},
+          Msr{0x10, true, 0x802, 1, true}, Msr{0x10, true, 2, 1, false},
+          Msr{0xC000'0081, false, 0x410, 2, true}, Msr{0xC000'0081, true, 0xC10, 2, true},
+          Msr{0xC000'0081, true, 0x410, 2, false}, Msr{0x2000, false, 0, 0, true},
+          Msr{0xC000'2000, false, 0, 0, true}}) {
         CAPTURE(index, write);
         VmxMachine m;
         m.prepare();

@@ -1,4 +1,5 @@
-// Random VMCS contents, entered many times: never a crash, every failure explained, every success exits again.
+// Random VMCS contents, entered many times: never a crash, every failure explained, every success
+// exits again.
 
 #include "tests/unit/vmx/vmx_machine.hpp"
 
@@ -26,26 +27,29 @@ class Random {
     u64 state_;
 };
 
-// A field gets a flipped bit, a random value, a small one, or a control word with random legal bits.
-u64 mutate(Random& random, const VmxCapabilities& caps, VmcsField field, u64 old, unsigned field_bits) {
+// A field gets a flipped bit, a random value, a small one, or a control word with random legal
+// bits.
+u64 mutate(
+    Random& random, const VmxCapabilities& caps, VmcsField field, u64 old, unsigned field_bits) {
     const auto legal = [&](const VmxCapabilities::Controls& c) {
         return (static_cast<u32>(random.next()) & c.may_be_1) | c.must_be_1;
     };
     if (random.below(4) != 0) {
         switch (field) {
-            case VmcsField::pin_controls: return legal(caps.pin);
-            case VmcsField::proc_controls: return legal(caps.proc);
-            case VmcsField::proc2_controls: return legal(caps.proc2);
-            case VmcsField::exit_controls: return legal(caps.exit) | vm_exit_control::kHostAddressSpaceSize;
-            case VmcsField::entry_controls: return legal(caps.entry);
-            default: break;
+        case VmcsField::pin_controls: return legal(caps.pin);
+        case VmcsField::proc_controls: return legal(caps.proc);
+        case VmcsField::proc2_controls: return legal(caps.proc2);
+        case VmcsField::exit_controls:
+            return legal(caps.exit) | vm_exit_control::kHostAddressSpaceSize;
+        case VmcsField::entry_controls: return legal(caps.entry);
+        default: break;
         }
     }
     switch (random.below(4)) {
-        case 0: return random.next();
-        case 1: return random.below(32);
-        case 2: return random.below(0x200) << 12;
-        default: return old ^ (u64{1} << random.below(field_bits));
+    case 0: return random.next();
+    case 1: return random.below(32);
+    case 2: return random.below(0x200) << 12;
+    default: return old ^ (u64{1} << random.below(field_bits));
     }
 }
 
@@ -76,7 +80,9 @@ TEST_CASE("random VMCS contents are entered or explained", "[vmx][fuzz]") {
             const auto field = static_cast<VmcsField>(random.below(kVmcsFieldCount));
             const VmcsFieldRow& row = row_of(field);
             if (m->vmx().caps.supports(row) && !host_field(row)) {
-                write_field(m->vmcs(), row, mutate(random, m->vmx().caps, field, read_field(m->vmcs(), row), row.bytes * 8U));
+                write_field(m->vmcs(), row,
+                            mutate(random, m->vmx().caps, field, read_field(m->vmcs(), row),
+                                   row.bytes * 8U));
             }
         }
         m->state().activity = Activity::Active;
@@ -89,13 +95,15 @@ TEST_CASE("random VMCS contents are entered or explained", "[vmx][fuzz]") {
         } else {
             ++entered;
             if (!m->continue_guest(200)) {
-                // A guest that sleeps or loops: an INIT always gets it out, a SIPI from wait-for-SIPI.
+                // A guest that sleeps or loops: an INIT always gets it out, a SIPI from
+                // wait-for-SIPI.
                 m->cpu().request(attention::kInit | attention::kSipi);
                 CHECK(m->continue_guest(200));
             }
         }
         m->cpu().withdraw(~attention::kStep);
-        if (m->vmx().non_root || m->state().activity == Activity::Shutdown || m->state().rip() < VmxMachine::kHostCode ||
+        if (m->vmx().non_root || m->state().activity == Activity::Shutdown ||
+            m->state().rip() < VmxMachine::kHostCode ||
             m->state().rip() > VmxMachine::kHostCode + 3) {
             m = std::make_unique<VmxMachine>();
             m->prepare();

@@ -32,8 +32,9 @@ Insn with_memory(Op op) {
     return insn;
 }
 
-constexpr auto kAll = std::to_array<Op>({Op::VMCLEAR, Op::VMLAUNCH, Op::VMRESUME, Op::VMXOFF, Op::VMPTRLD, Op::VMPTRST,
-                                         Op::VMREAD, Op::VMWRITE, Op::INVEPT, Op::INVVPID});
+constexpr auto kAll =
+    std::to_array<Op>({Op::VMCLEAR, Op::VMLAUNCH, Op::VMRESUME, Op::VMXOFF, Op::VMPTRLD,
+                       Op::VMPTRST, Op::VMREAD, Op::VMWRITE, Op::INVEPT, Op::INVVPID});
 
 }  // namespace
 
@@ -46,7 +47,8 @@ TEST_CASE("VMX instructions outside VMX operation raise #UD", "[vmx][instruction
     CHECK(faulted(m, m.execute(plain(Op::VMFUNC)), Exception::UD));
 }
 
-TEST_CASE("VMX instructions at CPL 3 raise #GP(0), in real mode and compatibility mode #UD", "[vmx][instructions]") {
+TEST_CASE("VMX instructions at CPL 3 raise #GP(0), in real mode and compatibility mode #UD",
+          "[vmx][instructions]") {
     VmxMachine m;
     m.prepare();
     m.cpu().cpl = 3;
@@ -142,7 +144,8 @@ TEST_CASE("VMPTRLD: error numbers; VMPTRST stores the pointer", "[vmx][instructi
     CHECK(m.machine().peek_value<u64>(VmxMachine::kScratch) == VmxMachine::kShadowVmcs);
 }
 
-TEST_CASE("without VMCS shadowing the shadow indicator is a wrong revision", "[vmx][instructions]") {
+TEST_CASE("without VMCS shadowing the shadow indicator is a wrong revision",
+          "[vmx][instructions]") {
     VmxConfig config = VmxConfig::max();
     config.features.enable(VmxFeature::VmcsShadowing, false);
     VmxMachine m(config);
@@ -248,5 +251,6 @@ TEST_CASE("a failed VMX instruction names its cause in the log", "[vmx][instruct
     VmxMachine m;
     m.prepare();
     (void)m.vmptrld(VmxMachine::kVmcsRegion + 8);
-    CHECK(m.log_text().find("VMPTRLD failed: VMPTRLD with invalid physical address; 0x9008") != std::string::npos);
+    CHECK(m.log_text().find("VMPTRLD failed: VMPTRLD with invalid physical address; 0x9008") !=
+          std::string::npos);
 }

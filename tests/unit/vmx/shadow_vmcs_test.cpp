@@ -9,7 +9,8 @@ using namespace droste::test;
 
 namespace {
 
-constexpr u64 kReadBitmap = VmxMachine::kBitmaps + 0x2000, kWriteBitmap = VmxMachine::kBitmaps + 0x3000;
+constexpr u64 kReadBitmap = VmxMachine::kBitmaps + 0x2000,
+              kWriteBitmap = VmxMachine::kBitmaps + 0x3000;
 
 struct ShadowGuest : VmxMachine {
     explicit ShadowGuest(std::initializer_list<u8> code) {
@@ -28,7 +29,8 @@ struct ShadowGuest : VmxMachine {
 }  // namespace
 
 TEST_CASE("shadowed VMREAD and VMWRITE reach the shadow VMCS and do not exit", "[vmx][shadowing]") {
-    ShadowGuest m{0x0F, 0x79, 0xC3, 0x0F, 0x78, 0xC1, 0x0F, 0xA2};  // vmwrite rax, rbx; vmread rcx, rax; cpuid
+    ShadowGuest m{0x0F, 0x79, 0xC3, 0x0F,
+                  0x78, 0xC1, 0x0F, 0xA2};  // vmwrite rax, rbx; vmread rcx, rax; cpuid
     m.state().gpr[RAX] = 0x681E;
     m.state().gpr[RBX] = 0x1234'5678'9ABC;
     REQUIRE(m.run_guest());
@@ -59,7 +61,8 @@ TEST_CASE("a bitmap bit or an encoding above 15 bits exits", "[vmx][shadowing]")
     CHECK(wide.exited_with(ExitReason::VMREAD));
 }
 
-TEST_CASE("without a shadow VMCS the shadowed access fails invalidly; at CPL 3 it raises #GP", "[vmx][shadowing]") {
+TEST_CASE("without a shadow VMCS the shadowed access fails invalidly; at CPL 3 it raises #GP",
+          "[vmx][shadowing]") {
     ShadowGuest none{0x0F, 0x78, 0xC1, 0x9C, 0x5A, 0x0F, 0xA2};  // vmread; pushf; pop rdx; cpuid
     none.set(&Vmcs::vmcs_link_pointer, kNoVmcs);
     none.state().gpr[RAX] = 0x681E;

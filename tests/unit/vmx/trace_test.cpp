@@ -1,4 +1,5 @@
-// The VM-exit trace: levels by lineage, counters and cost, text and Chrome JSON, VMCS dump and diff.
+// The VM-exit trace: levels by lineage, counters and cost, text and Chrome JSON, VMCS dump and
+// diff.
 
 #include "cpu/vmx/exit_describe.hpp"
 #include "cpu/vmx/exit_trace_writers.hpp"
@@ -18,7 +19,9 @@ struct RecordingSink final : VmExitSink {
     std::vector<VmExitRecord> exits;
     std::vector<unsigned> entered_levels;
     void vm_exit(const VmExitRecord& record) override { exits.push_back(record); }
-    void vm_entry(const VmExitRecord&, unsigned level, u64, u64, u64) override { entered_levels.push_back(level); }
+    void vm_entry(const VmExitRecord&, unsigned level, u64, u64, u64) override {
+        entered_levels.push_back(level);
+    }
 };
 
 std::string contents(std::FILE* file) {
@@ -70,7 +73,9 @@ TEST_CASE("levels: what a guest's VMLAUNCH leads to is one level deeper", "[vmx]
     CHECK(m.vmx().trace.table().find("L3  CPUID") != std::string::npos);
 }
 
-TEST_CASE("the text trace has reason, words, RIP and the way back; the Chrome trace is one JSON array", "[vmx][trace]") {
+TEST_CASE(
+    "the text trace has reason, words, RIP and the way back; the Chrome trace is one JSON array",
+    "[vmx][trace]") {
     std::FILE* text_file = std::tmpfile();
     std::FILE* json_file = std::tmpfile();
     VmxMachine m;
@@ -78,7 +83,8 @@ TEST_CASE("the text trace has reason, words, RIP and the way back; the Chrome tr
     m.guest_code({0x0F, 0x22, 0xD8});  // mov cr3, rax
     m.set(&Vmcs::proc_controls, m.vmcs().proc_controls | proc::kCr3LoadExiting);
     {
-        TextExitTrace text(text_file, [](u32, unsigned, u64) { return std::string("mov cr3, rax"); });
+        TextExitTrace text(text_file,
+                           [](u32, unsigned, u64) { return std::string("mov cr3, rax"); });
         m.vmx().trace.set_sink(&text);
         REQUIRE(m.run_guest());
         REQUIRE(m.run_guest());
@@ -89,7 +95,8 @@ TEST_CASE("the text trace has reason, words, RIP and the way back; the Chrome tr
         m.vmx().trace.set_sink(nullptr);
     }
     const std::string text = contents(text_file);
-    CHECK(text.find("L2 CR_ACCESS (MOV to CR3 from RAX) rip 0x10000 [mov cr3, rax]") != std::string::npos);
+    CHECK(text.find("L2 CR_ACCESS (MOV to CR3 from RAX) rip 0x10000 [mov cr3, rax]") !=
+          std::string::npos);
     CHECK(text.find("back in L2 after") != std::string::npos);
     const std::string json = contents(json_file);
     CHECK(json.front() == '[');
@@ -104,24 +111,30 @@ TEST_CASE("qualifications in words", "[vmx][trace]") {
     Vmcs v;
     v.guest_physical_address = 0xFEE0'0000;
     v.guest_linear_address = 0x1000;
-    CHECK(describe_qualification(ExitReason::IO_INSTRUCTION, 8 | u64{0x3F8} << 16, v) == "IN 1 byte, port 0x3f8");
-    CHECK(describe_qualification(ExitReason::EPT_VIOLATION, 0x18A, v) == "write of 0xfee00000, EPT allows R--, linear 0x1000");
+    CHECK(describe_qualification(ExitReason::IO_INSTRUCTION, 8 | u64{0x3F8} << 16, v) ==
+          "IN 1 byte, port 0x3f8");
+    CHECK(describe_qualification(ExitReason::EPT_VIOLATION, 0x18A, v) ==
+          "write of 0xfee00000, EPT allows R--, linear 0x1000");
     CHECK(describe_qualification(ExitReason::APIC_ACCESS, 0x1300, v) == "write at offset 0x300");
-    CHECK(describe_qualification(ExitReason::TASK_SWITCH, 0x28 | u64{3} << 30, v) == "by task gate to TSS 0x0028");
+    CHECK(describe_qualification(ExitReason::TASK_SWITCH, 0x28 | u64{3} << 30, v) ==
+          "by task gate to TSS 0x0028");
     v.exit_interruption_info = interruption::kValid | interruption::kErrorCodeValid | 3U << 8 | 14;
     v.exit_interruption_error_code = 2;
-    CHECK(describe_qualification(ExitReason::EXCEPTION_OR_NMI, 0x5000, v) == "vector 14, hardware exception, error code 0x2, 0x5000");
+    CHECK(describe_qualification(ExitReason::EXCEPTION_OR_NMI, 0x5000, v) ==
+          "vector 14, hardware exception, error code 0x2, 0x5000");
 }
 
-TEST_CASE("the dump names groups, fields and bits; with a former VMCS it shows what changed", "[vmx][trace]") {
+TEST_CASE("the dump names groups, fields and bits; with a former VMCS it shows what changed",
+          "[vmx][trace]") {
     VmxMachine m;
     m.prepare();
     Vmcs before = m.vmcs();
     m.vmcs().pin_controls |= pin::kNmiExiting;
     m.vmcs().guest_rip = 0x1234;
     const std::string text = dump_vmcs(m.vmcs(), m.vmx().caps, VmxMachine::kVmcsRegion, &before);
-    for (const char* part : {"Guest-state area", "VM-execution control fields", "NMI exiting", "Guest RIP", "(was 0x10000)",
-                             "type 11 code/data DPL 0 P L G", "PE | MP | ET | NE | WP | AM | PG"}) {
+    for (const char* part :
+         {"Guest-state area", "VM-execution control fields", "NMI exiting", "Guest RIP",
+          "(was 0x10000)", "type 11 code/data DPL 0 P L G", "PE | MP | ET | NE | WP | AM | PG"}) {
         CAPTURE(part);
         CHECK(text.find(part) != std::string::npos);
     }
@@ -129,7 +142,8 @@ TEST_CASE("the dump names groups, fields and bits; with a former VMCS it shows w
     CHECK(std::count(diff.begin(), diff.end(), '\n') == 2);
 }
 
-TEST_CASE("a failed entry can dump the VMCS with its difference to the last good entry", "[vmx][trace]") {
+TEST_CASE("a failed entry can dump the VMCS with its difference to the last good entry",
+          "[vmx][trace]") {
     VmxMachine m;
     m.vmx().dump_failed_entries = true;
     m.prepare();

@@ -7,7 +7,8 @@
 using namespace droste;
 using namespace droste::test;
 
-TEST_CASE("every row of the field table is found by its encoding, and nothing else is", "[vmx][vmcs]") {
+TEST_CASE("every row of the field table is found by its encoding, and nothing else is",
+          "[vmx][vmcs]") {
     unsigned found = 0;
     for (u64 encoding = 0; encoding < 0x10000; encoding += 2) {
         if (const VmcsFieldRow* row = find_vmcs_field(encoding); row != nullptr) {
@@ -16,8 +17,8 @@ TEST_CASE("every row of the field table is found by its encoding, and nothing el
         }
     }
     CHECK(found == kVmcsFieldCount);
-    CHECK(find_vmcs_field(0x2001) != nullptr);   // high half of a 64-bit field
-    CHECK(find_vmcs_field(0x4001) == nullptr);   // 32-bit fields have none
+    CHECK(find_vmcs_field(0x2001) != nullptr);  // high half of a 64-bit field
+    CHECK(find_vmcs_field(0x4001) == nullptr);  // 32-bit fields have none
     CHECK(find_vmcs_field(0x6801) == nullptr);
     CHECK(find_vmcs_field(u64{1} << 32) == nullptr);
     CHECK(find_vmcs_field(0x8000) == nullptr);
@@ -58,7 +59,8 @@ TEST_CASE("the high access type reaches bits 63:32 of a 64-bit field", "[vmx][vm
     CHECK(value == 0x3333'3333'2222'2222);
 }
 
-TEST_CASE("VMCLEAR writes the image back, and a copy of the region is the same VMCS", "[vmx][vmcs]") {
+TEST_CASE("VMCLEAR writes the image back, and a copy of the region is the same VMCS",
+          "[vmx][vmcs]") {
     VmxMachine m;
     m.prepare();
     (void)m.vmwrite(0x6800, 0xABCD);

@@ -10,7 +10,8 @@ namespace droste::test {
 
 namespace {
 
-constexpr u32 kCode64Rights = 0xA09B, kCode32Rights = 0xC09B, kDataRights = 0xC093, kTssRights = 0x8B, kUnusable = 0x10000;
+constexpr u32 kCode64Rights = 0xA09B, kCode32Rights = 0xC09B, kDataRights = 0xC093,
+              kTssRights = 0x8B, kUnusable = 0x10000;
 constexpr u64 kOperand = VmxMachine::kScratch;  // memory operands of VMX instructions
 
 }  // namespace
@@ -22,7 +23,9 @@ CpuFeatures vmx_features() {
 }
 
 VmxMachine::VmxMachine(VmxConfig config, const CpuFeatures& features)
-    : machine_(features), vmx_(make_vmx(machine_.cpu(), config)), engine_(make_interpreter()) {
+    : machine_(features)
+    , vmx_(make_vmx(machine_.cpu(), config))
+    , engine_(make_interpreter()) {
     log_ = std::tmpfile();
     machine_.log().set_sink(log_);
     machine_.log().enable(LogCategory::Vmx);
@@ -167,14 +170,16 @@ void VmxMachine::prepare() {
     v.guest_cr4 = s.cr4;
     v.guest_dr7 = dr7::kReset;
     v.guest_cs_selector = 0x10;
-    v.guest_ss_selector = v.guest_ds_selector = v.guest_es_selector = v.guest_fs_selector = v.guest_gs_selector = 0x18;
+    v.guest_ss_selector = v.guest_ds_selector = v.guest_es_selector = v.guest_fs_selector =
+        v.guest_gs_selector = 0x18;
     v.guest_tr_selector = 0x20;
-    v.guest_cs_limit = v.guest_ss_limit = v.guest_ds_limit = v.guest_es_limit = v.guest_fs_limit = v.guest_gs_limit = ~0U;
+    v.guest_cs_limit = v.guest_ss_limit = v.guest_ds_limit = v.guest_es_limit = v.guest_fs_limit =
+        v.guest_gs_limit = ~0U;
     v.guest_tr_limit = 0x67;
     v.guest_tr_base = kGuestTss;
     v.guest_cs_access_rights = kCode64Rights;
-    v.guest_ss_access_rights = v.guest_ds_access_rights = v.guest_es_access_rights = v.guest_fs_access_rights =
-        v.guest_gs_access_rights = kDataRights;
+    v.guest_ss_access_rights = v.guest_ds_access_rights = v.guest_es_access_rights =
+        v.guest_fs_access_rights = v.guest_gs_access_rights = kDataRights;
     v.guest_tr_access_rights = kTssRights;
     v.guest_ldtr_access_rights = kUnusable;
     v.guest_gdtr_base = kGuestGdt;
@@ -193,13 +198,15 @@ u64 VmxMachine::make_identity_ept(u64 rights, bool accessed_dirty) {
     machine_.poke_value<u64>(kEptTables, (kEptTables + 0x1000) | kAllRights);
     machine_.poke_value<u64>(kEptTables + 0x1000, (kEptTables + 0x2000) | kAllRights);
     for (u64 i = 0; i < 512; ++i) {
-        machine_.poke_value<u64>(kEptTables + 0x2000 + i * 8, (i << 21) | kLarge | kWriteBack | rights);
+        machine_.poke_value<u64>(kEptTables + 0x2000 + i * 8,
+                                 (i << 21) | kLarge | kWriteBack | rights);
     }
     for (u64 i = 0; i < 512; ++i) {
         machine_.poke_value<u64>(kEptTables + 0x3000 + i * 8, (i << 12) | kWriteBack | rights);
     }
     split_ = false;
-    return kEptTables | eptp::kWriteBack | eptp::kWalkLength4 | (accessed_dirty ? eptp::kAccessedDirty : 0);
+    return kEptTables | eptp::kWriteBack | eptp::kWalkLength4 |
+           (accessed_dirty ? eptp::kAccessedDirty : 0);
 }
 
 u64 VmxMachine::ept_entry_address(u64 address) {
@@ -245,7 +252,8 @@ void VmxMachine::make_guest_idt() {
     machine_.poke_value<u64>(kGuestGdt + 0x18, 0x00CF'9300'0000'FFFF);
     for (u64 vector = 0; vector < 256; ++vector) {
         const u64 handler = kHandlers + vector * 16;
-        const u64 low = (handler & 0xFFFF) | (u64{0x10} << 16) | (u64{0xEE00} << 32) | ((handler & 0xFFFF'0000) << 32);
+        const u64 low = (handler & 0xFFFF) | (u64{0x10} << 16) | (u64{0xEE00} << 32) |
+                        ((handler & 0xFFFF'0000) << 32);
         machine_.poke_value<u64>(kGuestIdt + vector * 16, low);
         machine_.poke_value<u64>(kGuestIdt + vector * 16 + 8, 0);
         machine_.poke(handler, {0xF4});

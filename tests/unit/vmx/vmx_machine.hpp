@@ -1,8 +1,9 @@
 #pragma once
-// A bare vCPU in 64-bit mode that plays the hypervisor: C++ code executes the VMX instructions, the interpreter runs the guest.
+// A bare vCPU in 64-bit mode that plays the hypervisor: C++ code executes the VMX instructions, the
+// interpreter runs the guest.
 //
-// Memory below 2 MiB is mapped one to one for host and guest. The host's VM-exit handler is HLT, so run_guest() comes back when the guest
-// exits (or stops by itself).
+// Memory below 2 MiB is mapped one to one for host and guest. The host's VM-exit handler is HLT, so
+// run_guest() comes back when the guest exits (or stops by itself).
 
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
@@ -23,13 +24,16 @@ CpuFeatures vmx_features();
 class VmxMachine {
   public:
     // Physical addresses.
-    static constexpr u64 kVmxonRegion = 0x8000, kVmcsRegion = 0x9000, kOtherVmcs = 0xA000, kShadowVmcs = 0xB000,
-                         kScratch = 0xC000, kHostCode = 0xD000, kHostStack = 0xE000, kGuestCode = 0x1'0000,
-                         kGuestStack = 0x1'8000, kGuestData = 0x2'0000, kBitmaps = 0x3'0000, kVirtualApic = 0x3'8000,
-                         kApicAccess = 0x3'9000, kGuestIdt = 0x4'0000, kGuestGdt = 0x4'1000, kGuestTss = 0x4'2000,
-                         kEptTables = 0x5'0000, kMsrLists = 0x6'0000, kHandlers = 0x7'0000;
+    static constexpr u64 kVmxonRegion = 0x8000, kVmcsRegion = 0x9000, kOtherVmcs = 0xA000,
+                         kShadowVmcs = 0xB000, kScratch = 0xC000, kHostCode = 0xD000,
+                         kHostStack = 0xE000, kGuestCode = 0x1'0000, kGuestStack = 0x1'8000,
+                         kGuestData = 0x2'0000, kBitmaps = 0x3'0000, kVirtualApic = 0x3'8000,
+                         kApicAccess = 0x3'9000, kGuestIdt = 0x4'0000, kGuestGdt = 0x4'1000,
+                         kGuestTss = 0x4'2000, kEptTables = 0x5'0000, kMsrLists = 0x6'0000,
+                         kHandlers = 0x7'0000;
 
-    explicit VmxMachine(VmxConfig config = VmxConfig::max(), const CpuFeatures& features = vmx_features());
+    explicit VmxMachine(VmxConfig config = VmxConfig::max(),
+                        const CpuFeatures& features = vmx_features());
     ~VmxMachine();
 
     Vcpu& cpu() { return machine_.cpu(); }
@@ -62,13 +66,15 @@ class VmxMachine {
         vmcs().*field = static_cast<T>(value);
         vmx_->current->stale_checks = ~0U;
     }
-    // One 64-bit EPT identity map of the first GiB with 2-MByte pages, `rights` in bits 2:0; returns the EPTP.
+    // One 64-bit EPT identity map of the first GiB with 2-MByte pages, `rights` in bits 2:0;
+    // returns the EPTP.
     u64 make_identity_ept(u64 rights = 7, bool accessed_dirty = false);
     // Splits the 2-MByte page at 0 into 4-KByte ones; the entry of `address`.
     u64 ept_entry_address(u64 address);
 
     void guest_code(std::initializer_list<u8> bytes);
-    // Enters the guest (VMLAUNCH or VMRESUME) and runs until it exits or `budget` instructions retired. True: it exited.
+    // Enters the guest (VMLAUNCH or VMRESUME) and runs until it exits or `budget` instructions
+    // retired. True: it exited.
     bool run_guest(u64 budget = 1000);
     bool continue_guest(u64 budget);  // without a VM entry
     u32 exit_reason() { return vmcs().exit_reason; }
