@@ -8,13 +8,14 @@ namespace droste {
 
 }  // namespace droste
 
-#define DROSTE_ASSERT(expression) \
-    ((expression) ? static_cast<void>(0) : ::droste::assertion_failed(#expression, __FILE__, __LINE__))
+#define DROSTE_ASSERT(expression)        \
+    ((expression) ? static_cast<void>(0) \
+                  : ::droste::assertion_failed(#expression, __FILE__, __LINE__))
 
 #ifdef NDEBUG
-#define DROSTE_DEBUG_ASSERT(expression) static_cast<void>(0)
+    #define DROSTE_DEBUG_ASSERT(expression) static_cast<void>(0)
 #else
-#define DROSTE_DEBUG_ASSERT(expression) DROSTE_ASSERT(expression)
+    #define DROSTE_DEBUG_ASSERT(expression) DROSTE_ASSERT(expression)
 #endif
 
 #define DROSTE_UNREACHABLE() ::droste::assertion_failed("unreachable", __FILE__, __LINE__)

@@ -7,20 +7,21 @@ namespace droste {
 
 namespace {
 constexpr std::size_t kPortCount = 65536;
-}
+}  // namespace
 
 Bus::Bus(Log& log) : log_(log), ports_(kPortCount, nullptr) {}
 
 Expected<void> Bus::attach_pio(PioDevice& device) {
     for (const PortRange& range : device.pio_ranges()) {
-        for (std::size_t port = range.first; port < std::size_t{range.first} + range.count; ++port) {
+        for (std::size_t port = range.first; port < std::size_t{range.first} + range.count;
+             ++port) {
             if (port >= kPortCount) {
-                return Error{fmt::format("{}: port range {:#x}+{} reaches beyond port 0xffff", device.name(),
-                                         range.first, range.count)};
+                return Error{fmt::format("{}: port range {:#x}+{} reaches beyond port 0xffff",
+                                         device.name(), range.first, range.count)};
             }
             if (ports_[port] != nullptr && ports_[port] != &device) {
-                return Error{fmt::format("{}: port {:#x} is already used by {}", device.name(), port,
-                                         ports_[port]->name())};
+                return Error{fmt::format("{}: port {:#x} is already used by {}", device.name(),
+                                         port, ports_[port]->name())};
             }
         }
     }
@@ -44,8 +45,8 @@ Expected<void> Bus::attach_mmio(MmioDevice& device) {
             const bool overlap = range.first < entry.range.first + entry.range.count &&
                                  entry.range.first < range.first + range.count;
             if (overlap) {
-                return Error{fmt::format("{}: address {:#x} is already used by {}", device.name(), range.first,
-                                         entry.device->name())};
+                return Error{fmt::format("{}: address {:#x} is already used by {}", device.name(),
+                                         range.first, entry.device->name())};
             }
         }
     }
@@ -64,8 +65,9 @@ void Bus::detach_mmio(MmioDevice& device) {
 }
 
 MmioDevice* Bus::find_mmio(PhysAddr address) const {
-    const auto after = std::upper_bound(mmio_.begin(), mmio_.end(), address,
-                                        [](PhysAddr a, const MmioEntry& entry) { return a < entry.range.first; });
+    const auto after =
+        std::upper_bound(mmio_.begin(), mmio_.end(), address,
+                         [](PhysAddr a, const MmioEntry& entry) { return a < entry.range.first; });
     if (after == mmio_.begin()) {
         return nullptr;
     }
@@ -107,7 +109,8 @@ void Bus::write_port(u16 port, std::span<const u8> data) {
         return;
     }
     ++unclaimed_;
-    log_.write(LogCategory::GuestErrors, "write of {:#04x} to port {:#06x}: nothing answers", data[0], port);
+    log_.write(LogCategory::GuestErrors, "write of {:#04x} to port {:#06x}: nothing answers",
+               data[0], port);
 }
 
 u32 Bus::pio_read(u16 port, unsigned size) {
@@ -150,7 +153,8 @@ void Bus::write_memory(PhysAddr address, std::span<const u8> data) {
         return;
     }
     ++unclaimed_;
-    log_.write(LogCategory::GuestErrors, "write of {:#04x} to address {:#x}: nothing answers", data[0], address);
+    log_.write(LogCategory::GuestErrors, "write of {:#04x} to address {:#x}: nothing answers",
+               data[0], address);
 }
 
 u64 Bus::mmio_read(PhysAddr address, unsigned size) {

@@ -90,8 +90,8 @@ class Bus {
     MmioDevice* find_mmio(PhysAddr address) const;
 
     Log& log_;
-    std::vector<PioDevice*> ports_;   // 65536 entries
-    std::vector<MmioEntry> mmio_;     // sorted by range.first
+    std::vector<PioDevice*> ports_;  // 65536 entries
+    std::vector<MmioEntry> mmio_;    // sorted by range.first
     u64 unclaimed_ = 0;
 };
 

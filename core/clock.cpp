@@ -5,12 +5,13 @@
 
 namespace droste {
 
-// Slewing: at each synchronize() the rate becomes what would have made virtual time meet the host's at the
-// next one, from the speed just measured; bounded, so a paused process does not make the guest's clock leap.
+// Slewing: at each synchronize() the rate becomes what would have made virtual time meet the host's
+// at the next one, from the speed just measured; bounded, so a paused process does not make the
+// guest's clock leap.
 namespace {
-constexpr u64 kMaxNsPerInsn = 2000;             // a machine this slow is being starved, not running
-constexpr u64 kMaxCatchUpNs = 20'000'000;       // what a single synchronize() tries to make up for
-constexpr u64 kMinMeasuredNs = 50'000;          // shorter stretches measure noise
+constexpr u64 kMaxNsPerInsn = 2000;        // a machine this slow is being starved, not running
+constexpr u64 kMaxCatchUpNs = 20'000'000;  // what a single synchronize() tries to make up for
+constexpr u64 kMinMeasuredNs = 50'000;     // shorter stretches measure noise
 }  // namespace
 
 Clock::Clock(Mode mode) : mode_(mode), counter_(&zero_counter_) {
@@ -19,9 +20,9 @@ Clock::Clock(Mode mode) : mode_(mode), counter_(&zero_counter_) {
 }
 
 u64 Clock::host_ns() {
-    return static_cast<u64>(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-            .count());
+    return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                std::chrono::steady_clock::now().time_since_epoch())
+                                .count());
 }
 
 void Clock::rebase() {
@@ -62,12 +63,14 @@ void Clock::synchronize() {
     }
     rebase();
     const u64 target = host - host_origin_ns_;
-    // Host falls far ahead (the process was stopped): give the time up instead of rushing the guest.
+    // Host falls far ahead (the process was stopped): give the time up instead of rushing the
+    // guest.
     if (target > base_ns_ + kMaxCatchUpNs * 10) {
         host_origin_ns_ += target - base_ns_ - kMaxCatchUpNs;
     }
     const i64 behind = static_cast<i64>(host - host_origin_ns_) - static_cast<i64>(base_ns_);
-    const i64 correction = std::clamp<i64>(behind, -static_cast<i64>(elapsed) / 2, static_cast<i64>(elapsed));
+    const i64 correction =
+        std::clamp<i64>(behind, -static_cast<i64>(elapsed) / 2, static_cast<i64>(elapsed));
     const u64 wanted_ns = elapsed + static_cast<u64>(correction);
     const u64 measured = (wanted_ns << kRateShift) / retired;
     // Half old, half new: short bursts of slow instructions do not swing the rate.

@@ -29,13 +29,16 @@ class Clock {
     // How many instructions may retire before `deadline_ns`; at least 1.
     u64 instructions_until(u64 deadline_ns) const;
 
-    // Which retired-instruction counter is live (the running vCPU's). Time does not move at the switch.
+    // Which retired-instruction counter is live (the running vCPU's). Time does not move at the
+    // switch.
     void set_counter(const u64* counter);
-    // Free-running: reads the host clock and slews the rate. Counting: does nothing. Call every quantum.
+    // Free-running: reads the host clock and slews the rate. Counting: does nothing. Call every
+    // quantum.
     void synchronize();
     // All vCPUs idle until `deadline_ns`, or until the host slept this long: moves time forward.
     void advance_to(u64 deadline_ns);
-    // Free-running: host ns to sleep so that virtual time would reach `deadline_ns` (0 in counting mode).
+    // Free-running: host ns to sleep so that virtual time would reach `deadline_ns` (0 in counting
+    // mode).
     u64 host_sleep_ns(u64 deadline_ns) const;
     // Free-running, after an idle sleep: virtual time becomes the host's, but at most `limit_ns`.
     void resume_from_sleep(u64 limit_ns);
@@ -54,11 +57,11 @@ class Clock {
     u64 base_ns_ = 0;
     u64 base_count_ = 0;
     u64 ns_per_insn_fp_ = kCountingNsPerInsn << kRateShift;
-    u64 host_origin_ns_ = 0;      // host time at which virtual time was 0
+    u64 host_origin_ns_ = 0;  // host time at which virtual time was 0
     u64 last_sync_host_ns_ = 0;
     u64 last_sync_count_ = 0;
-    u64 counter_start_ = 0;       // *counter_ when it went live
-    u64 retired_before_ = 0;      // retired by the counters before it
+    u64 counter_start_ = 0;   // *counter_ when it went live
+    u64 retired_before_ = 0;  // retired by the counters before it
 };
 
 }  // namespace droste

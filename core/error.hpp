@@ -19,7 +19,7 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Expected {
   public:
-    Expected(T value) : content_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+    Expected(T value) : content_(std::move(value)) {}      // NOLINT(google-explicit-constructor)
     Expected(Error error) : content_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
     explicit operator bool() const { return std::holds_alternative<T>(content_); }

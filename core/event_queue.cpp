@@ -5,7 +5,9 @@
 
 namespace droste {
 
-Timer::Timer(EventQueue& queue, std::function<void(u64)> callback) : queue_(queue), callback_(std::move(callback)) {}
+Timer::Timer(EventQueue& queue, std::function<void(u64)> callback)
+    : queue_(queue)
+    , callback_(std::move(callback)) {}
 
 Timer::~Timer() {
     disarm();
@@ -60,7 +62,8 @@ void EventQueue::run_due() {
         Timer* first = nullptr;
         for (Timer* timer : timers_) {
             if (first == nullptr || timer->deadline_ns_ < first->deadline_ns_ ||
-                (timer->deadline_ns_ == first->deadline_ns_ && timer->sequence_ < first->sequence_)) {
+                (timer->deadline_ns_ == first->deadline_ns_ &&
+                 timer->sequence_ < first->sequence_)) {
                 first = timer;
             }
         }

@@ -1,13 +1,13 @@
 #pragma once
 // Guest RAM and ROM, by physical address.
 //
-// RAM is one lazily committed host mapping: [0, low_bytes) and [4 GiB, 4 GiB + high_bytes), with the
-// PCI hole between. Regions may overlay it (ROM images, the VGA hole, PAM shadows). A page that is
-// neither RAM nor ROM is MMIO: the Bus answers it.
+// RAM is one lazily committed host mapping: [0, low_bytes) and [4 GiB, 4 GiB + high_bytes), with
+// the PCI hole between. Regions may overlay it (ROM images, the VGA hole, PAM shadows). A page that
+// is neither RAM nor ROM is MMIO: the Bus answers it.
 //
-// Every RAM page has a flag byte. kPageHasCode: decoded blocks were made from it, so no TLB may hold
-// a write tag for it; writers that bypass the CPU (DMA, loaders) go through write()/dma_*(), which
-// tell the code observer.
+// Every RAM page has a flag byte. kPageHasCode: decoded blocks were made from it, so no TLB may
+// hold a write tag for it; writers that bypass the CPU (DMA, loaders) go through write()/dma_*(),
+// which tell the code observer.
 
 #include "core/error.hpp"
 #include "core/types.hpp"

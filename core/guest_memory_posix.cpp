@@ -1,11 +1,10 @@
 #include "core/guest_memory.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -18,7 +17,8 @@ constexpr u64 kMaxRam = u64{64} << 30;
 constexpr u64 kHighBase = u64{1} << 32;
 
 u8* map_lazily(u64 bytes) {
-    void* host = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* host = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return host == MAP_FAILED ? nullptr : static_cast<u8*>(host);
 }
 
@@ -26,24 +26,30 @@ u8* map_lazily(u64 bytes) {
 
 Expected<std::unique_ptr<GuestMemory>> GuestMemory::create(u64 ram_bytes) {
     if (ram_bytes < kMinRam || ram_bytes > kMaxRam || ram_bytes % kPageBytes != 0) {
-        return Error{fmt::format("RAM size {} bytes: expected 1 MiB to 64 GiB in whole 4 KiB pages", ram_bytes)};
+        return Error{fmt::format("RAM size {} bytes: expected 1 MiB to 64 GiB in whole 4 KiB pages",
+                                 ram_bytes)};
     }
     u8* host = map_lazily(ram_bytes);
     if (host == nullptr) {
-        return Error{fmt::format("RAM size {} MiB: the host does not give that much address space ({})",
-                                 ram_bytes >> 20, std::strerror(errno))};
+        return Error{
+            fmt::format("RAM size {} MiB: the host does not give that much address space ({})",
+                        ram_bytes >> 20, std::strerror(errno))};
     }
     u8* flags = map_lazily(ram_bytes / kPageBytes);
     if (flags == nullptr) {
         munmap(host, ram_bytes);
-        return Error{fmt::format("RAM size {} MiB: no host memory for the page flags", ram_bytes >> 20)};
+        return Error{
+            fmt::format("RAM size {} MiB: no host memory for the page flags", ram_bytes >> 20)};
     }
     const u64 low = std::min(ram_bytes, kLowLimit);
     return std::unique_ptr<GuestMemory>(new GuestMemory(host, flags, low, ram_bytes - low));
 }
 
 GuestMemory::GuestMemory(u8* host, u8* flags, u64 low_bytes, u64 high_bytes)
-    : host_(host), flags_(flags), low_bytes_(low_bytes), high_bytes_(high_bytes) {}
+    : host_(host)
+    , flags_(flags)
+    , low_bytes_(low_bytes)
+    , high_bytes_(high_bytes) {}
 
 GuestMemory::~GuestMemory() {
     munmap(flags_, ram_bytes() / kPageBytes);
@@ -58,7 +64,8 @@ HostPage GuestMemory::lookup(PhysAddr page) const {
                     return {};
                 }
                 const u64 offset = page - overlay->first;
-                return {overlay->host + offset, &overlay->flags[offset / kPageBytes], overlay->kind};
+                return {overlay->host + offset, &overlay->flags[offset / kPageBytes],
+                        overlay->kind};
             }
         }
     }
@@ -90,10 +97,11 @@ void GuestMemory::overlay(PhysAddr first, u64 bytes, PageKind kind, u8* host) {
 }
 
 void GuestMemory::remove_overlay(PhysAddr first, u64 bytes) {
-    overlays_.erase(
-        std::remove_if(overlays_.begin(), overlays_.end(),
-                       [&](const Overlay& overlay) { return overlay.first == first && overlay.bytes == bytes; }),
-        overlays_.end());
+    overlays_.erase(std::remove_if(overlays_.begin(), overlays_.end(),
+                                   [&](const Overlay& overlay) {
+                                       return overlay.first == first && overlay.bytes == bytes;
+                                   }),
+                    overlays_.end());
     refresh_overlay_bounds();
 }
 
@@ -145,7 +153,8 @@ u64 GuestMemory::resident_bytes() const {
     if (mincore(host_, ram_bytes(), present.data()) != 0) {
         return 0;
     }
-    const auto count = std::count_if(present.begin(), present.end(), [](unsigned char p) { return (p & 1) != 0; });
+    const auto count =
+        std::count_if(present.begin(), present.end(), [](unsigned char p) { return (p & 1) != 0; });
     return static_cast<u64>(count) * kPageBytes;
 }
 

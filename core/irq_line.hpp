@@ -1,5 +1,6 @@
 #pragma once
-// A wire that carries an interrupt request or a similar level. Devices drive it, the board connects it.
+// A wire that carries an interrupt request or a similar level. Devices drive it, the board connects
+// it.
 
 namespace droste {
 

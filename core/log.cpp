@@ -12,7 +12,8 @@ struct CategoryRow {
 
 // In the order of the enumerators.
 constexpr auto kCategories = std::to_array<CategoryRow>({
-    {LogCategory::GuestErrors, "guest_errors", "accesses nothing answers, bad sizes, reserved values"},
+    {LogCategory::GuestErrors, "guest_errors",
+     "accesses nothing answers, bad sizes, reserved values"},
     {LogCategory::Interrupts, "int", "exceptions and interrupts as they are delivered"},
     {LogCategory::InAsm, "in_asm", "each block as it is decoded"},
     {LogCategory::Exec, "exec", "each block as it is entered"},
@@ -48,8 +49,8 @@ std::string_view Log::describe(LogCategory category) {
 void Log::print(LogCategory category, std::string_view line) {
     std::FILE* out = sink_ != nullptr ? sink_ : stderr;
     const std::string_view name = name_of(category);
-    std::fprintf(out, "%.*s: %.*s\n", static_cast<int>(name.size()), name.data(), static_cast<int>(line.size()),
-                 line.data());
+    std::fprintf(out, "%.*s: %.*s\n", static_cast<int>(name.size()), name.data(),
+                 static_cast<int>(line.size()), line.data());
 }
 
 }  // namespace droste

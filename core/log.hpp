@@ -1,28 +1,29 @@
 #pragma once
-// The guest-event log behind `-d ITEMS -D FILE`. One Log a machine; a disabled category costs one test.
+// The guest-event log behind `-d ITEMS -D FILE`. One Log a machine; a disabled category costs one
+// test.
 
 #include "core/types.hpp"
-
-#include <fmt/format.h>
 
 #include <array>
 #include <cstdio>
 #include <string_view>
 
+#include <fmt/format.h>
+
 namespace droste {
 
 // Names are what `-d` takes (log.cpp holds the names and the sentence `-d help` prints).
 enum class LogCategory : u8 {
-    GuestErrors,  // guest_errors: accesses to nothing, bad sizes, reserved values
-    Interrupts,   // int: exceptions and interrupts as they are delivered
-    InAsm,        // in_asm: each block as it is decoded
-    Exec,         // exec: each block as it is entered
-    CpuReset,     // cpu_reset: state at reset and at shutdown
-    Mmu,          // mmu: page faults and TLB flushes
+    GuestErrors,    // guest_errors: accesses to nothing, bad sizes, reserved values
+    Interrupts,     // int: exceptions and interrupts as they are delivered
+    InAsm,          // in_asm: each block as it is decoded
+    Exec,           // exec: each block as it is entered
+    CpuReset,       // cpu_reset: state at reset and at shutdown
+    Mmu,            // mmu: page faults and TLB flushes
     Unimplemented,  // unimp: what the guest asked for and the machine does not have
-    Io,           // io: port and MMIO accesses that reach a device
-    Apic,         // apic: interrupt messages
-    Vmx,          // vmx: failed VMX instructions and VM entries, each with its check
+    Io,             // io: port and MMIO accesses that reach a device
+    Apic,           // apic: interrupt messages
+    Vmx,            // vmx: failed VMX instructions and VM entries, each with its check
     kCount,
 };
 

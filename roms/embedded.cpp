@@ -4,6 +4,8 @@
 
 namespace droste {
 
-std::span<const u8> embedded_rom() { return kRomImage; }
+std::span<const u8> embedded_rom() {
+    return kRomImage;
+}
 
 }  // namespace droste

@@ -1,6 +1,6 @@
 #pragma once
-// The architectural state of one logical processor, and nothing else: what can be derived (mode key,
-// segment fast-path bits, TLB contexts) is derived in Vcpu when its inputs change.
+// The architectural state of one logical processor, and nothing else: what can be derived (mode
+// key, segment fast-path bits, TLB contexts) is derived in Vcpu when its inputs change.
 
 #include "core/types.hpp"
 #include "cpu/x86/regs.hpp"
@@ -12,8 +12,8 @@ namespace droste {
 
 // Access rights in the VMX format. SDM Vol. 3C, "Guest Register State".
 namespace segment_rights {
-inline constexpr u32 kType = 0xF, kS = 1U << 4, kDpl = 3U << 5, kPresent = 1U << 7, kAvl = 1U << 12, kL = 1U << 13,
-                     kDb = 1U << 14, kG = 1U << 15, kUnusable = 1U << 16;
+inline constexpr u32 kType = 0xF, kS = 1U << 4, kDpl = 3U << 5, kPresent = 1U << 7, kAvl = 1U << 12,
+                     kL = 1U << 13, kDb = 1U << 14, kG = 1U << 15, kUnusable = 1U << 16;
 inline constexpr u32 kTypeAccessed = 1, kTypeWritable = 2 /* data */, kTypeReadable = 2 /* code */,
                      kTypeExpandDown = 4 /* data */, kTypeConforming = 4 /* code */, kTypeCode = 8;
 }  // namespace segment_rights
@@ -44,9 +44,9 @@ struct alignas(32) Ymm {
 // x87 FPU, in the layout of the low 160 bytes of FXSAVE's view: registers are physical R0..R7.
 struct X87State {
     u16 control = 0x37F;
-    u16 status = 0;  // TOP lives in bits 13:11 here
+    u16 status = 0;    // TOP lives in bits 13:11 here
     u8 tag_valid = 0;  // abridged tag word: bit i set = physical register i is not empty
-    u16 opcode = 0;  // FOP, 11 bits
+    u16 opcode = 0;    // FOP, 11 bits
     u64 instruction_pointer = 0;
     u64 data_pointer = 0;
     u16 instruction_selector = 0;
@@ -66,7 +66,8 @@ inline constexpr u32 kSti = 1U << 0, kMovSs = 1U << 1, kSmi = 1U << 2, kNmi = 1U
 }  // namespace blocking
 
 struct CpuState {
-    // Indexed by Gpr; [kZeroSlot] stays 0; [kRipSlot] is RIP: the start of the instruction being executed.
+    // Indexed by Gpr; [kZeroSlot] stays 0; [kRipSlot] is RIP: the start of the instruction being
+    // executed.
     std::array<u64, 18> gpr{};
     LazyFlags flags;
     u64 rflags_system = rflags::kFixed1;  // every RFLAGS bit except the six status flags
@@ -90,8 +91,8 @@ struct CpuState {
     u64 xcr0 = 1;
 
     Activity activity = Activity::Active;
-    u32 interruptibility = 0;      // namespace blocking
-    u64 pending_debug = 0;         // DR6-format bits of a trap waiting for the instruction boundary
+    u32 interruptibility = 0;  // namespace blocking
+    u64 pending_debug = 0;     // DR6-format bits of a trap waiting for the instruction boundary
 
     // MSRs with behavior of their own. The rest live in Vcpu::msrs (msr_table.cpp).
     u64 star = 0, lstar = 0, cstar = 0, sfmask = 0, kernel_gs_base = 0, tsc_aux = 0;
@@ -99,7 +100,7 @@ struct CpuState {
     u64 pat = 0x0007040600070406;
     u64 debugctl = 0;
     u64 xss = 0;
-    u64 tsc_offset = 0;            // TSC = Clock::now_ns() + tsc_offset (WRMSR TSC / TSC_ADJUST move it)
+    u64 tsc_offset = 0;  // TSC = Clock::now_ns() + tsc_offset (WRMSR TSC / TSC_ADJUST move it)
     u64 tsc_adjust = 0;
     u64 umwait_control = 0;
 

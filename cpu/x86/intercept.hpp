@@ -1,9 +1,9 @@
 #pragma once
 // Seam: who may veto an instruction or an event in VMX non-root operation. Implemented by cpu/vmx.
 //
-// Vcpu::intercepts is null in VMX root operation and outside VMX, so one pointer test is all that an
-// interceptable instruction pays there. Each hook returns true when it made a VM exit (host state is
-// loaded, RIP is the host's): the caller then returns Status::Switched at once.
+// Vcpu::intercepts is null in VMX root operation and outside VMX, so one pointer test is all that
+// an interceptable instruction pays there. Each hook returns true when it made a VM exit (host
+// state is loaded, RIP is the host's): the caller then returns Status::Switched at once.
 
 #include "core/types.hpp"
 #include "cpu/x86/exception.hpp"
@@ -16,8 +16,35 @@ class Vcpu;
 
 // Instructions whose interception needs nothing but their name and the decoded form.
 enum class Interceptable : u8 {
-    CPUID, HLT, INVD, INVLPG, INVPCID, MONITOR, MWAIT, PAUSE, RDPMC, RDRAND, RDSEED, RDTSC, RDTSCP, RSM, WBINVD,
-    XSETBV, XSAVES, XRSTORS, GETSEC, SGDT, SIDT, LGDT, LIDT, SLDT, STR, LLDT, LTR, TPAUSE, UMWAIT,
+    CPUID,
+    HLT,
+    INVD,
+    INVLPG,
+    INVPCID,
+    MONITOR,
+    MWAIT,
+    PAUSE,
+    RDPMC,
+    RDRAND,
+    RDSEED,
+    RDTSC,
+    RDTSCP,
+    RSM,
+    WBINVD,
+    XSETBV,
+    XSAVES,
+    XRSTORS,
+    GETSEC,
+    SGDT,
+    SIDT,
+    LGDT,
+    LIDT,
+    SLDT,
+    STR,
+    LLDT,
+    LTR,
+    TPAUSE,
+    UMWAIT,
     VMX,  // any VMX instruction executed in non-root operation
 };
 
@@ -30,12 +57,13 @@ class Intercepts {
     Intercepts& operator=(const Intercepts&) = delete;
     virtual ~Intercepts() = default;
 
-    // `operand`: INVLPG: the linear address; INVPCID: linear address of the descriptor; SGDT..LTR: the effective
-    // address; XSAVES/XRSTORS: EDX:EAX. Called after faults that take priority over the exit were checked
-    // (SDM Vol. 3C, "Relative Priority of Faults and VM Exits").
+    // `operand`: INVLPG: the linear address; INVPCID: linear address of the descriptor; SGDT..LTR:
+    // the effective address; XSAVES/XRSTORS: EDX:EAX. Called after faults that take priority over
+    // the exit were checked (SDM Vol. 3C, "Relative Priority of Faults and VM Exits").
     virtual bool instruction(Vcpu& cpu, const Insn& insn, Interceptable kind, u64 operand) = 0;
     // MOV to/from CRn, CLTS, LMSW. `write_value` is the value being written, or unused for reads.
-    // For MOV to CR0/CR4, LMSW and CLTS the hook may instead change write_value (masked bits) and return false.
+    // For MOV to CR0/CR4, LMSW and CLTS the hook may instead change write_value (masked bits) and
+    // return false.
     enum class CrAccess : u8 { MovTo = 0, MovFrom = 1, Clts = 2, Lmsw = 3 };
     virtual bool cr_access(Vcpu& cpu, const Insn& insn, CrAccess access, u8 cr, u64& value) = 0;
     // What the guest reads from CR0 / CR4 (read shadow applied).
@@ -43,30 +71,42 @@ class Intercepts {
     virtual u64 shadowed_cr4(const Vcpu& cpu) const = 0;
     virtual bool dr_access(Vcpu& cpu, const Insn& insn) = 0;
     // IN/OUT/INS/OUTS; `linear` is the memory operand of the string forms.
-    virtual bool io(Vcpu& cpu, const Insn& insn, u16 port, unsigned size, IoDirection direction, LinearAddr linear) = 0;
+    virtual bool io(Vcpu& cpu,
+                    const Insn& insn,
+                    u16 port,
+                    unsigned size,
+                    IoDirection direction,
+                    LinearAddr linear) = 0;
     virtual bool rdmsr(Vcpu& cpu, const Insn& insn, u32 index) = 0;
     virtual bool wrmsr(Vcpu& cpu, const Insn& insn, u32 index, u64 value) = 0;
-    // MOV to/from CR8 and RDMSR/WRMSR 808h under "use TPR shadow" etc. Return true when they handled the access.
+    // MOV to/from CR8 and RDMSR/WRMSR 808h under "use TPR shadow" etc. Return true when they
+    // handled the access.
     virtual bool virtual_tpr_read(Vcpu& cpu, u64& value) = 0;
     virtual bool virtual_tpr_write(Vcpu& cpu, u64 value, Status& status) = 0;
-    // x2APIC MSRs 800h-8FFh under "virtualize x2APIC mode". True = handled; `status` then holds the outcome.
+    // x2APIC MSRs 800h-8FFh under "virtualize x2APIC mode". True = handled; `status` then holds the
+    // outcome.
     virtual bool x2apic_read(Vcpu& cpu, u32 index, u64& value, Status& status) = 0;
     virtual bool x2apic_write(Vcpu& cpu, u32 index, u64 value, Status& status) = 0;
-    // An access to the APIC-access page (its translation never enters a TLB). True = handled or exited.
-    virtual bool apic_access(Vcpu& cpu, PhysAddr address, unsigned size, Access access, u64& value, Status& status) = 0;
+    // An access to the APIC-access page (its translation never enters a TLB). True = handled or
+    // exited.
+    virtual bool apic_access(
+        Vcpu& cpu, PhysAddr address, unsigned size, Access access, u64& value, Status& status) = 0;
 
     // Before delivery of an exception or a software/hardware event through the IDT.
     virtual bool event(Vcpu& cpu, const Event& event) = 0;
-    // Delivery itself met a fault that caused an exit or #DF: remembers what was being delivered (IDT-vectoring).
+    // Delivery itself met a fault that caused an exit or #DF: remembers what was being delivered
+    // (IDT-vectoring).
     virtual void delivering(Vcpu& cpu, const Event& event) = 0;
     virtual void delivered(Vcpu& cpu) = 0;
     virtual bool task_switch(Vcpu& cpu, const Insn* insn, u16 selector, unsigned source) = 0;
     virtual bool triple_fault(Vcpu& cpu) = 0;
-    // At an instruction boundary, in priority order: what is pending (interrupt window, NMI window, preemption timer,
-    // MTF, TPR below threshold, external interrupt, NMI, INIT, SIPI)? True = exited or state changed.
-    // service_boundary() calls it first, whenever it runs in non-root operation, and looks again from the top if it
-    // returned true. While a deliverable #DB waits in state.pending_debug it looks only at what takes priority over a debug trap and
-    // returns false, so that service_boundary() delivers the #DB. An NMI or interrupt that must exit is consumed here.
+    // At an instruction boundary, in priority order: what is pending (interrupt window, NMI window,
+    // preemption timer, MTF, TPR below threshold, external interrupt, NMI, INIT, SIPI)? True =
+    // exited or state changed. service_boundary() calls it first, whenever it runs in non-root
+    // operation, and looks again from the top if it returned true. While a deliverable #DB waits in
+    // state.pending_debug it looks only at what takes priority over a debug trap and returns false,
+    // so that service_boundary() delivers the #DB. An NMI or interrupt that must exit is consumed
+    // here.
     virtual bool boundary(Vcpu& cpu) = 0;
     // A SecondStage or apic_access access failed: perform the exit it prepared.
     virtual void take_pending_exit(Vcpu& cpu) = 0;
@@ -74,12 +114,13 @@ class Intercepts {
     virtual void iret_unblocks_nmi(Vcpu& cpu) = 0;
     // RDTSC & co.: offset and scaling applied to the host-side TSC.
     virtual u64 guest_tsc(const Vcpu& cpu, u64 tsc) const = 0;
-    // Does the enabling control let RDTSCP / INVPCID / XSAVES / UMWAIT execute? False: #UD. RDPID asks as RDTSCP, XRSTORS
-    // as XSAVES, UMONITOR and TPAUSE as UMWAIT.
+    // Does the enabling control let RDTSCP / INVPCID / XSAVES / UMWAIT execute? False: #UD. RDPID
+    // asks as RDTSCP, XRSTORS as XSAVES, UMONITOR and TPAUSE as UMWAIT.
     virtual bool instruction_enabled(const Vcpu& cpu, Interceptable kind) const = 0;
 };
 
-// Seam: executes the VMX instructions (VMXON .. INVVPID). Null in Vcpu when the model has no VMX: they are #UD then.
+// Seam: executes the VMX instructions (VMXON .. INVVPID). Null in Vcpu when the model has no VMX:
+// they are #UD then.
 class VmxInstructions {
   public:
     VmxInstructions() = default;
@@ -92,8 +133,9 @@ class VmxInstructions {
     virtual bool blocks_init(const Vcpu& cpu) const = 0;
     // VMXON done: CR0/CR4 fixed bits apply to MOV CR (#GP otherwise), A20 masking is off.
     virtual bool in_vmx_operation(const Vcpu& cpu) const = 0;
-    // Bits that must be 1 now in CR0 / CR4, 0 outside VMX operation; MOV to CR that clears one raises #GP(0). In non-root
-    // operation with "unrestricted guest" CR0.PE and CR0.PG are free. SDM Vol. 3C, "Restrictions on VMX Operation".
+    // Bits that must be 1 now in CR0 / CR4, 0 outside VMX operation; MOV to CR that clears one
+    // raises #GP(0). In non-root operation with "unrestricted guest" CR0.PE and CR0.PG are free.
+    // SDM Vol. 3C, "Restrictions on VMX Operation".
     virtual u64 cr0_required(const Vcpu& cpu) const = 0;
     virtual u64 cr4_required(const Vcpu& cpu) const = 0;
     // MSRs 480h..493h and IA32_FEATURE_CONTROL: false = not mine or illegal (#GP).

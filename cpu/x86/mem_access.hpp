@@ -1,10 +1,12 @@
 #pragma once
-// How instructions reach memory: effective address -> segment check -> TLB tag compare -> host load or store.
+// How instructions reach memory: effective address -> segment check -> TLB tag compare -> host load
+// or store.
 //
-// The inline part is the hit path; everything else (miss, page crossing, MMIO, alignment check, watchpoint,
-// page that holds code, non-canonical address) goes through mem_slow.cpp. All functions follow
-// compute-then-commit: on Status::Fault nothing was written and cpu.fault is set (or fault_is_vm_exit).
-// "System" accesses (descriptor tables, TSS, IDT) are supervisor accesses whatever the CPL.
+// The inline part is the hit path; everything else (miss, page crossing, MMIO, alignment check,
+// watchpoint, page that holds code, non-canonical address) goes through mem_slow.cpp. All functions
+// follow compute-then-commit: on Status::Fault nothing was written and cpu.fault is set (or
+// fault_is_vm_exit). "System" accesses (descriptor tables, TSS, IDT) are supervisor accesses
+// whatever the CPL.
 
 #include "core/types.hpp"
 #include "cpu/x86/insn.hpp"
@@ -16,7 +18,8 @@
 namespace droste {
 
 // Bits of Segment::checks (derived by refresh_segment_checks).
-inline constexpr u16 kSegReadUp = 1U << 0;   // readable, expand-up, usable: in bounds iff last byte <= limit
+inline constexpr u16 kSegReadUp =
+    1U << 0;  // readable, expand-up, usable: in bounds iff last byte <= limit
 inline constexpr u16 kSegWriteUp = 1U << 1;  // writable likewise
 
 // Slow paths; `bytes` 1..64. `seg` picks #SS or #GP for non-canonical addresses.
@@ -27,11 +30,14 @@ Status store_system_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigne
 // Faults exactly as a write of `bytes` would, without writing.
 Status probe_store(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg);
 Status probe_load(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg);
-// Legacy-mode segment checks that the fast test below could not pass: limit, type, null, expand-down.
-Status segment_access_slow(Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear);
+// Legacy-mode segment checks that the fast test below could not pass: limit, type, null,
+// expand-down.
+Status segment_access_slow(
+    Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear);
 
-// A host pointer for `bytes` at `linear` if they lie in one RAM page and a write (or read) there needs nothing
-// special; else nullptr (no fault raised, nothing filled). Bulk string operations use it after one probe.
+// A host pointer for `bytes` at `linear` if they lie in one RAM page and a write (or read) there
+// needs nothing special; else nullptr (no fault raised, nothing filled). Bulk string operations use
+// it after one probe.
 u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write);
 
 template <typename T>
@@ -67,7 +73,8 @@ inline Status store_system(Vcpu& cpu, LinearAddr linear, const T& value) {
 
 // Offset of the memory operand within its segment, truncated to the address size.
 inline u64 effective_offset(const Vcpu& cpu, const Insn& insn) {
-    const u64 offset = cpu.state.gpr[insn.base] + (cpu.state.gpr[insn.index] << insn.scale) + static_cast<u64>(insn.disp);
+    const u64 offset = cpu.state.gpr[insn.base] + (cpu.state.gpr[insn.index] << insn.scale) +
+                       static_cast<u64>(insn.disp);
     if (insn.addrsize == 8) [[likely]] {
         return offset;
     }
@@ -75,13 +82,16 @@ inline u64 effective_offset(const Vcpu& cpu, const Insn& insn) {
 }
 
 // Segment checks for an access of `bytes` at seg:offset, yielding the linear address.
-inline Status linear_address(Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear) {
+inline Status
+linear_address(Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear) {
     if (cpu.long_mode64) [[likely]] {
         linear = seg >= FS ? offset + cpu.state.seg[seg].base : offset;
-        return Status::Next;  // canonicality: a non-canonical page never has a tag, the slow path decides
+        return Status::Next;  // canonicality: a non-canonical page never has a tag, the slow path
+                              // decides
     }
     const Segment& s = cpu.state.seg[seg];
-    if ((s.checks & (write ? kSegWriteUp : kSegReadUp)) != 0 && offset + bytes - 1 <= s.limit) [[likely]] {
+    if ((s.checks & (write ? kSegWriteUp : kSegReadUp)) != 0 && offset + bytes - 1 <= s.limit)
+        [[likely]] {
         linear = static_cast<u32>(s.base + offset);
         return Status::Next;
     }
@@ -93,7 +103,8 @@ template <typename T>
 inline Status load(Vcpu& cpu, const Insn& insn, T& out) {
     LinearAddr linear = 0;
     const auto seg = static_cast<SegReg>(insn.seg);
-    if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), false, linear);
+    if (const Status status =
+            linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), false, linear);
         status != Status::Next) [[unlikely]] {
         return status;
     }
@@ -103,7 +114,8 @@ template <typename T>
 inline Status store(Vcpu& cpu, const Insn& insn, const T& value) {
     LinearAddr linear = 0;
     const auto seg = static_cast<SegReg>(insn.seg);
-    if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
+    if (const Status status =
+            linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
         status != Status::Next) [[unlikely]] {
         return status;
     }
@@ -116,7 +128,8 @@ inline Status store(Vcpu& cpu, const Insn& insn, const T& value) {
 template <typename T>
 inline T read_gpr(const Vcpu& cpu, unsigned number) {
     if constexpr (sizeof(T) == 1) {
-        return number < 16 ? static_cast<T>(cpu.state.gpr[number]) : static_cast<T>(cpu.state.gpr[number - 20] >> 8);
+        return number < 16 ? static_cast<T>(cpu.state.gpr[number])
+                           : static_cast<T>(cpu.state.gpr[number - 20] >> 8);
     } else {
         return static_cast<T>(cpu.state.gpr[number]);
     }
@@ -159,21 +172,24 @@ inline Status write_e(Vcpu& cpu, const Insn& insn, T value) {
     return Status::Next;
 }
 
-// Read-modify-write of E. `compute(old)` returns the new value and may write locals it captured; it runs once per
-// attempt (a LOCKed RAM access is a compare-exchange loop), so it must not change guest state. The caller commits
-// flags after Status::Next. A faulting write faults before compute() matters.
-// `locked`: the access is a locked one (LOCK prefix, or XCHG with memory).
+// Read-modify-write of E. `compute(old)` returns the new value and may write locals it captured; it
+// runs once per attempt (a LOCKed RAM access is a compare-exchange loop), so it must not change
+// guest state. The caller commits flags after Status::Next. A faulting write faults before
+// compute() matters. `locked`: the access is a locked one (LOCK prefix, or XCHG with memory).
 template <typename T, typename Compute>
-inline Status modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& compute) {
+inline Status
+modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& compute) {
     const TlbEntry& entry = cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
-    if (((linear + sizeof(T) - 1) & kPageMask) == entry.write_tag && entry.read_tag == entry.write_tag) [[likely]] {
+    if (((linear + sizeof(T) - 1) & kPageMask) == entry.write_tag &&
+        entry.read_tag == entry.write_tag) [[likely]] {
         void* host = reinterpret_cast<void*>(linear + entry.addend);
         T old;
         std::memcpy(&old, host, sizeof(T));
         if (locked && linear % sizeof(T) == 0) {
             T* cell = static_cast<T*>(host);
             T desired = compute(old);
-            while (!__atomic_compare_exchange(cell, &old, &desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+            while (!__atomic_compare_exchange(cell, &old, &desired, false, __ATOMIC_SEQ_CST,
+                                              __ATOMIC_SEQ_CST)) {
                 desired = compute(old);
             }
             return Status::Next;
@@ -186,7 +202,8 @@ inline Status modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locke
     if (const Status status = probe_store(cpu, linear, sizeof(T), seg); status != Status::Next) {
         return status;
     }
-    if (const Status status = load_slow(cpu, linear, &old, sizeof(T), seg); status != Status::Next) {
+    if (const Status status = load_slow(cpu, linear, &old, sizeof(T), seg);
+        status != Status::Next) {
         return status;
     }
     const T desired = compute(old);
@@ -196,7 +213,8 @@ template <typename T, typename Compute>
 inline Status modify_memory(Vcpu& cpu, const Insn& insn, Compute&& compute) {
     LinearAddr linear = 0;
     const auto seg = static_cast<SegReg>(insn.seg);
-    if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
+    if (const Status status =
+            linear_address(cpu, seg, effective_offset(cpu, insn), sizeof(T), true, linear);
         status != Status::Next) [[unlikely]] {
         return status;
     }
@@ -227,11 +245,12 @@ inline Status push(Vcpu& cpu, T value) {
     const u64 rsp = cpu.state.gpr[RSP];
     const u64 offset = stack_offset(cpu, rsp - sizeof(T));
     LinearAddr linear = 0;
-    if (const Status status = linear_address(cpu, SS, offset, sizeof(T), true, linear); status != Status::Next)
-        [[unlikely]] {
+    if (const Status status = linear_address(cpu, SS, offset, sizeof(T), true, linear);
+        status != Status::Next) [[unlikely]] {
         return status;
     }
-    if (const Status status = store_linear(cpu, linear, value, SS); status != Status::Next) [[unlikely]] {
+    if (const Status status = store_linear(cpu, linear, value, SS); status != Status::Next)
+        [[unlikely]] {
         return status;
     }
     cpu.state.gpr[RSP] = with_stack_offset(cpu, rsp, offset);
@@ -242,8 +261,8 @@ template <typename T>
 inline Status peek(Vcpu& cpu, T& out, u64 displacement = 0) {
     LinearAddr linear = 0;
     const u64 offset = stack_offset(cpu, cpu.state.gpr[RSP] + displacement);
-    if (const Status status = linear_address(cpu, SS, offset, sizeof(T), false, linear); status != Status::Next)
-        [[unlikely]] {
+    if (const Status status = linear_address(cpu, SS, offset, sizeof(T), false, linear);
+        status != Status::Next) [[unlikely]] {
         return status;
     }
     return load_linear(cpu, linear, out, SS);

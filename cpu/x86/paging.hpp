@@ -10,25 +10,28 @@
 namespace droste {
 
 struct Translation {
-    PhysAddr address = 0;       // of the byte asked for, A20 applied
-    GuestPhysAddr guest = 0;    // before EPT
+    PhysAddr address = 0;         // of the byte asked for, A20 applied
+    GuestPhysAddr guest = 0;      // before EPT
     u64 page_bytes = kPageBytes;  // of the guest's page, whatever EPT makes of it
-    bool readable = true;       // false only under execute-only EPT mappings
-    bool writable = false;      // a write would need nothing more (W allowed, D set, EPT the same)
+    bool readable = true;         // false only under execute-only EPT mappings
+    bool writable = false;  // a write would need nothing more (W allowed, D set, EPT the same)
     bool global = false;
 };
 
-// Walks for one access by `privilege`; sets A/D. Status::Fault: cpu.fault holds #PF (payload = linear), or
-// fault_is_vm_exit is set.
-Status walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out);
+// Walks for one access by `privilege`; sets A/D. Status::Fault: cpu.fault holds #PF (payload =
+// linear), or fault_is_vm_exit is set.
+Status
+walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out);
 // The walk a debugger makes: no faults, no A/D updates, no EPT exits; false if not mapped.
 bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out);
 
 bool is_canonical(const Vcpu& cpu, u64 linear);
-// Loads and checks the PAE PDPTEs at `cr3`: #GP(0) by returning Fault. SDM Vol. 3A, "PDPTE Registers".
+// Loads and checks the PAE PDPTEs at `cr3`: #GP(0) by returning Fault. SDM Vol. 3A, "PDPTE
+// Registers".
 Status load_pdptes(Vcpu& cpu, u64 cr3);
 
-// Physical accesses by the CPU itself (no EPT): RAM, ROM, local APIC or bus. bytes 1..8, not crossing a page.
+// Physical accesses by the CPU itself (no EPT): RAM, ROM, local APIC or bus. bytes 1..8, not
+// crossing a page.
 u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes);
 void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value);
 

@@ -1,9 +1,9 @@
 #pragma once
 // Lazily evaluated status flags.
 //
-// An ALU instruction stores its result (sign-extended to 64 bits) and one word of carries; a flag is
-// computed only when something reads it. The pair can also represent any combination of the six flags,
-// so POPF, SAHF and IRET need no second form:
+// An ALU instruction stores its result (sign-extended to 64 bits) and one word of carries; a flag
+// is computed only when something reads it. The pair can also represent any combination of the six
+// flags, so POPF, SAHF and IRET need no second form:
 //   ZF = result == 0
 //   SF = bit 63 of result, flipped by bit 16 of carries
 //   PF = even parity of (low byte of result XOR bits 15:8 of carries)
@@ -62,7 +62,8 @@ struct LazyFlags {
         return lazy;
     }
 
-    // From the full carry-out vector of an addition or borrow vector of a subtraction (bit i = carry out of bit i).
+    // From the full carry-out vector of an addition or borrow vector of a subtraction (bit i =
+    // carry out of bit i).
     template <typename T>
     static LazyFlags from_carries(T result, T carry_out) {
         constexpr unsigned kShift = 64 - kBitsOf<T>;
@@ -75,8 +76,8 @@ struct LazyFlags {
     }
     template <typename T>
     static LazyFlags sub(T a, T b, T difference) {
-        return from_carries<T>(difference,
-                               static_cast<T>((static_cast<T>(~a) & b) | (static_cast<T>(~a ^ b) & difference)));
+        return from_carries<T>(difference, static_cast<T>((static_cast<T>(~a) & b) |
+                                                          (static_cast<T>(~a ^ b) & difference)));
     }
     // AND, OR, XOR, TEST: CF = OF = 0; AF is undefined (we clear it).
     template <typename T>
@@ -86,24 +87,26 @@ struct LazyFlags {
 
     // Sets CF and OF, keeps the others.
     void set_carry_overflow(bool carry, bool overflow) {
-        carries = (carries & ~(bit(63) | bit(62))) | (carry ? bit(63) : 0) | (carry != overflow ? bit(62) : 0);
+        carries = (carries & ~(bit(63) | bit(62))) | (carry ? bit(63) : 0) |
+                  (carry != overflow ? bit(62) : 0);
     }
     // Sets CF, keeps the others (OF too).
     void set_carry(bool carry) { set_carry_overflow(carry, of()); }
 };
 
-// Condition codes in the order of the low nibble of Jcc/SETcc/CMOVcc. SDM Vol. 1, Appendix B, "EFLAGS Condition Codes".
+// Condition codes in the order of the low nibble of Jcc/SETcc/CMOVcc. SDM Vol. 1, Appendix B,
+// "EFLAGS Condition Codes".
 inline bool condition(const LazyFlags& f, unsigned cc) {
     bool met = false;
     switch (cc >> 1) {
-        case 0: met = f.of(); break;
-        case 1: met = f.cf(); break;
-        case 2: met = f.zf(); break;
-        case 3: met = f.cf() || f.zf(); break;
-        case 4: met = f.sf(); break;
-        case 5: met = f.pf(); break;
-        case 6: met = f.sf() != f.of(); break;
-        default: met = f.zf() || f.sf() != f.of(); break;
+    case 0: met = f.of(); break;
+    case 1: met = f.cf(); break;
+    case 2: met = f.zf(); break;
+    case 3: met = f.cf() || f.zf(); break;
+    case 4: met = f.sf(); break;
+    case 5: met = f.pf(); break;
+    case 6: met = f.sf() != f.of(); break;
+    default: met = f.zf() || f.sf() != f.of(); break;
     }
     return met != ((cc & 1) != 0);
 }

@@ -1,10 +1,11 @@
 #pragma once
 // Software TLB: address-space contexts that are switched, never flushed, on a switch.
 //
-// A context belongs to {VPID, PCID (or CR3 without CR4.PCIDE), EPT root, paging-mode bits}. Each holds data
-// tables for three privilege classes and a code table. One tag compare answers: present, permitted, accessed
-// and dirty already set, plain RAM, not page-crossing, holds no decoded code (write tag), no watchpoint.
-// Anything special simply has no tag and takes the slow path, which decides from scratch.
+// A context belongs to {VPID, PCID (or CR3 without CR4.PCIDE), EPT root, paging-mode bits}. Each
+// holds data tables for three privilege classes and a code table. One tag compare answers: present,
+// permitted, accessed and dirty already set, plain RAM, not page-crossing, holds no decoded code
+// (write tag), no watchpoint. Anything special simply has no tag and takes the slow path, which
+// decides from scratch.
 
 #include "core/types.hpp"
 
@@ -32,7 +33,11 @@ struct CodeTlbEntry {
     u8* host = nullptr;
 };
 
-enum class PrivilegeClass : u8 { Supervisor = 0, SupervisorAc = 1 /* SMAP lifted by RFLAGS.AC */, User = 2 };
+enum class PrivilegeClass : u8 {
+    Supervisor = 0,
+    SupervisorAc = 1 /* SMAP lifted by RFLAGS.AC */,
+    User = 2
+};
 
 struct AddressSpaceKey {
     u64 root = 0;      // CR3 page bits when PCIDE = 0 or paging is on without PCID; 0 with PCID
@@ -50,7 +55,8 @@ struct TlbContext {
     u64 last_use = 0;
     u64 layout_generation = 0;  // GuestMemory::layout_generation() its entries were made under
     u64 code_generation = 0;    // Tlb::code_generation() its write tags were made under
-    u64 large_first = ~u64{0};  // range of linear addresses that came from large pages: INVLPG there drops it all
+    u64 large_first =
+        ~u64{0};  // range of linear addresses that came from large pages: INVLPG there drops it all
     u64 large_last = 0;
     std::array<std::array<TlbEntry, kTlbEntries>, 3> data;
     std::array<std::array<u64, kTlbEntries / 64>, 3> filled{};  // which entries to clear on a flush
@@ -61,7 +67,8 @@ struct TlbContext {
 inline void note_large_page(TlbContext& context, u64 linear, u64 page_bytes) {
     const u64 first = linear & ~(page_bytes - 1);
     context.large_first = first < context.large_first ? first : context.large_first;
-    context.large_last = first + page_bytes - 1 > context.large_last ? first + page_bytes - 1 : context.large_last;
+    context.large_last =
+        first + page_bytes - 1 > context.large_last ? first + page_bytes - 1 : context.large_last;
 }
 
 class Tlb {
@@ -69,12 +76,13 @@ class Tlb {
     Tlb();
 
     TlbContext& current() { return *current_; }
-    // Switches to the context of the vCPU's present CR3/CR4/EFER/VPID/EPT; creates or recycles one if needed.
+    // Switches to the context of the vCPU's present CR3/CR4/EFER/VPID/EPT; creates or recycles one
+    // if needed.
     void activate(Vcpu& cpu);
     // SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches".
     void flush_all(Vcpu& cpu);
-    void flush_current(bool keep_global);           // MOV to CR3 without bit 63
-    void flush_page(Vcpu& cpu, u64 linear);         // INVLPG: this PCID, and global entries of all PCIDs
+    void flush_current(bool keep_global);    // MOV to CR3 without bit 63
+    void flush_page(Vcpu& cpu, u64 linear);  // INVLPG: this PCID, and global entries of all PCIDs
     void flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global);
     void flush_page_of_pcid(Vcpu& cpu, u16 pcid, u64 linear);
     // For INVVPID / INVEPT: `match` is asked for every context in use.
@@ -105,7 +113,8 @@ class Tlb {
     std::vector<std::unique_ptr<TlbContext>> contexts_;
     TlbContext* current_;
     std::array<TlbEntry, kTlbEntries> empty_{};
-    std::vector<PhysAddr> code_log_;  // pages that became code, newest last; contexts catch up on activation
+    std::vector<PhysAddr>
+        code_log_;  // pages that became code, newest last; contexts catch up on activation
     u64 code_generation_ = 0;
     u64 generation_ = 1;
     u64 use_counter_ = 0;

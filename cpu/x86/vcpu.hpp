@@ -1,9 +1,10 @@
 #pragma once
-// One logical processor: architectural state, what is derived from it, and the parts it is wired to.
+// One logical processor: architectural state, what is derived from it, and the parts it is wired
+// to.
 //
 // Derived members (cpl, code_bits, data_tlb ...) are refreshed in exactly one place, mode_changed()
-// (mode.cpp), which every change of CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or DR7 must call; nothing else
-// writes them. Functions of the CPU are free functions over Vcpu&, one file an idea.
+// (mode.cpp), which every change of CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or DR7 must call; nothing
+// else writes them. Functions of the CPU are free functions over Vcpu&, one file an idea.
 
 #include "core/types.hpp"
 #include "cpu/x86/cpu_state.hpp"
@@ -34,16 +35,20 @@ struct Insn;
 
 // Reasons for a vCPU to look up from its work; bits of Vcpu::attention.
 namespace attention {
-inline constexpr u32 kInterrupt = 1U << 0;  // the local APIC (or the 8259 through it) has something deliverable
+inline constexpr u32 kInterrupt =
+    1U << 0;  // the local APIC (or the 8259 through it) has something deliverable
 inline constexpr u32 kNmi = 1U << 1;
 inline constexpr u32 kInit = 1U << 2;
-inline constexpr u32 kSipi = 1U << 3;       // only looked at in wait-for-SIPI
-inline constexpr u32 kStop = 1U << 4;       // return from run() at the next boundary
-inline constexpr u32 kVmx = 1U << 5;        // VMX wants its boundary hook (windows, preemption timer, MTF, posted)
-inline constexpr u32 kStep = 1U << 6;       // one instruction at a time: TF, RF, shadows, code breakpoints, pending debug
+inline constexpr u32 kSipi = 1U << 3;  // only looked at in wait-for-SIPI
+inline constexpr u32 kStop = 1U << 4;  // return from run() at the next boundary
+inline constexpr u32 kVmx =
+    1U << 5;  // VMX wants its boundary hook (windows, preemption timer, MTF, posted)
+inline constexpr u32 kStep =
+    1U << 6;  // one instruction at a time: TF, RF, shadows, code breakpoints, pending debug
 inline constexpr u32 kMachineCheck = 1U << 7;
-// VMX waits for an open interrupt window (interrupt-window exiting, a pending virtual interrupt). update_attention() masks it
-// exactly as kInterrupt; when it is seen, service_boundary() calls Intercepts::boundary().
+// VMX waits for an open interrupt window (interrupt-window exiting, a pending virtual interrupt).
+// update_attention() masks it exactly as kInterrupt; when it is seen, service_boundary() calls
+// Intercepts::boundary().
 inline constexpr u32 kInterruptWindow = 1U << 8;
 }  // namespace attention
 
@@ -77,21 +82,23 @@ class Vcpu {
 
     // Derived state; see the head of the file.
     u8 cpl = 0;
-    u8 code_bits = 16;        // 16, 32 or 64
-    bool long_mode64 = false; // CS.L = 1 and EFER.LMA = 1
-    bool protected_mode = false;  // CR0.PE
-    bool virtual8086 = false;     // CR0.PE and RFLAGS.VM
+    u8 code_bits = 16;               // 16, 32 or 64
+    bool long_mode64 = false;        // CS.L = 1 and EFER.LMA = 1
+    bool protected_mode = false;     // CR0.PE
+    bool virtual8086 = false;        // CR0.PE and RFLAGS.VM
     bool alignment_checked = false;  // CPL 3, CR0.AM and RFLAGS.AC
-    u64 stack_mask = 0xFFFF;  // of RSP in implicit stack accesses
+    u64 stack_mask = 0xFFFF;         // of RSP in implicit stack accesses
     u64 rip_mask = 0xFFFF;
-    u8 fpu_blocked = 0;       // why FPU/SIMD instructions fault: kFpu* bits below
-    TlbEntry* data_tlb = nullptr;  // data translations of the current address space and privilege class
+    u8 fpu_blocked = 0;  // why FPU/SIMD instructions fault: kFpu* bits below
+    TlbEntry* data_tlb =
+        nullptr;  // data translations of the current address space and privilege class
 
-    static constexpr u8 kFpuEm = 1U << 0, kFpuTs = 1U << 1, kFpuNoOsfxsr = 1U << 2, kFpuNoOsxsave = 1U << 3,
-                        kFpuNoAvxState = 1U << 4 /* XCR0 lacks SSE+AVX */;
+    static constexpr u8 kFpuEm = 1U << 0, kFpuTs = 1U << 1, kFpuNoOsfxsr = 1U << 2,
+                        kFpuNoOsxsave = 1U << 3, kFpuNoAvxState = 1U << 4 /* XCR0 lacks SSE+AVX */;
 
-    // Interrupt and step requests. Written by others, so atomic; `attention & attention_mask` is polled at
-    // every block boundary. The mask drops what cannot be taken now (kInterrupt while RFLAGS.IF = 0).
+    // Interrupt and step requests. Written by others, so atomic; `attention & attention_mask` is
+    // polled at every block boundary. The mask drops what cannot be taken now (kInterrupt while
+    // RFLAGS.IF = 0).
     std::atomic<u32> attention{0};
     u32 attention_mask = ~0U;
     u8 sipi_vector = 0;
@@ -113,47 +120,59 @@ class Vcpu {
     // Shared by the vCPUs of a machine: code is decoded once. BlockCache::attach() enrolls a vCPU.
     std::shared_ptr<BlockCache> blocks;
     std::shared_ptr<ThunkCache> thunks;
-    // End of the block being executed; null once a store invalidated it (self-modifying code), so that the engine leaves
-    // the block after the current instruction.
+    // End of the block being executed; null once a store invalidated it (self-modifying code), so
+    // that the engine leaves the block after the current instruction.
     const Insn* block_end = nullptr;
-    IrqLine* ferr = nullptr;      // FERR#: x87 errors with CR0.NE = 0 (IRQ 13 on a PC); set by the board
+    IrqLine* ferr =
+        nullptr;  // FERR#: x87 errors with CR0.NE = 0 (IRQ 13 on a PC); set by the board
     ApicBus* apic_bus = nullptr;  // where this CPU's interrupt messages go; set by the board
     // VMX: owned by whoever built them (cpu/vmx through frontends/machine); all null without VMX.
     VmxInstructions* vmx = nullptr;
     Intercepts* intercepts = nullptr;     // non-null only in VMX non-root operation
     SecondStage* second_stage = nullptr;  // non-null only with EPT on
-    // Tags of the present address space, for Tlb::activate(); 0 in VMX root operation and outside VMX.
+    // Tags of the present address space, for Tlb::activate(); 0 in VMX root operation and outside
+    // VMX.
     u16 vpid = 0;
-    u64 ept_root = 0;  // EP4TA
+    u64 ept_root = 0;                    // EP4TA
     PhysAddr apic_access_page = kNoTag;  // accesses go to Intercepts::apic_access(); kNoTag = none
     // What VMX asks of update_attention(), which cpu/vmx calls after changing either:
-    u32 attention_forced = 0;  // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
+    u32 attention_forced =
+        0;  // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
     bool step_forced = false;  // it sets attention::kStep (monitor trap flag)
-    // Step mode's memory of the state before the current instruction (system/debug_traps.hpp): code_breakpoint_hit() notes it,
-    // after_instruction_in_step_mode() reads it.
+    // Step mode's memory of the state before the current instruction (system/debug_traps.hpp):
+    // code_breakpoint_hit() notes it, after_instruction_in_step_mode() reads it.
     u32 step_marks = 0;
-    // Length of the instruction that returned Status::Fault, set by the engine before deliver_fault(); 0 when the fault
-    // came from fetching it or from delivering an event. VM exits report it.
+    // Length of the instruction that returned Status::Fault, set by the engine before
+    // deliver_fault(); 0 when the fault came from fetching it or from delivering an event. VM exits
+    // report it.
     u8 fault_insn_length = 0;
 
     bool a20_enabled = true;
     u64 random_state = 0;  // of the generator behind RDRAND and RDSEED when the clock counts
-    bool yield_requested = false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
+    bool yield_requested =
+        false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
 
     u64 tsc() const;  // what RDTSC yields outside VMX non-root operation
-    void request(u32 attention_bits) { attention.fetch_or(attention_bits, std::memory_order_relaxed); }
-    void withdraw(u32 attention_bits) { attention.fetch_and(~attention_bits, std::memory_order_relaxed); }
+    void request(u32 attention_bits) {
+        attention.fetch_or(attention_bits, std::memory_order_relaxed);
+    }
+    void withdraw(u32 attention_bits) {
+        attention.fetch_and(~attention_bits, std::memory_order_relaxed);
+    }
 };
 
-// The decoded-block and thunk caches of a machine: the first vCPU makes them, the others share them.
+// The decoded-block and thunk caches of a machine: the first vCPU makes them, the others share
+// them.
 void own_code(Vcpu& cpu);
 void share_code(Vcpu& first, Vcpu& other);
 // The A20 gate (i8042 output port, port 92h): masks physical address bit 20 when disabled.
 void set_a20(Vcpu& cpu, bool enabled);
 
-// Recomputes all derived state (above) after a change of mode; cheap enough to call on every far transfer.
+// Recomputes all derived state (above) after a change of mode; cheap enough to call on every far
+// transfer.
 void mode_changed(Vcpu& cpu);
-// Recomputes attention_mask and attention::kStep after a change of RFLAGS.IF/TF/RF, interruptibility or DR7.
+// Recomputes attention_mask and attention::kStep after a change of RFLAGS.IF/TF/RF,
+// interruptibility or DR7.
 void update_attention(Vcpu& cpu);
 
 // Power-on / RESET# and INIT states. SDM Vol. 3A, "Processor State After Reset", "After INIT".

@@ -5,11 +5,11 @@
 #include "frontends/cli/exit_status.hpp"
 #include "frontends/cli/option_values.hpp"
 #include "frontends/cli/values.hpp"
-#include "roms/embedded.hpp"
 
 #include <algorithm>
 #include <array>
 
+#include "roms/embedded.hpp"
 #include <fmt/format.h>
 
 namespace droste::cli {
@@ -197,8 +197,8 @@ Error unknown_option(std::string_view argument, std::string_view name) {
     return Error{fmt::format("{}: unknown option, did you mean -{}?", argument, near)};
 }
 
-// Nothing to boot was named: the self-nesting hypervisor runs (docs/vmx/rom.md). It needs VMX, and reports a failed check
-// through isa-debug-exit.
+// Nothing to boot was named: the self-nesting hypervisor runs (docs/vmx/rom.md). It needs VMX, and
+// reports a failed check through isa-debug-exit.
 void start_builtin_rom(CommandLine& line) {
     constexpr u16 kRomExitPort = 0xF4;
     line.machine.boot.builtin = embedded_rom();
@@ -295,10 +295,11 @@ Expected<CommandLine> parse_command_line(std::span<const std::string_view> argum
 }
 
 std::string help_text() {
-    std::string text = "usage: droste -kernel FILE [-initrd FILE] [-append TEXT] [options]\n"
-                       "       droste -bios FILE [options]\n"
+    std::string text =
+        "usage: droste -kernel FILE [-initrd FILE] [-append TEXT] [options]\n"
+        "       droste -bios FILE [options]\n"
         "       droste [options]          (the built-in ROM, a hypervisor that nests itself)\n\n"
-                       "An x86-64 PC. Options have one dash or two, as in QEMU.\n\n";
+        "An x86-64 PC. Options have one dash or two, as in QEMU.\n\n";
     for (const OptionRow& row : kOptions) {
         if (!row.help.empty()) {
             const std::string left = row.value.empty() ? fmt::format("-{}", row.name)

@@ -54,9 +54,9 @@ Expected<BootPlan> plan_boot(const BootRequest& request, const BootEnvironment& 
             fmt::format("-m: {} KiB of RAM are too little for -kernel, which needs at least 2 MiB",
                         limit_bytes / 1024)};
     }
-    auto image = request.kernel.empty()
-                     ? Expected<std::vector<u8>>(std::vector<u8>(request.builtin.begin(), request.builtin.end()))
-                     : read_kernel(request.kernel, limit_bytes);
+    auto image = request.kernel.empty() ? Expected<std::vector<u8>>(std::vector<u8>(
+                                              request.builtin.begin(), request.builtin.end()))
+                                        : read_kernel(request.kernel, limit_bytes);
     if (!image) {
         return image.error();
     }

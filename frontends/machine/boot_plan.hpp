@@ -46,7 +46,8 @@ struct BootEnvironment {
 // What the user asked to boot.
 struct BootRequest {
     std::string kernel, initrd, append;
-    std::span<const u8> builtin;  // the kernel when none is named: the ROM that is part of the program
+    std::span<const u8>
+        builtin;  // the kernel when none is named: the ROM that is part of the program
     std::optional<bool>
         entry_64;  // force the 64-bit or 32-bit entry of a Linux image; default: the image's best
 };

@@ -1,10 +1,10 @@
 #pragma once
-// Where the witnesses may differ, each with its reason: flags the manual leaves undefined, and behavior that differs
-// between CPU vendors. Anything else that differs is a bug. docs/x86/undefined.md tells the same in prose.
-
-#include "tests/differential/state_pair.hpp"
+// Where the witnesses may differ, each with its reason: flags the manual leaves undefined, and
+// behavior that differs between CPU vendors. Anything else that differs is a bug.
+// docs/x86/undefined.md tells the same in prose.
 
 #include "cpu/x86/insn.hpp"
+#include "tests/differential/state_pair.hpp"
 
 namespace droste::differential {
 

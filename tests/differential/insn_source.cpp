@@ -12,39 +12,111 @@ namespace {
 // What cannot be compared one instruction at a time in user mode.
 constexpr bool excluded(Op op) {
     switch (op) {
-        // Branches, and what enters the kernel.
-        case Op::JMP_NEAR: case Op::CALL_NEAR: case Op::RET_NEAR: case Op::Jcc: case Op::JrCXZ: case Op::LOOP:
-        case Op::LOOPE: case Op::LOOPNE: case Op::INT: case Op::INT3: case Op::INT1: case Op::INTO: case Op::JMP_FAR:
-        case Op::CALL_FAR: case Op::RET_FAR: case Op::IRET: case Op::SYSCALL: case Op::SYSENTER: case Op::SYSRET:
-        case Op::SYSEXIT:
-        // Values that are the CPU's own.
-        case Op::CPUID: case Op::RDTSC: case Op::RDTSCP: case Op::RDPMC: case Op::RDPID: case Op::RDRAND:
-        case Op::RDSEED: case Op::XGETBV: case Op::SGDT: case Op::SIDT: case Op::SLDT: case Op::STR: case Op::SMSW:
-        case Op::RDFSBASE: case Op::RDGSBASE: case Op::WRFSBASE: case Op::WRGSBASE: case Op::RDPKRU: case Op::WRPKRU:
-        case Op::MONITOR: case Op::MWAIT: case Op::UMONITOR: case Op::UMWAIT: case Op::TPAUSE:
-        // Segment state: selectors mean other descriptors here and there.
-        case Op::MOV_SREG_TO: case Op::MOV_SREG_FROM: case Op::PUSH_SREG: case Op::POP_SREG: case Op::LSS: case Op::LFS:
-        case Op::LGS: case Op::LAR: case Op::LSL: case Op::VERR: case Op::VERW: case Op::LES: case Op::LDS:
-        // RFLAGS bits beyond the status flags; the kernel's view of IF, IOPL, TF.
-        case Op::PUSHF: case Op::POPF:
-        // State images hold pointers and reserved bytes of the CPU's own; tests/unit/fpu compares them field by field.
-        case Op::FXSAVE: case Op::FXRSTOR: case Op::XSAVE: case Op::XRSTOR: case Op::XSAVEOPT: case Op::XSAVEC:
-        case Op::XSAVES: case Op::XRSTORS: case Op::FNSAVE: case Op::FRSTOR: case Op::FNSTENV: case Op::FLDENV:
-        // Vendor-specific here (this host's manufacturer defines them, Intel does not): VMX, and hints.
-        case Op::VMCALL: case Op::VMLAUNCH: case Op::VMRESUME: case Op::VMXOFF: case Op::VMXON: case Op::VMCLEAR:
-        case Op::VMPTRLD: case Op::VMPTRST: case Op::VMREAD: case Op::VMWRITE: case Op::VMFUNC: case Op::INVEPT:
-        case Op::INVVPID: case Op::GETSEC: case Op::SERIALIZE: case Op::UD: return true;
-        default: return false;
+    // Branches, and what enters the kernel.
+    case Op::JMP_NEAR:
+    case Op::CALL_NEAR:
+    case Op::RET_NEAR:
+    case Op::Jcc:
+    case Op::JrCXZ:
+    case Op::LOOP:
+    case Op::LOOPE:
+    case Op::LOOPNE:
+    case Op::INT:
+    case Op::INT3:
+    case Op::INT1:
+    case Op::INTO:
+    case Op::JMP_FAR:
+    case Op::CALL_FAR:
+    case Op::RET_FAR:
+    case Op::IRET:
+    case Op::SYSCALL:
+    case Op::SYSENTER:
+    case Op::SYSRET:
+    case Op::SYSEXIT:
+    // Values that are the CPU's own.
+    case Op::CPUID:
+    case Op::RDTSC:
+    case Op::RDTSCP:
+    case Op::RDPMC:
+    case Op::RDPID:
+    case Op::RDRAND:
+    case Op::RDSEED:
+    case Op::XGETBV:
+    case Op::SGDT:
+    case Op::SIDT:
+    case Op::SLDT:
+    case Op::STR:
+    case Op::SMSW:
+    case Op::RDFSBASE:
+    case Op::RDGSBASE:
+    case Op::WRFSBASE:
+    case Op::WRGSBASE:
+    case Op::RDPKRU:
+    case Op::WRPKRU:
+    case Op::MONITOR:
+    case Op::MWAIT:
+    case Op::UMONITOR:
+    case Op::UMWAIT:
+    case Op::TPAUSE:
+    // Segment state: selectors mean other descriptors here and there.
+    case Op::MOV_SREG_TO:
+    case Op::MOV_SREG_FROM:
+    case Op::PUSH_SREG:
+    case Op::POP_SREG:
+    case Op::LSS:
+    case Op::LFS:
+    case Op::LGS:
+    case Op::LAR:
+    case Op::LSL:
+    case Op::VERR:
+    case Op::VERW:
+    case Op::LES:
+    case Op::LDS:
+    // RFLAGS bits beyond the status flags; the kernel's view of IF, IOPL, TF.
+    case Op::PUSHF:
+    case Op::POPF:
+    // State images hold pointers and reserved bytes of the CPU's own; tests/unit/fpu compares them
+    // field by field.
+    case Op::FXSAVE:
+    case Op::FXRSTOR:
+    case Op::XSAVE:
+    case Op::XRSTOR:
+    case Op::XSAVEOPT:
+    case Op::XSAVEC:
+    case Op::XSAVES:
+    case Op::XRSTORS:
+    case Op::FNSAVE:
+    case Op::FRSTOR:
+    case Op::FNSTENV:
+    case Op::FLDENV:
+    // Vendor-specific here (this host's manufacturer defines them, Intel does not): VMX, and hints.
+    case Op::VMCALL:
+    case Op::VMLAUNCH:
+    case Op::VMRESUME:
+    case Op::VMXOFF:
+    case Op::VMXON:
+    case Op::VMCLEAR:
+    case Op::VMPTRLD:
+    case Op::VMPTRST:
+    case Op::VMREAD:
+    case Op::VMWRITE:
+    case Op::VMFUNC:
+    case Op::INVEPT:
+    case Op::INVVPID:
+    case Op::GETSEC:
+    case Op::SERIALIZE:
+    case Op::UD: return true;
+    default: return false;
     }
 }
 
 bool in_family(const Insn& insn, Family family) {
     const bool vector = (insn.flags & (kInsnNative | kInsnVex)) != 0;
     switch (family) {
-        case Family::Any: return true;
-        case Family::Integer: return !vector && insn.map != OpcodeMap::X87;
-        case Family::X87: return insn.map == OpcodeMap::X87;
-        case Family::Vector: return vector;
+    case Family::Any: return true;
+    case Family::Integer: return !vector && insn.map != OpcodeMap::X87;
+    case Family::X87: return insn.map == OpcodeMap::X87;
+    case Family::Vector: return vector;
     }
     return false;
 }
@@ -52,8 +124,11 @@ bool in_family(const Insn& insn, Family family) {
 unsigned draw_bytes(Rng& rng, Family family, std::array<u8, 16>& out) {
     unsigned n = 0;
     const auto put = [&](u64 byte) { out[n++] = static_cast<u8>(byte); };
-    static constexpr std::array<u8, 11> kPrefixes = {0x66, 0x66, 0xF2, 0xF3, 0xF2, 0xF3, 0x67, 0x66, 0xF0, 0x3E, 0x2E};
-    const u64 kind = family == Family::X87 ? 0 : family == Family::Vector ? 2 + rng.below(6) : rng.below(8);
+    static constexpr std::array<u8, 11> kPrefixes = {0x66, 0x66, 0xF2, 0xF3, 0xF2, 0xF3,
+                                                     0x67, 0x66, 0xF0, 0x3E, 0x2E};
+    const u64 kind = family == Family::X87      ? 0
+                     : family == Family::Vector ? 2 + rng.below(6)
+                                                : rng.below(8);
     const bool vex = kind >= 5;
     unsigned prefixes = 0;
     while (prefixes < 3 && rng.one_in(vex ? 24 : 3)) {
@@ -97,8 +172,8 @@ Candidate draw(Rng& rng, Family family, const CpuFeatures& features) {
     while (true) {
         const unsigned count = draw_bytes(rng, family, candidate.bytes);
         candidate.insn = Insn{};
-        if (decode({candidate.bytes.data(), count > 15 ? 15 : count}, {64, false}, features, candidate.insn) !=
-                DecodeResult::Ok ||
+        if (decode({candidate.bytes.data(), count > 15 ? 15 : count}, {64, false}, features,
+                   candidate.insn) != DecodeResult::Ok ||
             excluded(candidate.insn.op) || !in_family(candidate.insn, family)) {
             continue;
         }
@@ -116,7 +191,8 @@ Candidate draw(Rng& rng, Family family, const CpuFeatures& features) {
 void place_operands(Rng& rng, const Candidate& candidate, u64 rip, NativeState& state) {
     (void)rip;
     const auto somewhere = [&] {
-        // Mostly anywhere inside; sometimes at the edge between two pages, rarely over the end into nothing.
+        // Mostly anywhere inside; sometimes at the edge between two pages, rarely over the end into
+        // nothing.
         if (rng.one_in(64)) {
             return kScratchAddress + kScratchBytes - rng.below(40);
         }
@@ -143,11 +219,13 @@ void place_operands(Rng& rng, const Candidate& candidate, u64 rip, NativeState& 
     if (!insn.mem() || insn.base > R15) {
         return;
     }
-    const bool vsib = insn.index < 16 && (insn.flags & kInsnVex) != 0 && std::string_view(mnemonic(insn.op)).find("GATHER") != std::string_view::npos;
+    const bool vsib = insn.index < 16 && (insn.flags & kInsnVex) != 0 &&
+                      std::string_view(mnemonic(insn.op)).find("GATHER") != std::string_view::npos;
     if (vsib) {
         for (unsigned half = 0; half < 4; ++half) {
             const u64 small = (rng.next() & 0xFF) | ((rng.next() & 0xFF) << 32);
-            const std::size_t offset = half < 2 ? 160 + insn.index * 16U + half * 8 : 576 + insn.index * 16U + (half - 2) * 8;
+            const std::size_t offset = half < 2 ? 160 + insn.index * 16U + half * 8
+                                                : 576 + insn.index * 16U + (half - 2) * 8;
             std::memcpy(state.xsave.data() + offset, &small, 8);
         }
         state.gpr[insn.base] = kScratchAddress + 2048 - static_cast<u64>(insn.disp);
@@ -168,7 +246,8 @@ void place_operands(Rng& rng, const Candidate& candidate, u64 rip, NativeState& 
     }
     if (insn.index == insn.base) {
         // base + (base << scale) + disp: as near to the target as a whole number of times goes.
-        state.gpr[insn.base] = (target - static_cast<u64>(insn.disp)) / (1 + (u64{1} << insn.scale));
+        state.gpr[insn.base] =
+            (target - static_cast<u64>(insn.disp)) / (1 + (u64{1} << insn.scale));
         return;
     }
     state.gpr[insn.base] = target - index - static_cast<u64>(insn.disp);

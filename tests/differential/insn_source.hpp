@@ -1,6 +1,7 @@
 #pragma once
-// Random instructions for the differential test: opcodes spread evenly over the maps, any legal mix of prefixes, and
-// registers arranged so that memory operands mostly fall into the scratch pages (or across their edges).
+// Random instructions for the differential test: opcodes spread evenly over the maps, any legal mix
+// of prefixes, and registers arranged so that memory operands mostly fall into the scratch pages
+// (or across their edges).
 
 #include "cpu/x86/features.hpp"
 #include "cpu/x86/insn.hpp"
@@ -18,11 +19,12 @@ struct Candidate {
     Insn insn;
 };
 
-// Draws until an instruction comes up that both witnesses can execute in user mode (no branches, no system state, no
-// instruction whose result differs between two CPUs by design, such as CPUID).
+// Draws until an instruction comes up that both witnesses can execute in user mode (no branches, no
+// system state, no instruction whose result differs between two CPUs by design, such as CPUID).
 Candidate draw(Rng& rng, Family family, const CpuFeatures& features);
 
-// Points the registers of `candidate`'s memory operand, the stack and the string registers into scratch memory.
+// Points the registers of `candidate`'s memory operand, the stack and the string registers into
+// scratch memory.
 void place_operands(Rng& rng, const Candidate& candidate, u64 rip, NativeState& state);
 
 }  // namespace droste::differential

@@ -1,19 +1,19 @@
-// Native differential test: random instructions, executed by the interpreter and by the CPU we run on.
+// Native differential test: random instructions, executed by the interpreter and by the CPU we run
+// on.
 //
 //   differential [--seed N] [--count N] [--family integer|x87|vector|any] [--one N] [--keep-going]
 //
-// Case i of a run has seed N + i; a failing case prints the command that replays it alone. Cases run in child
-// processes, so that a crash of either side is a reported failure and not the end of the run.
+// Case i of a run has seed N + i; a failing case prints the command that replays it alone. Cases
+// run in child processes, so that a crash of either side is a reported failure and not the end of
+// the run.
 
+#include "cpu/x86/decode/decoder.hpp"
 #include "tests/differential/exceptions.hpp"
 #include "tests/differential/insn_source.hpp"
 #include "tests/differential/native_runner.hpp"
 #include "tests/differential/state_pair.hpp"
 
-#include "cpu/x86/decode/decoder.hpp"
-
 #include <capstone/capstone.h>
-#include <fmt/format.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,7 +47,8 @@ std::string listing(const Candidate& candidate) {
     csh handle = 0;
     cs_insn* insn = nullptr;
     if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) == CS_ERR_OK) {
-        if (cs_disasm(handle, candidate.bytes.data(), candidate.length, kCodeAddress, 1, &insn) == 1) {
+        if (cs_disasm(handle, candidate.bytes.data(), candidate.length, kCodeAddress, 1, &insn) ==
+            1) {
             text += fmt::format(" {} {}", insn->mnemonic, insn->op_str);
             cs_free(insn, 1);
         }
@@ -62,7 +64,8 @@ class Harness {
         Rng rng(seed * 0x2545F4914F6CDD1D + 1);
         const Candidate candidate = draw(rng, family, guest_.machine().cpu().features);
         op = candidate.insn.op;
-        const u64 rip = rng.one_in(8) ? kCodeAddress + kPageBytes - 1 - rng.below(14) : kCodeAddress + 64;
+        const u64 rip =
+            rng.one_in(8) ? kCodeAddress + kPageBytes - 1 - rng.below(14) : kCodeAddress + 64;
         auto start = std::make_unique<Outcome>();
         randomize(rng, start->state, start->scratch);
         place_operands(rng, candidate, rip, start->state);
@@ -75,11 +78,13 @@ class Harness {
         native_run(bytes, rip);
         native->state = native_state();
         std::memcpy(native->scratch.data(), native_scratch(), kScratchBytes);
-        const std::string difference = compare(*guest, *native, compared_flags(candidate.insn, start->state));
+        const std::string difference =
+            compare(*guest, *native, compared_flags(candidate.insn, start->state));
         if (difference.empty() || accepted(candidate.insn, *guest, *native)) {
             return {};
         }
-        return fmt::format("case {}: {} [{}]\n{}", seed, listing(candidate), mnemonic(candidate.insn.op), difference);
+        return fmt::format("case {}: {} [{}]\n{}", seed, listing(candidate),
+                           mnemonic(candidate.insn.op), difference);
     }
 
   private:
@@ -96,7 +101,8 @@ int run_range(const Options& options, u64 first, u64 last) {
         const std::string text = harness.run_case(seed, options.family, op);
         if (!text.empty()) {
             ++failed;
-            fmt::print("{}  replay: differential --family {} --one {}\n", text, options.family_name, seed);
+            fmt::print("{}  replay: differential --family {} --one {}\n", text, options.family_name,
+                       seed);
             std::fflush(stdout);
             if (!options.keep_going) {
                 break;
@@ -115,16 +121,18 @@ bool run_in_child(const Options& options, u64 first, u64 last) {
     int status = 0;
     waitpid(child, &status, 0);
     if (WIFSIGNALED(status)) {
-        fmt::print("cases {}..{}: the test process died of signal {} ({})\n", first, last - 1, WTERMSIG(status),
-                   strsignal(WTERMSIG(status)));
+        fmt::print("cases {}..{}: the test process died of signal {} ({})\n", first, last - 1,
+                   WTERMSIG(status), strsignal(WTERMSIG(status)));
         return false;
     }
     return WEXITSTATUS(status) == 0;
 }
 
 int usage(const char* what) {
-    fmt::print(stderr, "differential: {}\nusage: differential [--seed N] [--count N] "
-               "[--family integer|x87|vector|any] [--one N] [--keep-going]\n", what);
+    fmt::print(stderr,
+               "differential: {}\nusage: differential [--seed N] [--count N] "
+               "[--family integer|x87|vector|any] [--one N] [--keep-going]\n",
+               what);
     return 2;
 }
 
@@ -132,8 +140,10 @@ int usage(const char* what) {
 
 int run(int argc, char** argv) {
     Options options;
-    const std::map<std::string_view, Family> families = {
-        {"any", Family::Any}, {"integer", Family::Integer}, {"x87", Family::X87}, {"vector", Family::Vector}};
+    const std::map<std::string_view, Family> families = {{"any", Family::Any},
+                                                         {"integer", Family::Integer},
+                                                         {"x87", Family::X87},
+                                                         {"vector", Family::Vector}};
     for (int i = 1; i < argc; ++i) {
         const std::string_view name = argv[i];
         if (name == "--keep-going") {
@@ -165,8 +175,8 @@ int run(int argc, char** argv) {
         const u64 last = options.seed + std::min(options.count, done + kChunk);
         clean = run_in_child(options, options.seed + done, last) && clean;
     }
-    fmt::print("{} cases of family {} from seed {}: {}\n", options.count, options.family_name, options.seed,
-               clean ? "all agree" : "DIFFERENCES");
+    fmt::print("{} cases of family {} from seed {}: {}\n", options.count, options.family_name,
+               options.seed, clean ? "all agree" : "DIFFERENCES");
     return clean ? 0 : 1;
 }
 

@@ -1,10 +1,11 @@
 #pragma once
-// Executes one instruction on the CPU we run on, with all registers chosen, and reports what became of them: the third
-// witness beside the interpreter and the manual.
+// Executes one instruction on the CPU we run on, with all registers chosen, and reports what became
+// of them: the third witness beside the interpreter and the manual.
 //
-// The state lies at a fixed low address, so that the code around the instruction needs no register. A fault arrives
-// as a signal; the kernel hands over the vector, the error code and CR2, which are what a guest would see. Signal
-// handlers and the fixed mappings belong to the whole process: this is a test program's private machinery.
+// The state lies at a fixed low address, so that the code around the instruction needs no register.
+// A fault arrives as a signal; the kernel hands over the vector, the error code and CR2, which are
+// what a guest would see. Signal handlers and the fixed mappings belong to the whole process: this
+// is a test program's private machinery.
 
 #include "core/types.hpp"
 
@@ -14,15 +15,16 @@
 namespace droste::differential {
 
 inline constexpr u64 kStateAddress = 0x3000'0000;
-inline constexpr u64 kCodeAddress = 0x2000'0000;     // two pages; the instruction may straddle them
-inline constexpr u64 kScratchAddress = 0x1000'0000;  // scratch memory of the instructions under test
-inline constexpr u64 kScratchBytes = 4 * kPageBytes; // followed and preceded by unmapped pages
+inline constexpr u64 kCodeAddress = 0x2000'0000;  // two pages; the instruction may straddle them
+inline constexpr u64 kScratchAddress =
+    0x1000'0000;  // scratch memory of the instructions under test
+inline constexpr u64 kScratchBytes = 4 * kPageBytes;  // followed and preceded by unmapped pages
 
 struct alignas(64) NativeState {
     std::array<u64, 16> gpr;
     u64 rflags;
-    u64 rip;       // in: where to start (inside the code pages); out: where it ended
-    u64 vector;    // out: kNoFault or the exception's vector
+    u64 rip;     // in: where to start (inside the code pages); out: where it ended
+    u64 vector;  // out: kNoFault or the exception's vector
     u64 error_code;
     u64 cr2;
     std::array<u64, 3> reserved;

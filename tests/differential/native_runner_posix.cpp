@@ -1,10 +1,9 @@
+#include "core/assert.hpp"
 #include "tests/differential/native_runner.hpp"
 
-#include "core/assert.hpp"
-
+#include <csignal>
 #include <cstring>
 
-#include <csignal>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -101,7 +100,8 @@ constexpr u64 kStateBytes = 2 * kPageBytes;
 
 void* map_at(u64 address, u64 bytes, int protection) {
     void* want = reinterpret_cast<void*>(address);  // NOLINT: fixed addresses are the point
-    void* got = mmap(want, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void* got =
+        mmap(want, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     DROSTE_ASSERT(got == want);
     return got;
 }
@@ -116,8 +116,9 @@ void on_fault(int /*signal*/, siginfo_t* /*info*/, void* context) {
         return;
     }
     NativeState& state = native_state();
-    static constexpr int kOrder[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                                       REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    static constexpr int kOrder[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+                                       REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                       REG_R12, REG_R13, REG_R14, REG_R15};
     for (unsigned i = 0; i < 16; ++i) {
         state.gpr[i] = static_cast<u64>(regs[kOrder[i]]);
     }

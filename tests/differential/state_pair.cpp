@@ -4,50 +4,75 @@
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/rflags.hpp"
 
-#include <fmt/format.h>
-
 #include <cstring>
+
+#include <fmt/format.h>
 
 namespace droste::differential {
 
 namespace {
 
 // Offsets in the XSAVE image. SDM Vol. 1, "Legacy Region of an XSAVE Area".
-constexpr std::size_t kFcw = 0, kFsw = 2, kFtw = 4, kMxcsr = 24, kMxcsrMask = 28, kSt0 = 32, kXmm0 = 160,
-                      kXstateBv = 512, kYmmHigh = 576;
+constexpr std::size_t kFcw = 0, kFsw = 2, kFtw = 4, kMxcsr = 24, kMxcsrMask = 28, kSt0 = 32,
+                      kXmm0 = 160, kXstateBv = 512, kYmmHigh = 576;
 
 u64 interesting(Rng& rng) {
-    static constexpr std::array<u64, 16> kValues = {
-        0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF,
-        0x7FFFFFFFFFFFFFFF, 0x8000000000000000, ~u64{0}, 0x0F0F0F0F0F0F0F0F};
+    static constexpr std::array<u64, 16> kValues = {0,
+                                                    1,
+                                                    2,
+                                                    0x7F,
+                                                    0x80,
+                                                    0xFF,
+                                                    0x7FFF,
+                                                    0x8000,
+                                                    0xFFFF,
+                                                    0x7FFFFFFF,
+                                                    0x80000000,
+                                                    0xFFFFFFFF,
+                                                    0x7FFFFFFFFFFFFFFF,
+                                                    0x8000000000000000,
+                                                    ~u64{0},
+                                                    0x0F0F0F0F0F0F0F0F};
     switch (rng.below(4)) {
-        case 0: return kValues[rng.below(kValues.size())];
-        case 1: return rng.next() >> rng.below(64);
-        default: return rng.next();
+    case 0: return kValues[rng.below(kValues.size())];
+    case 1: return rng.next() >> rng.below(64);
+    default: return rng.next();
     }
 }
 
 u32 float_bits(Rng& rng) {
-    static constexpr std::array<u32, 16> kValues = {0,          0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000,
-                                                    0x7FC00000, 0x7F800001, 0x00000001, 0x00800000, 0x007FFFFF, 0x7F7FFFFF,
+    static constexpr std::array<u32, 16> kValues = {0,          0x80000000, 0x3F800000, 0xBF800000,
+                                                    0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001,
+                                                    0x00000001, 0x00800000, 0x007FFFFF, 0x7F7FFFFF,
                                                     0x40490FDB, 0x4F000000, 0xCF000000, 0x3F000000};
     return rng.one_in(2) ? kValues[rng.below(kValues.size())] : static_cast<u32>(rng.next());
 }
 
 u64 double_bits(Rng& rng) {
-    static constexpr std::array<u64, 16> kValues = {
-        0,                  0x8000000000000000, 0x3FF0000000000000, 0xBFF0000000000000, 0x7FF0000000000000,
-        0xFFF0000000000000, 0x7FF8000000000000, 0x7FF0000000000001, 1,                  0x0010000000000000,
-        0x000FFFFFFFFFFFFF, 0x7FEFFFFFFFFFFFFF, 0x400921FB54442D18, 0x43E0000000000000, 0xC3E0000000000000,
-        0x3FE0000000000000};
+    static constexpr std::array<u64, 16> kValues = {0,
+                                                    0x8000000000000000,
+                                                    0x3FF0000000000000,
+                                                    0xBFF0000000000000,
+                                                    0x7FF0000000000000,
+                                                    0xFFF0000000000000,
+                                                    0x7FF8000000000000,
+                                                    0x7FF0000000000001,
+                                                    1,
+                                                    0x0010000000000000,
+                                                    0x000FFFFFFFFFFFFF,
+                                                    0x7FEFFFFFFFFFFFFF,
+                                                    0x400921FB54442D18,
+                                                    0x43E0000000000000,
+                                                    0xC3E0000000000000,
+                                                    0x3FE0000000000000};
     return rng.one_in(2) ? kValues[rng.below(kValues.size())] : rng.next();
 }
 
 u64 vector_half(Rng& rng) {
     switch (rng.below(4)) {
-        case 0: return double_bits(rng);
-        case 1: return float_bits(rng) | (u64{float_bits(rng)} << 32);
-        default: return interesting(rng);
+    case 0: return double_bits(rng);
+    case 1: return float_bits(rng) | (u64{float_bits(rng)} << 32);
+    default: return interesting(rng);
     }
 }
 
@@ -133,7 +158,8 @@ void randomize(Rng& rng, NativeState& state, std::span<u8> scratch) {
     for (u64& reg : state.gpr) {
         reg = interesting(rng);
     }
-    state.rflags = (rng.next() & rflags::kStatus) | rflags::kFixed1 | rflags::kIf | (rng.one_in(8) ? rflags::kDf : 0);
+    state.rflags = (rng.next() & rflags::kStatus) | rflags::kFixed1 | rflags::kIf |
+                   (rng.one_in(8) ? rflags::kDf : 0);
     const bool plain = !rng.one_in(4);
     put<u16>(state, kFcw, plain ? 0x37F : static_cast<u16>((rng.next() & 0xF00) | 0x7F));
     const u16 top = static_cast<u16>(rng.below(8) << 11);
@@ -143,16 +169,25 @@ void randomize(Rng& rng, NativeState& state, std::span<u8> scratch) {
         u64 significand = rng.next() | (u64{1} << 63);
         u16 exponent = static_cast<u16>(0x3FFF + rng.below(64) - 32 + (rng.one_in(2) ? 0x8000 : 0));
         switch (rng.below(8)) {
-            case 0: significand = 0, exponent = static_cast<u16>(exponent & 0x8000); break;
-            case 1: exponent = static_cast<u16>(exponent | 0x7FFF), significand = rng.one_in(2) ? u64{1} << 63 : significand; break;
-            case 2: exponent = static_cast<u16>(rng.next()); break;
-            case 3: significand = rng.next(); exponent = static_cast<u16>(rng.next()); break;  // unnormal, denormal ...
-            default: break;
+        case 0: significand = 0, exponent = static_cast<u16>(exponent & 0x8000); break;
+        case 1:
+            exponent = static_cast<u16>(exponent | 0x7FFF),
+            significand = rng.one_in(2) ? u64{1} << 63 : significand;
+            break;
+        case 2: exponent = static_cast<u16>(rng.next()); break;
+        case 3:
+            significand = rng.next();
+            exponent = static_cast<u16>(rng.next());
+            break;  // unnormal, denormal ...
+        default: break;
         }
         put(state, kSt0 + i * 16, significand);
         put(state, kSt0 + i * 16 + 8, exponent);
     }
-    put<u32>(state, kMxcsr, plain ? 0x1F80 : static_cast<u32>(0x1F80 | (rng.next() & 0xE07F)) & ~(rng.one_in(4) ? static_cast<u32>(rng.next() & 0x1F80) : 0U));
+    put<u32>(state, kMxcsr,
+             plain ? 0x1F80
+                   : static_cast<u32>(0x1F80 | (rng.next() & 0xE07F)) &
+                         ~(rng.one_in(4) ? static_cast<u32>(rng.next() & 0x1F80) : 0U));
     put<u32>(state, kMxcsrMask, 0xFFFF);
     for (unsigned i = 0; i < 32; ++i) {
         put(state, kXmm0 + i * 8, vector_half(rng));
@@ -217,15 +252,16 @@ bool same(const NativeState& g, const NativeState& native, u64 flag_mask) {
     const auto region = [&](std::size_t first, std::size_t bytes) {
         return std::memcmp(g.xsave.data() + first, native.xsave.data() + first, bytes) == 0;
     };
-    bool registers = region(kFcw, 5) && region(kMxcsr, 4) && region(kXmm0, 256) && region(kYmmHigh, 256);
+    bool registers =
+        region(kFcw, 5) && region(kMxcsr, 4) && region(kXmm0, 256) && region(kYmmHigh, 256);
     for (unsigned i = 0; i < 8; ++i) {
         registers = registers && region(kSt0 + i * 16, 10);
     }
     const bool faults = native.vector == kNoFault ||
                         (g.error_code == native.error_code &&
                          (native.vector != static_cast<u8>(Exception::PF) || g.cr2 == native.cr2));
-    return registers && faults && g.gpr == native.gpr && g.rip == native.rip && g.vector == native.vector &&
-           ((g.rflags ^ native.rflags) & flags) == 0;
+    return registers && faults && g.gpr == native.gpr && g.rip == native.rip &&
+           g.vector == native.vector && ((g.rflags ^ native.rflags) & flags) == 0;
 }
 
 }  // namespace
@@ -243,8 +279,9 @@ std::string compare(const Outcome& guest, const Outcome& native_raw, u64 flag_ma
             text += fmt::format("  {:10} droste {:#018x}  native {:#018x}\n", name, a, b);
         }
     };
-    static constexpr std::array<const char*, 16> kNames = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-                                                           "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+    static constexpr std::array<const char*, 16> kNames = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+                                                           "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+                                                           "r12", "r13", "r14", "r15"};
     for (unsigned i = 0; i < 16; ++i) {
         line(kNames[i], g.gpr[i], native.gpr[i]);
     }
@@ -263,8 +300,10 @@ std::string compare(const Outcome& guest, const Outcome& native_raw, u64 flag_ma
     line("ftw", get<u8>(g, kFtw), get<u8>(native, kFtw));
     line("mxcsr", get<u32>(g, kMxcsr), get<u32>(native, kMxcsr));
     for (unsigned i = 0; i < 8; ++i) {
-        line(fmt::format("st{}.sig", i), get<u64>(g, kSt0 + i * 16), get<u64>(native, kSt0 + i * 16));
-        line(fmt::format("st{}.exp", i), get<u16>(g, kSt0 + i * 16 + 8), get<u16>(native, kSt0 + i * 16 + 8));
+        line(fmt::format("st{}.sig", i), get<u64>(g, kSt0 + i * 16),
+             get<u64>(native, kSt0 + i * 16));
+        line(fmt::format("st{}.exp", i), get<u16>(g, kSt0 + i * 16 + 8),
+             get<u16>(native, kSt0 + i * 16 + 8));
     }
     for (unsigned i = 0; i < 16; ++i) {
         for (unsigned half = 0; half < 2; ++half) {

@@ -35,7 +35,8 @@ struct Outcome {
     std::array<u8, kScratchBytes> scratch;
 };
 
-// Random registers, flags (status and DF), x87, MXCSR, YMM and scratch contents; values that matter come up often.
+// Random registers, flags (status and DF), x87, MXCSR, YMM and scratch contents; values that matter
+// come up often.
 void randomize(Rng& rng, NativeState& state, std::span<u8> scratch);
 
 // A 64-bit user-mode vCPU with the native run's address space.
@@ -50,7 +51,8 @@ class GuestRunner {
     test::TestMachine machine_;
 };
 
-// Empty when equal; else one line a difference, "name guest native". Flags are compared under `flag_mask`.
+// Empty when equal; else one line a difference, "name guest native". Flags are compared under
+// `flag_mask`.
 std::string compare(const Outcome& guest, const Outcome& native, u64 flag_mask);
 
 }  // namespace droste::differential

@@ -1,6 +1,7 @@
-// Fuzzes the whole CPU: random bytes, in every mode, with random tables, descriptors and control bits, executed by the
-// interpreter. Whatever the guest does must end as guest faults, shutdown or idleness: never as a crash or a hang of the
-// emulator. Meant for an ASan/UBSan build (docs/testing.md); each case is replayed by its seed.
+// Fuzzes the whole CPU: random bytes, in every mode, with random tables, descriptors and control
+// bits, executed by the interpreter. Whatever the guest does must end as guest faults, shutdown or
+// idleness: never as a crash or a hang of the emulator. Meant for an ASan/UBSan build
+// (docs/testing.md); each case is replayed by its seed.
 //
 //   cpu_fuzz [--seed N] [--instructions N]
 
@@ -8,18 +9,28 @@
 #include "cpu/x86/interp/engine.hpp"
 #include "tests/support/test_machine.hpp"
 
-#include <fmt/format.h>
-
 #include <cstdlib>
 #include <random>
 #include <string_view>
 #include <vector>
 
+#include <fmt/format.h>
+
 namespace droste::test {
 
 namespace {
 
-enum class FuzzMode : u8 { Real, BigReal, Protected16, Protected32, Virtual8086, Compatibility, Long, LongUser, kCount };
+enum class FuzzMode : u8 {
+    Real,
+    BigReal,
+    Protected16,
+    Protected32,
+    Virtual8086,
+    Compatibility,
+    Long,
+    LongUser,
+    kCount
+};
 
 constexpr u64 kCode = 0x8000;
 constexpr u64 kCodeBytes = 0x4000;
@@ -65,8 +76,10 @@ class Fuzzer {
         for (u8& byte : data) {
             const u64 r = rng_();
             // Prefixes, 0F and VMX/system opcodes come up more often than chance would have them.
-            static constexpr u8 kFavorites[] = {0x0F, 0x66, 0xF2, 0xF3, 0xF0, 0x48, 0x01, 0x20, 0x22, 0xC4, 0xC7, 0x78, 0x79, 0xCF};
-            byte = r % 5 == 0 ? kFavorites[(r >> 8) % sizeof(kFavorites)] : static_cast<u8>(r >> 16);
+            static constexpr u8 kFavorites[] = {0x0F, 0x66, 0xF2, 0xF3, 0xF0, 0x48, 0x01,
+                                                0x20, 0x22, 0xC4, 0xC7, 0x78, 0x79, 0xCF};
+            byte =
+                r % 5 == 0 ? kFavorites[(r >> 8) % sizeof(kFavorites)] : static_cast<u8>(r >> 16);
         }
         machine_.poke(address, data);
     }
@@ -93,7 +106,8 @@ class Fuzzer {
             }
         }
         for (unsigned reg = 0; reg < 16; ++reg) {
-            s.gpr[reg] = rng_() % 3 == 0 ? kTablesArea + (rng_() & 0x7FF8) : rng_() >> (rng_() % 64);
+            s.gpr[reg] =
+                rng_() % 3 == 0 ? kTablesArea + (rng_() & 0x7FF8) : rng_() >> (rng_() % 64);
         }
         s.gpr[RSP] = 0x9000 + (rng_() & 0xFF0);
         if (mode == FuzzMode::BigReal) {
@@ -115,7 +129,8 @@ class Fuzzer {
         }
         s.gdtr = {kTablesArea, 0xFFF};
         s.idtr = {rng_() % 2 != 0 ? kTablesArea + 0x1000 : 0, 0xFFF};
-        s.cr4 |= rng_() & (cr4::kVme | cr4::kPvi | cr4::kTsd | cr4::kDe | cr4::kMce | cr4::kPge | cr4::kVmxe | cr4::kUmip);
+        s.cr4 |= rng_() & (cr4::kVme | cr4::kPvi | cr4::kTsd | cr4::kDe | cr4::kMce | cr4::kPge |
+                           cr4::kVmxe | cr4::kUmip);
         s.dr7 |= rng_() % 4 == 0 ? rng_() & 0xFFFF'2BFF : 0;
         for (u64& address : s.dr) {
             address = kCode + (rng_() & 0x3FFF);
@@ -140,7 +155,9 @@ int run(int argc, char** argv) {
         const std::string_view name = argv[i];
         u64& target = name == "--seed" ? seed : wanted;
         if (name != "--seed" && name != "--instructions") {
-            fmt::print(stderr, "cpu_fuzz: unknown option {}; expected --seed N or --instructions N\n", name);
+            fmt::print(stderr,
+                       "cpu_fuzz: unknown option {}; expected --seed N or --instructions N\n",
+                       name);
             return 2;
         }
         target = std::strtoull(argv[i + 1], nullptr, 0);

@@ -1,20 +1,21 @@
 // Runs one guest test: guest_runner TEST.bin TEST.asm [-v]
 //
-// TEST.bin is loaded at 0000:8000 and entered there in real mode on a bare vCPU (no devices, no firmware). What it writes
-// to port E9h is compared, line by line, with the "; expect: TEXT" lines of TEST.asm. The test ends when the vCPU
-// halts with interrupts off ("; stop: hlt", the default) or shuts down ("; stop: shutdown"), or when it has
-// executed "; limit: N" instructions (default one million), which is a failure.
+// TEST.bin is loaded at 0000:8000 and entered there in real mode on a bare vCPU (no devices, no
+// firmware). What it writes to port E9h is compared, line by line, with the "; expect: TEXT" lines
+// of TEST.asm. The test ends when the vCPU halts with interrupts off ("; stop: hlt", the default)
+// or shuts down ("; stop: shutdown"), or when it has executed "; limit: N" instructions (default
+// one million), which is a failure.
 
 #include "cpu/x86/interp/engine.hpp"
 #include "tests/support/test_machine.hpp"
-
-#include <fmt/format.h>
 
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace {
 

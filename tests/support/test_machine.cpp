@@ -8,8 +8,8 @@ namespace droste::test {
 
 namespace {
 
-constexpr u32 kCode64 = 0xA09B;   // type 11, S, P, L, G
-constexpr u32 kCode32 = 0xC09B;   // D instead of L
+constexpr u32 kCode64 = 0xA09B;  // type 11, S, P, L, G
+constexpr u32 kCode32 = 0xC09B;  // D instead of L
 constexpr u32 kData = 0xC093;
 constexpr u32 kDpl3 = 3U << 5;
 
@@ -27,9 +27,10 @@ CpuFeatures all_features() {
     features.enable(Feature::VMX, false);
     features.enable(Feature::HYPERVISOR, false);
     const CpuFeatures host = host_vector_features();
-    for (const Feature vector : {Feature::SSE3, Feature::SSSE3, Feature::SSE4_1, Feature::SSE4_2, Feature::AES,
-                                 Feature::PCLMULQDQ, Feature::SHA, Feature::GFNI, Feature::F16C, Feature::FMA,
-                                 Feature::AVX, Feature::AVX2, Feature::VAES, Feature::VPCLMULQDQ}) {
+    for (const Feature vector :
+         {Feature::SSE3, Feature::SSSE3, Feature::SSE4_1, Feature::SSE4_2, Feature::AES,
+          Feature::PCLMULQDQ, Feature::SHA, Feature::GFNI, Feature::F16C, Feature::FMA,
+          Feature::AVX, Feature::AVX2, Feature::VAES, Feature::VPCLMULQDQ}) {
         features.enable(vector, host.has(vector));
     }
     return features;
@@ -46,8 +47,10 @@ Segment flat_segment(u16 selector, u32 rights) {
 }
 
 TestMachine::TestMachine(const CpuFeatures& cpu_features)
-    : memory_(make_memory(kRamBytes)), features_(cpu_features) {
-    cpu_ = std::make_unique<Vcpu>(0, Vcpu::Wiring{*memory_, bus_, clock_, events_, log_}, features_);
+    : memory_(make_memory(kRamBytes))
+    , features_(cpu_features) {
+    cpu_ =
+        std::make_unique<Vcpu>(0, Vcpu::Wiring{*memory_, bus_, clock_, events_, log_}, features_);
     own_code(*cpu_);
     clock_.set_counter(&cpu_->icount);
     reset_power_on(*cpu_);
@@ -74,7 +77,8 @@ void TestMachine::map(u64 linear, u64 physical, bool writable) {
     for (unsigned level = 4; level > 1; --level) {
         table = table_entry(table, static_cast<unsigned>((linear >> (12 + (level - 1) * 9)) & 511));
     }
-    poke_value(table + ((linear >> 12) & 511) * 8, (physical & kPageMask) | 5 | (writable ? 2U : 0U));
+    poke_value(table + ((linear >> 12) & 511) * 8,
+               (physical & kPageMask) | 5 | (writable ? 2U : 0U));
 }
 
 void TestMachine::enter_long_mode(unsigned cpl) {

@@ -1,5 +1,6 @@
 #pragma once
-// A bare vCPU with memory, bus and time, for tests: no devices, no firmware. Counting clock, so runs repeat.
+// A bare vCPU with memory, bus and time, for tests: no devices, no firmware. Counting clock, so
+// runs repeat.
 
 #include "core/bus.hpp"
 #include "core/clock.hpp"
@@ -33,7 +34,9 @@ class TestMachine {
     Log& log() { return log_; }
 
     void poke(PhysAddr address, std::span<const u8> bytes);
-    void poke(PhysAddr address, std::initializer_list<u8> bytes) { poke(address, {bytes.begin(), bytes.size()}); }
+    void poke(PhysAddr address, std::initializer_list<u8> bytes) {
+        poke(address, {bytes.begin(), bytes.size()});
+    }
     template <typename T>
     void poke_value(PhysAddr address, T value) {
         poke(address, {reinterpret_cast<const u8*>(&value), sizeof(T)});

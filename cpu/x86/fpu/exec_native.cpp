@@ -106,7 +106,8 @@ Status exec_store(Vcpu& cpu, const Insn& insn) {
         const u32 flagged = std::exchange(cpu.state.mxcsr, mxcsr);
         LinearAddr linear = 0;
         const auto seg = static_cast<SegReg>(insn.seg);
-        if (const Status status = linear_address(cpu, seg, effective_offset(cpu, insn), Bytes, true, linear);
+        if (const Status status =
+                linear_address(cpu, seg, effective_offset(cpu, insn), Bytes, true, linear);
             status != Status::Next) {
             return status;
         }

@@ -48,7 +48,11 @@ void BlockCache::enroll(PhysAddr page, Block* block, unsigned first_byte, unsign
     }
 }
 
-Block* BlockCache::insert(PhysAddr start, u32 mode, const Insn* insns, unsigned count, unsigned bytes,
+Block* BlockCache::insert(PhysAddr start,
+                          u32 mode,
+                          const Insn* insns,
+                          unsigned count,
+                          unsigned bytes,
                           PhysAddr second_page) {
     Insn* storage = allocate(count);
     std::copy_n(insns, count, storage);
@@ -104,9 +108,11 @@ void BlockCache::written(PhysAddr address, unsigned bytes) {
         const bool second = (block->start & kPageMask) != base;
         const unsigned offset = static_cast<unsigned>(block->start % kPageBytes);
         const unsigned block_first = second ? 0 : offset;
-        const unsigned block_last = second ? offset + block->bytes - 1U - static_cast<unsigned>(kPageBytes)
-                                           : std::min<unsigned>(offset + block->bytes - 1U, kPageBytes - 1);
-        const u64 block_lines = bits(~u64{0}, 0, block_last / 64 - block_first / 64) << (block_first / 64);
+        const unsigned block_last =
+            second ? offset + block->bytes - 1U - static_cast<unsigned>(kPageBytes)
+                   : std::min<unsigned>(offset + block->bytes - 1U, kPageBytes - 1);
+        const u64 block_lines = bits(~u64{0}, 0, block_last / 64 - block_first / 64)
+                                << (block_first / 64);
         if ((block_lines & touched) != 0) {
             kill(block);
         } else {

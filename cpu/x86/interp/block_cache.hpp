@@ -1,13 +1,15 @@
 #pragma once
 // Decoded blocks, by physical address and decode mode.
 //
-// A block is a straight run of instructions inside one page (the last may reach into the next page; then the block
-// remembers that page's physical address and the engine verifies it on entry). Physical keys share blocks between
-// processes, address spaces and VMX levels, and make MOV CR3 and VM exits free on the code side.
+// A block is a straight run of instructions inside one page (the last may reach into the next page;
+// then the block remembers that page's physical address and the engine verifies it on entry).
+// Physical keys share blocks between processes, address spaces and VMX levels, and make MOV CR3 and
+// VM exits free on the code side.
 //
-// A page with blocks carries kPageHasCode: no TLB keeps a write tag for it, so every store there arrives in written(),
-// which kills only blocks that overlap the written 64-byte lines. Dead blocks are unlinked at once and their memory is
-// reclaimed when the arena is flushed, so a block that kills itself can finish its current instruction.
+// A page with blocks carries kPageHasCode: no TLB keeps a write tag for it, so every store there
+// arrives in written(), which kills only blocks that overlap the written 64-byte lines. Dead blocks
+// are unlinked at once and their memory is reclaimed when the arena is flushed, so a block that
+// kills itself can finish its current instruction.
 
 #include "core/types.hpp"
 #include "cpu/x86/insn.hpp"
@@ -49,7 +51,12 @@ class BlockCache {
         return block != nullptr && block->start == start && block->mode == mode ? block : nullptr;
     }
     // Copies the instructions. `second_page` as in Block. Returns the block to execute.
-    Block* insert(PhysAddr start, u32 mode, const Insn* insns, unsigned count, unsigned bytes, PhysAddr second_page);
+    Block* insert(PhysAddr start,
+                  u32 mode,
+                  const Insn* insns,
+                  unsigned count,
+                  unsigned bytes,
+                  PhysAddr second_page);
     // Guest memory [address, address + bytes) inside one page is about to change.
     void written(PhysAddr address, unsigned bytes);
     void page_written(PhysAddr page) { written(page, 4096); }
@@ -60,7 +67,7 @@ class BlockCache {
 
   private:
     static constexpr std::size_t kSlots = 1U << 17;
-    static constexpr std::size_t kChunkInsns = 1U << 14;   // 1 MiB of Insn
+    static constexpr std::size_t kChunkInsns = 1U << 14;  // 1 MiB of Insn
     static constexpr std::size_t kMaxChunks = 96;
 
     struct PageBlocks {

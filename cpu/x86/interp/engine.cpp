@@ -1,11 +1,15 @@
-// The interpreter loop: find the decoded block at RIP, run its handlers, look at what is pending, repeat.
+// The interpreter loop: find the decoded block at RIP, run its handlers, look at what is pending,
+// repeat.
 //
-// RIP is kept at the start of the current instruction and advances in a host register; it is stored once for
-// each instruction so that a fault finds it right. A block runs without any test but the handler's status and
-// the end pointer. What must be looked at (interrupts, single-step, budget) is looked at between blocks:
-//   attention & attention_mask   something to deliver, or one-instruction-at-a-time mode (attention::kStep)
-//   Status::Sync / Switched      mode, mappings or pending events changed: everything cached here is re-read
-// An instruction that observes time begins a block of its own, so the retired-instruction clock is exact there.
+// RIP is kept at the start of the current instruction and advances in a host register; it is stored
+// once for each instruction so that a fault finds it right. A block runs without any test but the
+// handler's status and the end pointer. What must be looked at (interrupts, single-step, budget) is
+// looked at between blocks:
+//   attention & attention_mask   something to deliver, or one-instruction-at-a-time mode
+//   (attention::kStep) Status::Sync / Switched      mode, mappings or pending events changed:
+//   everything cached here is re-read
+// An instruction that observes time begins a block of its own, so the retired-instruction clock is
+// exact there.
 
 #include "cpu/x86/interp/engine.hpp"
 
@@ -36,7 +40,8 @@ u32 mode_key(DecodeMode mode) {
     return mode.code_bits | (mode.real_or_v86 ? 1U : 0U);
 }
 
-// Code bytes at RIP: the rest of the current page, then (only if an instruction needs it) the next one.
+// Code bytes at RIP: the rest of the current page, then (only if an instruction needs it) the next
+// one.
 struct CodeBytes {
     std::array<u8, kMaxInsnBytes> joined{};
     unsigned count = 0;
@@ -52,7 +57,11 @@ class Interpreter final : public ExecutionEngine {
 
     static Status find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out);
     static Block* decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode);
-    static Status decode_one(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Insn& insn,
+    static Status decode_one(Vcpu& cpu,
+                             const CodePage& page,
+                             LinearAddr linear,
+                             DecodeMode mode,
+                             Insn& insn,
                              PhysAddr& second_page);
     static Status gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, CodeBytes& bytes);
     static void step(Vcpu& cpu);
@@ -65,7 +74,8 @@ class Interpreter final : public ExecutionEngine {
         return cpu.code_bits == 64 ? rip : static_cast<u32>(cpu.state.seg[CS].base + rip);
     }
     static void log_block(Vcpu& cpu, const Block& block);
-    // The memory layout changed (ROM shadowing, A20): what was decoded or translated before may be something else now.
+    // The memory layout changed (ROM shadowing, A20): what was decoded or translated before may be
+    // something else now.
     static void settle(Vcpu& cpu) {
         if (cpu.memory.layout_generation() != cpu.tlb.current().layout_generation) [[unlikely]] {
             cpu.blocks->flush();
@@ -74,8 +84,8 @@ class Interpreter final : public ExecutionEngine {
     }
 };
 
-// A fault counts as an instruction: delivering one takes time, and a guest that does nothing but fault must
-// still use up its budget.
+// A fault counts as an instruction: delivering one takes time, and a guest that does nothing but
+// fault must still use up its budget.
 void Interpreter::fault(Vcpu& cpu, u8 insn_length) {
     ++cpu.icount;
     cpu.fault_insn_length = insn_length;
@@ -84,11 +94,12 @@ void Interpreter::fault(Vcpu& cpu, u8 insn_length) {
 
 // Bytes that cross into the next page. Status::Fault if that page's fetch faults.
 Status Interpreter::gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, CodeBytes& bytes) {
-    const auto in_page = static_cast<unsigned>(std::min<u64>(kMaxInsnBytes, kPageBytes - linear % kPageBytes));
+    const auto in_page =
+        static_cast<unsigned>(std::min<u64>(kMaxInsnBytes, kPageBytes - linear % kPageBytes));
     for (unsigned i = 0; i < in_page; ++i) {
         const PhysAddr address = page.page + linear % kPageBytes + i;
-        bytes.joined[i] =
-            page.host != nullptr ? page.host[linear % kPageBytes + i] : static_cast<u8>(read_physical(cpu, address, 1));
+        bytes.joined[i] = page.host != nullptr ? page.host[linear % kPageBytes + i]
+                                               : static_cast<u8>(read_physical(cpu, address, 1));
     }
     bytes.count = in_page;
     if (in_page == kMaxInsnBytes) {
@@ -103,15 +114,21 @@ Status Interpreter::gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, C
     bytes.second_page = second.page;
     for (unsigned i = in_page; i < kMaxInsnBytes; ++i) {
         const u64 offset = i - in_page;
-        bytes.joined[i] =
-            second.host != nullptr ? second.host[offset] : static_cast<u8>(read_physical(cpu, second.page + offset, 1));
+        bytes.joined[i] = second.host != nullptr
+                              ? second.host[offset]
+                              : static_cast<u8>(read_physical(cpu, second.page + offset, 1));
     }
     bytes.count = kMaxInsnBytes;
     return Status::Next;
 }
 
-// Decodes the one instruction at `linear` and picks its handler. `second_page` is set when it reaches there.
-Status Interpreter::decode_one(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Insn& insn,
+// Decodes the one instruction at `linear` and picks its handler. `second_page` is set when it
+// reaches there.
+Status Interpreter::decode_one(Vcpu& cpu,
+                               const CodePage& page,
+                               LinearAddr linear,
+                               DecodeMode mode,
+                               Insn& insn,
                                PhysAddr& second_page) {
     second_page = Block::kInvalid;
     const u64 offset = linear % kPageBytes;
@@ -137,7 +154,8 @@ Status Interpreter::decode_one(Vcpu& cpu, const CodePage& page, LinearAddr linea
     return Status::Next;
 }
 
-Block* Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode) {
+Block*
+Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode) {
     std::array<Insn, BlockCache::kMaxInsns> insns;
     unsigned count = 0;
     unsigned bytes = 0;
@@ -152,9 +170,11 @@ Block* Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr lin
         insn = Insn{};
         PhysAddr reaches = Block::kInvalid;
         if (count != 0 && kPageBytes - at % kPageBytes < kMaxInsnBytes) {
-            // Near the page end only what certainly stays inside: looking further could fault too early.
+            // Near the page end only what certainly stays inside: looking further could fault too
+            // early.
             const std::size_t room = kPageBytes - at % kPageBytes;
-            if (decode({page.host + at % kPageBytes, room}, mode, cpu.features, insn) != DecodeResult::Ok) {
+            if (decode({page.host + at % kPageBytes, room}, mode, cpu.features, insn) !=
+                DecodeResult::Ok) {
                 break;
             }
             select_exec(cpu, insn);
@@ -189,7 +209,8 @@ void Interpreter::log_block(Vcpu& cpu, const Block& block) {
     }
 }
 
-// The block at RIP. Status::Fault: cpu.fault is set. `out` stays null when the code does not lie in RAM or ROM.
+// The block at RIP. Status::Fault: cpu.fault is set. `out` stays null when the code does not lie in
+// RAM or ROM.
 Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) {
     const LinearAddr linear = linear_rip(cpu);
     if ((linear & kPageMask) != page.linear_page || generation != cpu.tlb.generation()) {
@@ -212,7 +233,8 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
         log_block(cpu, *block);
     } else if (block->second_page != Block::kInvalid) [[unlikely]] {
         CodePage second;
-        if (const Status status = fetch_page(cpu, (linear & kPageMask) + kPageBytes, second); status != Status::Next) {
+        if (const Status status = fetch_page(cpu, (linear & kPageMask) + kPageBytes, second);
+            status != Status::Next) {
             return status;
         }
         if (second.page != block->second_page) {
@@ -230,8 +252,8 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
     return Status::Next;
 }
 
-// One instruction with everything that is checked around single instructions: code breakpoints, TF, shadows, the
-// CS limit. Also the way through code that is not in RAM.
+// One instruction with everything that is checked around single instructions: code breakpoints, TF,
+// shadows, the CS limit. Also the way through code that is not in RAM.
 void Interpreter::step(Vcpu& cpu) {
     if (code_breakpoint_hit(cpu)) {
         return;
@@ -255,7 +277,8 @@ void Interpreter::step(Vcpu& cpu) {
         fault(cpu, 0);
         return;
     }
-    const u64 next = (cpu.state.rip() + insn.length) & (cpu.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
+    const u64 next =
+        (cpu.state.rip() + insn.length) & (cpu.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
     const bool trap_flag = (cpu.state.rflags_system & rflags::kTf) != 0;
     const Status status = insn.exec(cpu, insn);
     if (status == Status::Fault) {
@@ -277,7 +300,8 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
     cpu.yield_requested = false;
     settle(cpu);
     while (true) {
-        if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0) [[unlikely]] {
+        if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0)
+            [[unlikely]] {
             if ((cpu.attention.load(std::memory_order_relaxed) & attention::kStop) != 0) {
                 return RunResult::Stopped;
             }
@@ -327,26 +351,26 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
         cpu.block_end = nullptr;
         ++cpu.counters.blocks;
         switch (status) {
-            case Status::Next: break;
-            case Status::Branch: ++cpu.icount; break;
-            case Status::Sync:
+        case Status::Next: break;
+        case Status::Branch: ++cpu.icount; break;
+        case Status::Sync:
+            ++cpu.icount;
+            cpu.state.rip() = rip + insn->length;
+            [[fallthrough]];
+        case Status::Switched:
+            if (status == Status::Switched) {
                 ++cpu.icount;
-                cpu.state.rip() = rip + insn->length;
-                [[fallthrough]];
-            case Status::Switched:
-                if (status == Status::Switched) {
-                    ++cpu.icount;
-                }
-                generation = 0;
-                settle(cpu);
-                if (cpu.yield_requested) {
-                    return RunResult::Yielded;
-                }
-                break;
-            case Status::Fault:
-                fault(cpu, insn->length);
-                generation = 0;
-                break;
+            }
+            generation = 0;
+            settle(cpu);
+            if (cpu.yield_requested) {
+                return RunResult::Yielded;
+            }
+            break;
+        case Status::Fault:
+            fault(cpu, insn->length);
+            generation = 0;
+            break;
         }
     }
 }

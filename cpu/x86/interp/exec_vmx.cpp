@@ -1,4 +1,5 @@
-// VMX instructions: cpu/vmx executes them behind the VmxInstructions seam; without it (no VMX in the model) they are #UD.
+// VMX instructions: cpu/vmx executes them behind the VmxInstructions seam; without it (no VMX in
+// the model) they are #UD.
 
 #include "cpu/x86/intercept.hpp"
 #include "cpu/x86/interp/exec_table.hpp"

@@ -1,8 +1,10 @@
-// The slow side of mem_access.hpp: TLB misses, page crossings, MMIO, alignment checks, watchpoints, writes to pages
-// that hold decoded code, non-canonical addresses, and segment checks the inline test could not pass.
+// The slow side of mem_access.hpp: TLB misses, page crossings, MMIO, alignment checks, watchpoints,
+// writes to pages that hold decoded code, non-canonical addresses, and segment checks the inline
+// test could not pass.
 //
-// Order of faults for one access (SDM Vol. 3A, "Prioritization of Concurrent Events"): segment, canonical, page
-// fault, alignment. A store that crosses a page is translated on both sides before either half is written.
+// Order of faults for one access (SDM Vol. 3A, "Prioritization of Concurrent Events"): segment,
+// canonical, page fault, alignment. A store that crosses a page is translated on both sides before
+// either half is written.
 
 #include "core/bits.hpp"
 #include "core/guest_memory.hpp"
@@ -25,7 +27,7 @@ namespace {
 struct Target {
     u8* host = nullptr;  // RAM (or ROM when reading): byte address
     PhysAddr address = 0;
-    bool code = false;   // RAM that decoded blocks were made from
+    bool code = false;  // RAM that decoded blocks were made from
     bool rom = false;
 };
 
@@ -33,11 +35,16 @@ PrivilegeClass data_class(const Vcpu& cpu) {
     if (cpu.cpl == 3) {
         return PrivilegeClass::User;
     }
-    return (cpu.state.rflags_system & rflags::kAc) != 0 ? PrivilegeClass::SupervisorAc : PrivilegeClass::Supervisor;
+    return (cpu.state.rflags_system & rflags::kAc) != 0 ? PrivilegeClass::SupervisorAc
+                                                        : PrivilegeClass::Supervisor;
 }
 
 // Enters the translation into the TLB as far as the page is plain memory.
-void fill(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege, const Translation& translation, const HostPage& page) {
+void fill(Vcpu& cpu,
+          LinearAddr linear,
+          PrivilegeClass privilege,
+          const Translation& translation,
+          const HostPage& page) {
     const LinearAddr linear_page = linear & kPageMask;
     TlbContext& context = cpu.tlb.current();
     const auto c = static_cast<std::size_t>(privilege);
@@ -45,9 +52,11 @@ void fill(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege, const Translat
     TlbEntry& entry = context.data[c][index];
     const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
     entry.addend = reinterpret_cast<u64>(page.host) - linear_page;
-    entry.page = (translation.address & kPageMask) | (translation.global ? 1U : 0U) | (large ? 2U : 0U);
+    entry.page =
+        (translation.address & kPageMask) | (translation.global ? 1U : 0U) | (large ? 2U : 0U);
     entry.read_tag = translation.readable ? linear_page : kNoTag;
-    const bool plain_write = page.kind == PageKind::Ram && translation.writable && (*page.flags & kPageHasCode) == 0;
+    const bool plain_write =
+        page.kind == PageKind::Ram && translation.writable && (*page.flags & kPageHasCode) == 0;
     entry.write_tag = plain_write ? linear_page : kNoTag;
     context.filled[c][index / 64] |= bit(static_cast<unsigned>(index % 64));
     if (large) {
@@ -56,7 +65,9 @@ void fill(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege, const Translat
 }
 
 Status resolve(Vcpu& cpu, LinearAddr linear, bool write, PrivilegeClass privilege, Target& target) {
-    TlbEntry& entry = cpu.tlb.current().data[static_cast<std::size_t>(privilege)][(linear >> kPageShift) % kTlbEntries];
+    TlbEntry& entry =
+        cpu.tlb.current()
+            .data[static_cast<std::size_t>(privilege)][(linear >> kPageShift) % kTlbEntries];
     if ((write ? entry.write_tag : entry.read_tag) == (linear & kPageMask)) {
         target.host = reinterpret_cast<u8*>(linear + entry.addend);
         target.address = (entry.page & kPageMask) | (linear % kPageBytes);
@@ -64,7 +75,8 @@ Status resolve(Vcpu& cpu, LinearAddr linear, bool write, PrivilegeClass privileg
     }
     ++cpu.counters.tlb_misses;
     Translation translation;
-    if (const Status status = walk(cpu, linear, write ? Access::Write : Access::Read, privilege, translation);
+    if (const Status status =
+            walk(cpu, linear, write ? Access::Write : Access::Read, privilege, translation);
         status != Status::Next) {
         return status;
     }
@@ -99,7 +111,8 @@ Status device_access(Vcpu& cpu, PhysAddr address, u8* data, unsigned bytes, bool
         }
         if (cpu.intercepts != nullptr && (address & kPageMask) == cpu.apic_access_page) {
             Status status = Status::Next;
-            if (cpu.intercepts->apic_access(cpu, address, piece, write ? Access::Write : Access::Read, value, status)) {
+            if (cpu.intercepts->apic_access(cpu, address, piece,
+                                            write ? Access::Write : Access::Read, value, status)) {
                 if (status != Status::Next) {
                     return status;
                 }
@@ -173,7 +186,8 @@ Status access_slow(Vcpu& cpu, const SlowAccess& access) {
     const unsigned first = std::min(access.bytes, in_page);
     const unsigned second = access.bytes - first;
     Target targets[2];
-    if (const Status status = resolve(cpu, access.linear, access.write, access.privilege, targets[0]);
+    if (const Status status =
+            resolve(cpu, access.linear, access.write, access.privilege, targets[0]);
         status != Status::Next) {
         return status;
     }
@@ -184,11 +198,14 @@ Status access_slow(Vcpu& cpu, const SlowAccess& access) {
             return status;
         }
         if (targets[0].host != nullptr && !targets[0].code) {
-            // The second walk may have turned the first page into something else only through its own A/D update.
-            targets[0].code = (*cpu.memory.lookup(targets[0].address & kPageMask).flags & kPageHasCode) != 0;
+            // The second walk may have turned the first page into something else only through its
+            // own A/D update.
+            targets[0].code =
+                (*cpu.memory.lookup(targets[0].address & kPageMask).flags & kPageHasCode) != 0;
         }
     }
-    if (access.check_alignment && (access.linear & (std::min(std::bit_ceil(access.bytes), 8U) - 1)) != 0) {
+    if (access.check_alignment &&
+        (access.linear & (std::min(std::bit_ceil(access.bytes), 8U) - 1)) != 0) {
         return raise(cpu, Exception::AC, 0);
     }
     if (access.data == nullptr) {
@@ -197,42 +214,50 @@ Status access_slow(Vcpu& cpu, const SlowAccess& access) {
     if ((cpu.state.dr7 & 0xFF) != 0) [[unlikely]] {
         note_data_access(cpu, access.linear, access.bytes, access.write);
     }
-    if (const Status status = transfer(cpu, targets[0], access.data, first, access.write); status != Status::Next) {
+    if (const Status status = transfer(cpu, targets[0], access.data, first, access.write);
+        status != Status::Next) {
         return status;
     }
-    return second == 0 ? Status::Next : transfer(cpu, targets[1], access.data + first, second, access.write);
+    return second == 0 ? Status::Next
+                       : transfer(cpu, targets[1], access.data + first, second, access.write);
 }
 
 }  // namespace
 
 Status load_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes, SegReg seg) {
-    return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, seg, data_class(cpu), cpu.alignment_checked});
+    return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, seg, data_class(cpu),
+                             cpu.alignment_checked});
 }
 
 Status store_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, SegReg seg) {
     std::array<u8, 64> copy{};
     DROSTE_DEBUG_ASSERT(bytes <= copy.size());
     std::memcpy(copy.data(), data, bytes);
-    return access_slow(cpu, {linear, copy.data(), bytes, true, seg, data_class(cpu), cpu.alignment_checked});
+    return access_slow(
+        cpu, {linear, copy.data(), bytes, true, seg, data_class(cpu), cpu.alignment_checked});
 }
 
 Status load_system_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes) {
-    return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, DS, PrivilegeClass::Supervisor, false});
+    return access_slow(
+        cpu, {linear, static_cast<u8*>(out), bytes, false, DS, PrivilegeClass::Supervisor, false});
 }
 
 Status store_system_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes) {
     std::array<u8, 64> copy{};
     DROSTE_DEBUG_ASSERT(bytes <= copy.size());
     std::memcpy(copy.data(), data, bytes);
-    return access_slow(cpu, {linear, copy.data(), bytes, true, DS, PrivilegeClass::Supervisor, false});
+    return access_slow(cpu,
+                       {linear, copy.data(), bytes, true, DS, PrivilegeClass::Supervisor, false});
 }
 
 Status probe_store(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
-    return access_slow(cpu, {linear, nullptr, bytes, true, seg, data_class(cpu), cpu.alignment_checked});
+    return access_slow(cpu,
+                       {linear, nullptr, bytes, true, seg, data_class(cpu), cpu.alignment_checked});
 }
 
 Status probe_load(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
-    return access_slow(cpu, {linear, nullptr, bytes, false, seg, data_class(cpu), cpu.alignment_checked});
+    return access_slow(
+        cpu, {linear, nullptr, bytes, false, seg, data_class(cpu), cpu.alignment_checked});
 }
 
 u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write) {
@@ -241,8 +266,10 @@ u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write) {
     return tag == (linear & kPageMask) ? reinterpret_cast<u8*>(linear + entry.addend) : nullptr;
 }
 
-// Segment checks of protected, real and virtual-8086 mode. SDM Vol. 3A, "Limit Checking", "Type Checking".
-Status segment_access_slow(Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear) {
+// Segment checks of protected, real and virtual-8086 mode. SDM Vol. 3A, "Limit Checking", "Type
+// Checking".
+Status segment_access_slow(
+    Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear) {
     const Segment& s = cpu.state.seg[seg];
     const Exception violation = seg == SS ? Exception::SS : Exception::GP;
     if (s.unusable()) {
@@ -273,19 +300,19 @@ Status segment_access_slow(Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bo
 
 u64 read_gpr_sized(const Vcpu& cpu, unsigned number, unsigned bytes) {
     switch (bytes) {
-        case 1: return read_gpr<u8>(cpu, number);
-        case 2: return read_gpr<u16>(cpu, number);
-        case 4: return read_gpr<u32>(cpu, number);
-        default: return read_gpr<u64>(cpu, number);
+    case 1: return read_gpr<u8>(cpu, number);
+    case 2: return read_gpr<u16>(cpu, number);
+    case 4: return read_gpr<u32>(cpu, number);
+    default: return read_gpr<u64>(cpu, number);
     }
 }
 
 void write_gpr_sized(Vcpu& cpu, unsigned number, unsigned bytes, u64 value) {
     switch (bytes) {
-        case 1: write_gpr<u8>(cpu, number, static_cast<u8>(value)); break;
-        case 2: write_gpr<u16>(cpu, number, static_cast<u16>(value)); break;
-        case 4: write_gpr<u32>(cpu, number, static_cast<u32>(value)); break;
-        default: write_gpr<u64>(cpu, number, value); break;
+    case 1: write_gpr<u8>(cpu, number, static_cast<u8>(value)); break;
+    case 2: write_gpr<u16>(cpu, number, static_cast<u16>(value)); break;
+    case 4: write_gpr<u32>(cpu, number, static_cast<u32>(value)); break;
+    default: write_gpr<u64>(cpu, number, value); break;
     }
 }
 

@@ -1,9 +1,10 @@
 // Page walks. SDM Vol. 3A, "Paging".
 //
-// One loop serves all modes: a mode is its number of levels, entry size and index width. Rights are collected on the
-// way down, checked once at the leaf, and accessed/dirty bits are set last, from the root down, by compare-exchange:
-// if another processor changed an entry meanwhile, the walk starts over. Every access to an entry goes through
-// SecondStage when EPT is on. There are no paging-structure caches: the TLB contexts absorb the repetition.
+// One loop serves all modes: a mode is its number of levels, entry size and index width. Rights are
+// collected on the way down, checked once at the leaf, and accessed/dirty bits are set last, from
+// the root down, by compare-exchange: if another processor changed an entry meanwhile, the walk
+// starts over. Every access to an entry goes through SecondStage when EPT is on. There are no
+// paging-structure caches: the TLB contexts absorb the repetition.
 
 #include "cpu/x86/paging.hpp"
 
@@ -20,14 +21,15 @@ namespace droste {
 
 namespace {
 
-// Paging-structure entry bits. SDM Vol. 3A, Tables "Format of a Page-Table Entry that Maps a 4-KByte Page" etc.
-constexpr u64 kPresent = 1U << 0, kWritable = 1U << 1, kUser = 1U << 2, kAccessed = 1U << 5, kDirty = 1U << 6,
-              kLargePage = 1U << 7, kGlobal = 1U << 8;
+// Paging-structure entry bits. SDM Vol. 3A, Tables "Format of a Page-Table Entry that Maps a
+// 4-KByte Page" etc.
+constexpr u64 kPresent = 1U << 0, kWritable = 1U << 1, kUser = 1U << 2, kAccessed = 1U << 5,
+              kDirty = 1U << 6, kLargePage = 1U << 7, kGlobal = 1U << 8;
 constexpr u64 kNoExecute = u64{1} << 63;
 
 // #PF error code. SDM Vol. 3A, "Page-Fault Exceptions".
-constexpr u32 kErrorPresent = 1U << 0, kErrorWrite = 1U << 1, kErrorUser = 1U << 2, kErrorReserved = 1U << 3,
-              kErrorFetch = 1U << 4, kErrorProtectionKey = 1U << 5;
+constexpr u32 kErrorPresent = 1U << 0, kErrorWrite = 1U << 1, kErrorUser = 1U << 2,
+              kErrorReserved = 1U << 3, kErrorFetch = 1U << 4, kErrorProtectionKey = 1U << 5;
 
 struct Request {
     LinearAddr linear;
@@ -104,7 +106,8 @@ Outcome Walker::page_fault(u32 extra) {
     return Outcome::Fault;
 }
 
-Outcome Walker::second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result) {
+Outcome
+Walker::second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result) {
     if (cpu_.second_stage == nullptr) {
         result.address = cpu_.a20_enabled ? guest : guest & ~kA20Bit;
         result.readable = result.writable = result.executable = true;
@@ -113,7 +116,8 @@ Outcome Walker::second_stage(GuestPhysAddr guest, const StageTwoAccess& access, 
     }
     if (!request_.set_accessed_dirty) {
         // A debugger's walk must not exit; it follows only what is already there.
-        return cpu_.second_stage->translate_for_debug(cpu_, guest, result) ? Outcome::Done : Outcome::Fault;
+        return cpu_.second_stage->translate_for_debug(cpu_, guest, result) ? Outcome::Done
+                                                                           : Outcome::Fault;
     }
     if (cpu_.second_stage->translate(cpu_, guest, access, result)) {
         return Outcome::Done;
@@ -137,7 +141,8 @@ Outcome Walker::read_entry(GuestPhysAddr table, unsigned index, Visited& visited
     visited.address = result.address;
     const HostPage page = cpu_.memory.lookup(result.address & kPageMask);
     if (page.host != nullptr) [[likely]] {
-        visited.host = page.kind == PageKind::Ram ? page.host + result.address % kPageBytes : nullptr;
+        visited.host =
+            page.kind == PageKind::Ram ? page.host + result.address % kPageBytes : nullptr;
         const u8* source = page.host + result.address % kPageBytes;
         if (wide) {
             std::memcpy(&visited.value, source, 8);
@@ -159,7 +164,8 @@ u64 Walker::reserved_mask(unsigned level, bool leaf_large) const {
         if (!leaf_large) {
             return 0;
         }
-        // PSE-36: bits 20:13 hold address bits 39:32; what exceeds MAXPHYADDR, and bit 21, are reserved.
+        // PSE-36: bits 20:13 hold address bits 39:32; what exceeds MAXPHYADDR, and bit 21, are
+        // reserved.
         const unsigned wide_bits = physical_bits < 40 ? physical_bits : 40;
         u64 mask = bit(21);
         for (unsigned b = wide_bits; b < 40; ++b) {
@@ -201,7 +207,8 @@ Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
     if (write && !rights.writable && (user || write_protect)) {
         return page_fault(kErrorPresent);
     }
-    if (!user && rights.user && (s.cr4 & cr4::kSmap) != 0 && request_.privilege == PrivilegeClass::Supervisor) {
+    if (!user && rights.user && (s.cr4 & cr4::kSmap) != 0 &&
+        request_.privilege == PrivilegeClass::Supervisor) {
         return page_fault(kErrorPresent);
     }
     if (rights.user && (s.cr4 & cr4::kPke) != 0 && long_mode()) {
@@ -243,12 +250,13 @@ Outcome Walker::set_accessed_dirty() {
         if (pae()) {
             u64 expected = entry.value;
             swapped = __atomic_compare_exchange_n(reinterpret_cast<u64*>(entry.host), &expected,
-                                                  entry.value | entry.to_set, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+                                                  entry.value | entry.to_set, false,
+                                                  __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
         } else {
             auto expected = static_cast<u32>(entry.value);
             swapped = __atomic_compare_exchange_n(reinterpret_cast<u32*>(entry.host), &expected,
-                                                  static_cast<u32>(entry.value | entry.to_set), false, __ATOMIC_SEQ_CST,
-                                                  __ATOMIC_SEQ_CST);
+                                                  static_cast<u32>(entry.value | entry.to_set),
+                                                  false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
         }
         if (!swapped) {
             return Outcome::Retry;
@@ -257,7 +265,8 @@ Outcome Walker::set_accessed_dirty() {
     return Outcome::Done;
 }
 
-Outcome Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out) {
+Outcome
+Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out) {
     StageTwoAccess access;
     access.access = request_.access;
     access.linear = request_.linear;
@@ -271,8 +280,10 @@ Outcome Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights
     const bool write_ignores_rw = !request_.user() && (cpu_.state.cr0 & cr0::kWp) == 0;
     out.guest = guest;
     out.address = result.address;
-    out.page_bytes = page_bytes;  // INVLPG must drop all of the guest's large page, however small EPT cut it
-    out.writable = (rights.writable || write_ignores_rw) && leaf_dirty_ && !key_forbids_write_ && result.writable;
+    out.page_bytes =
+        page_bytes;  // INVLPG must drop all of the guest's large page, however small EPT cut it
+    out.writable = (rights.writable || write_ignores_rw) && leaf_dirty_ && !key_forbids_write_ &&
+                   result.writable;
     out.readable = result.readable;
     return Outcome::Done;
 }
@@ -308,7 +319,8 @@ Outcome Walker::run_paged(Translation& out) {
     Rights rights;
     while (true) {
         const unsigned shift = 12 + (level - 1) * index_bits;
-        const auto index = static_cast<unsigned>(bits(request_.linear, shift, shift + index_bits - 1));
+        const auto index =
+            static_cast<unsigned>(bits(request_.linear, shift, shift + index_bits - 1));
         Visited& entry = visited_[visited_count_];
         entry = {};
         if (read_entry(table, index, entry) != Outcome::Done) {
@@ -373,15 +385,16 @@ Outcome Walker::run(Translation& out) {
 
 }  // namespace
 
-Status walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out) {
+Status
+walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out) {
     ++cpu.counters.page_walks;
     const Request request{linear, access, privilege, true};
     while (true) {
         Walker walker(cpu, request);
         switch (walker.run(out)) {
-            case Outcome::Done: return Status::Next;
-            case Outcome::Fault: return Status::Fault;
-            case Outcome::Retry: break;
+        case Outcome::Done: return Status::Next;
+        case Outcome::Fault: return Status::Fault;
+        case Outcome::Retry: break;
         }
     }
 }
@@ -431,7 +444,8 @@ Status load_pdptes(Vcpu& cpu, u64 cr3) {
 
 u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
     u64 value = 0;
-    if (const HostPage page = cpu.memory.lookup(address & kPageMask); page.host != nullptr) [[likely]] {
+    if (const HostPage page = cpu.memory.lookup(address & kPageMask); page.host != nullptr)
+        [[likely]] {
         std::memcpy(&value, page.host + address % kPageBytes, bytes);
         return value;
     }
@@ -455,7 +469,8 @@ void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
     }
     ++cpu.counters.mmio_accesses;
     if (cpu.apic->claims(address)) {
-        cpu.apic->mmio_write(static_cast<u32>(address % kPageBytes), bytes, static_cast<u32>(value));
+        cpu.apic->mmio_write(static_cast<u32>(address % kPageBytes), bytes,
+                             static_cast<u32>(value));
         return;
     }
     cpu.bus.mmio_write(address, bytes, value);
@@ -475,8 +490,10 @@ Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
         return raise(cpu, Exception::GP, 0);
     }
     Translation translation;
-    const PrivilegeClass privilege = cpu.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
-    if (const Status status = walk(cpu, linear, Access::Execute, privilege, translation); status != Status::Next) {
+    const PrivilegeClass privilege =
+        cpu.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
+    if (const Status status = walk(cpu, linear, Access::Execute, privilege, translation);
+        status != Status::Next) {
         return status;
     }
     const PhysAddr physical = translation.address & kPageMask;

@@ -12,7 +12,8 @@ namespace droste {
 
 namespace {
 
-// How many pages that became code a context catches up with one by one; beyond that it drops all write tags.
+// How many pages that became code a context catches up with one by one; beyond that it drops all
+// write tags.
 constexpr std::size_t kCodeLogLimit = 32;
 
 constexpr u64 kCr0Key = cr0::kPg | cr0::kWp;
@@ -24,7 +25,8 @@ AddressSpaceKey current_key(const Vcpu& cpu) {
     AddressSpaceKey key;
     key.vpid = cpu.vpid;
     key.ept_root = cpu.ept_root;
-    // The bits lie apart in the three registers: PG 31, WP 16 | PSE 4, PAE 5, LA57 12, SMEP.. 20-22 | NXE 11, LMA 10.
+    // The bits lie apart in the three registers: PG 31, WP 16 | PSE 4, PAE 5, LA57 12, SMEP.. 20-22
+    // | NXE 11, LMA 10.
     key.mode = static_cast<u32>((s.cr0 & kCr0Key) | (s.cr4 & kCr4Key) | (s.efer & kEferKey));
     if ((s.cr0 & cr0::kPg) != 0) {
         if ((s.cr4 & cr4::kPcide) != 0) {
@@ -57,7 +59,8 @@ void Tlb::activate(Vcpu& cpu) {
                 found = context.get();
                 break;
             }
-            if (oldest == nullptr || !context->used || (oldest->used && context->last_use < oldest->last_use)) {
+            if (oldest == nullptr || !context->used ||
+                (oldest->used && context->last_use < oldest->last_use)) {
                 oldest = context.get();
             }
         }
@@ -129,8 +132,8 @@ void Tlb::flush_current(bool keep_global) {
 
 namespace {
 
-// INVLPG inside a large page must drop every fragment of it. Which size it had is not recorded: all large-page
-// fragments of the same GiB go.
+// INVLPG inside a large page must drop every fragment of it. Which size it had is not recorded: all
+// large-page fragments of the same GiB go.
 void drop_large_fragments(TlbContext& context, u64 linear) {
     for (std::size_t c = 0; c < context.data.size(); ++c) {
         for (std::size_t word = 0; word < context.filled[c].size(); ++word) {
@@ -165,7 +168,8 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     }
     for (auto& table : context.data) {
         TlbEntry& entry = table[(linear >> kPageShift) % kTlbEntries];
-        if ((entry.read_tag == page || entry.write_tag == page) && (!only_global || (entry.page & 1) != 0)) {
+        if ((entry.read_tag == page || entry.write_tag == page) &&
+            (!only_global || (entry.page & 1) != 0)) {
             entry.read_tag = kNoTag;
             entry.write_tag = kNoTag;
         }
@@ -179,13 +183,16 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
 }
 
 void Tlb::flush_page(Vcpu& cpu, u64 linear) {
-    // "INVLPG also invalidates any global TLB entries with that page number, regardless of PCID" (SDM Vol. 3A,
-    // "Operations that Invalidate TLBs and Paging-Structure Caches"); the paging-structure caches hold nothing here.
+    // "INVLPG also invalidates any global TLB entries with that page number, regardless of PCID"
+    // (SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"); the
+    // paging-structure caches hold nothing here.
     for (const auto& context : contexts_) {
-        if (!context->used || context->key.vpid != cpu.vpid || context->key.ept_root != cpu.ept_root) {
+        if (!context->used || context->key.vpid != cpu.vpid ||
+            context->key.ept_root != cpu.ept_root) {
             continue;
         }
-        const bool only_global = context.get() != current_ && context->key.pcid != current_->key.pcid;
+        const bool only_global =
+            context.get() != current_ && context->key.pcid != current_->key.pcid;
         drop_page(*context, linear, only_global);
     }
     ++generation_;
@@ -193,8 +200,8 @@ void Tlb::flush_page(Vcpu& cpu, u64 linear) {
 
 void Tlb::flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global) {
     for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.vpid && context->key.ept_root == cpu.ept_root &&
-            context->key.pcid == pcid) {
+        if (context->used && context->key.vpid == cpu.vpid &&
+            context->key.ept_root == cpu.ept_root && context->key.pcid == pcid) {
             flush_context(*context, keep_global);
         }
     }
@@ -203,8 +210,8 @@ void Tlb::flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global) {
 
 void Tlb::flush_page_of_pcid(Vcpu& cpu, u16 pcid, u64 linear) {
     for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.vpid && context->key.ept_root == cpu.ept_root &&
-            context->key.pcid == pcid) {
+        if (context->used && context->key.vpid == cpu.vpid &&
+            context->key.ept_root == cpu.ept_root && context->key.pcid == pcid) {
             drop_page(*context, linear, false);
         }
     }

@@ -10,15 +10,15 @@
 namespace droste {
 
 Vcpu::Vcpu(u32 vcpu_index, const Wiring& wiring, const CpuFeatures& cpu_features)
-    : index(vcpu_index),
-      memory(wiring.memory),
-      bus(wiring.bus),
-      clock(wiring.clock),
-      events(wiring.events),
-      log(wiring.log),
-      features(cpu_features),
-      apic(std::make_unique<LocalApic>(*this)),
-      msrs(std::make_unique<MsrStore>(cpu_features)) {
+    : index(vcpu_index)
+    , memory(wiring.memory)
+    , bus(wiring.bus)
+    , clock(wiring.clock)
+    , events(wiring.events)
+    , log(wiring.log)
+    , features(cpu_features)
+    , apic(std::make_unique<LocalApic>(*this))
+    , msrs(std::make_unique<MsrStore>(cpu_features)) {
     data_tlb = tlb.empty_table();
 }
 

@@ -1,9 +1,10 @@
 // What happens between two instructions. SDM Vol. 3A, Table "Priority Among Concurrent Events".
 //
-// The engine looks here only when attention & attention_mask says so; update_attention() computes the mask from what
-// can be taken now, so that a masked interrupt costs nothing. The order of this file is the order of the table:
-// machine check, INIT (and SIPI), traps of the previous instruction, NMI, maskable interrupts. Instruction breakpoints
-// come next and are looked for by the engine just before it steps (code_breakpoint_hit).
+// The engine looks here only when attention & attention_mask says so; update_attention() computes
+// the mask from what can be taken now, so that a masked interrupt costs nothing. The order of this
+// file is the order of the table: machine check, INIT (and SIPI), traps of the previous
+// instruction, NMI, maskable interrupts. Instruction breakpoints come next and are looked for by
+// the engine just before it steps (code_breakpoint_hit).
 
 #include "core/log.hpp"
 #include "cpu/x86/deliver.hpp"
@@ -46,7 +47,8 @@ bool take_init_and_sipi(Vcpu& cpu, u32 pending) {
     if ((pending & attention::kSipi) != 0) {
         cpu.withdraw(attention::kSipi);
         if (cpu.state.activity == Activity::WaitForSipi) {
-            cpu.log.write(LogCategory::CpuReset, "vCPU {}: SIPI, vector {:#04x}", cpu.index, cpu.sipi_vector);
+            cpu.log.write(LogCategory::CpuReset, "vCPU {}: SIPI, vector {:#04x}", cpu.index,
+                          cpu.sipi_vector);
             start_up(cpu);
             changed = true;
         }
@@ -54,11 +56,13 @@ bool take_init_and_sipi(Vcpu& cpu, u32 pending) {
     return changed;
 }
 
-// There is no machine-check hardware; the request comes from a debugger or a device that models a fatal error.
+// There is no machine-check hardware; the request comes from a debugger or a device that models a
+// fatal error.
 void take_machine_check(Vcpu& cpu) {
     cpu.withdraw(attention::kMachineCheck);
     if ((cpu.state.cr4 & cr4::kMce) == 0) {
-        cpu.log.write(LogCategory::CpuReset, "vCPU {}: machine check with CR4.MCE = 0, shutdown", cpu.index);
+        cpu.log.write(LogCategory::CpuReset, "vCPU {}: machine check with CR4.MCE = 0, shutdown",
+                      cpu.index);
         cpu.state.activity = Activity::Shutdown;
         update_attention(cpu);
         return;
@@ -108,7 +112,8 @@ bool service_boundary(Vcpu& cpu) {
         take_machine_check(cpu);
         return true;
     }
-    if ((pending & (attention::kInit | attention::kSipi)) != 0 && take_init_and_sipi(cpu, pending)) {
+    if ((pending & (attention::kInit | attention::kSipi)) != 0 &&
+        take_init_and_sipi(cpu, pending)) {
         return true;
     }
     if (s.activity == Activity::WaitForSipi) {
@@ -119,11 +124,13 @@ bool service_boundary(Vcpu& cpu) {
         take_debug_trap(cpu);
         return true;
     }
-    if ((pending & attention::kNmi) != 0 && !mov_ss_shadow && (s.interruptibility & blocking::kNmi) == 0) {
+    if ((pending & attention::kNmi) != 0 && !mov_ss_shadow &&
+        (s.interruptibility & blocking::kNmi) == 0) {
         take_nmi(cpu);
         return true;
     }
-    if ((pending & attention::kInterrupt) != 0 && interrupts_accepted(s) && (s.interruptibility & kShadows) == 0) {
+    if ((pending & attention::kInterrupt) != 0 && interrupts_accepted(s) &&
+        (s.interruptibility & kShadows) == 0) {
         return take_interrupt(cpu);
     }
     return false;

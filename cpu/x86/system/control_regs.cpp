@@ -1,6 +1,6 @@
-// Writing CR0, CR3, CR4, CR8 and XCR0: reserved bits, illegal combinations, and what a change drags along
-// (EFER.LMA, PDPTE registers, TLB contexts). SDM Vol. 3A, "Control Registers"; Vol. 2B, "MOV—Move to/from
-// Control Registers". All values are checked before anything changes.
+// Writing CR0, CR3, CR4, CR8 and XCR0: reserved bits, illegal combinations, and what a change drags
+// along (EFER.LMA, PDPTE registers, TLB contexts). SDM Vol. 3A, "Control Registers"; Vol. 2B,
+// "MOV—Move to/from Control Registers". All values are checked before anything changes.
 
 #include "core/bits.hpp"
 #include "cpu/x86/intercept.hpp"
@@ -22,8 +22,8 @@ Status illegal(Vcpu& cpu) {
     return raise(cpu, Exception::GP, 0);
 }
 
-constexpr u64 kCr0Defined = cr0::kPe | cr0::kMp | cr0::kEm | cr0::kTs | cr0::kEt | cr0::kNe | cr0::kWp | cr0::kAm |
-                            cr0::kNw | cr0::kCd | cr0::kPg;
+constexpr u64 kCr0Defined = cr0::kPe | cr0::kMp | cr0::kEm | cr0::kTs | cr0::kEt | cr0::kNe |
+                            cr0::kWp | cr0::kAm | cr0::kNw | cr0::kCd | cr0::kPg;
 constexpr u64 kCr3NoFlush = u64{1} << 63;
 
 // Each CR4 bit with the feature that brings it.
@@ -68,7 +68,8 @@ bool paging_switch_allowed(const Vcpu& cpu, u64 value) {
     const bool then = (value & cr0::kPg) != 0;
     if (!now && then && (s.efer & efer::kLme) != 0) {
         // Activating IA-32e mode.
-        return (s.cr4 & cr4::kPae) != 0 && (s.seg[CS].rights & segment_rights::kL) == 0 && !is_16bit_tss(s.tr);
+        return (s.cr4 & cr4::kPae) != 0 && (s.seg[CS].rights & segment_rights::kL) == 0 &&
+               !is_16bit_tss(s.tr);
     }
     if (now && !then) {
         return !cpu.long_mode64 && (s.cr4 & cr4::kPcide) == 0;
@@ -85,7 +86,8 @@ u64 efer_with_paging(u64 efer, u64 cr0) {
 
 void flush_current_vpid(Vcpu& cpu) {
     ++cpu.counters.tlb_flushes;
-    cpu.tlb.flush_matching([vpid = cpu.vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
+    cpu.tlb.flush_matching(
+        [vpid = cpu.vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
 }
 
 Status write_cr0(Vcpu& cpu, u64 value) {
@@ -178,9 +180,11 @@ Status write_cr4(Vcpu& cpu, u64 value) {
         }
     }
     s.cr4 = value;
-    // SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches". Setting SMAP or PKE need not invalidate
-    // on a processor that checks at each access; our tags hold the outcome of the check, so they go.
-    constexpr u64 kInvalidates = cr4::kPge | cr4::kPse | cr4::kPae | cr4::kPcide | cr4::kSmep | cr4::kSmap | cr4::kPke;
+    // SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches". Setting SMAP or
+    // PKE need not invalidate on a processor that checks at each access; our tags hold the outcome
+    // of the check, so they go.
+    constexpr u64 kInvalidates =
+        cr4::kPge | cr4::kPse | cr4::kPae | cr4::kPcide | cr4::kSmep | cr4::kSmap | cr4::kPke;
     if ((changed & kInvalidates) != 0) {
         flush_current_vpid(cpu);
     }
@@ -205,7 +209,8 @@ Status write_cr8(Vcpu& cpu, u64 value) {
 
 Status write_xcr0(Vcpu& cpu, u32 index, u64 value) {
     const bool avx_without_sse = (value & (xstate::kSse | xstate::kAvx)) == xstate::kAvx;
-    if (index != 0 || (value & xstate::kX87) == 0 || avx_without_sse || (value & ~xcr0_supported(cpu.features)) != 0) {
+    if (index != 0 || (value & xstate::kX87) == 0 || avx_without_sse ||
+        (value & ~xcr0_supported(cpu.features)) != 0) {
         return illegal(cpu);
     }
     cpu.state.xcr0 = value;

@@ -1,14 +1,16 @@
 // Debug exceptions: breakpoint registers, single-step, and the shadows that postpone them.
-// SDM Vol. 3B, "Debug Registers", "Debug Exceptions"; Vol. 3A, "Masking Exceptions and Interrupts When Switching Stacks".
+// SDM Vol. 3B, "Debug Registers", "Debug Exceptions"; Vol. 3A, "Masking Exceptions and Interrupts
+// When Switching Stacks".
 //
-// Instruction breakpoints are faults and are looked for before the instruction. Everything else is a trap: its DR6
-// bits gather in state.pending_debug and service_boundary() delivers them after the instruction. A data breakpoint
-// costs nothing unless one is set: pages it touches have no TLB tag, so their accesses come through mem_slow.cpp,
-// which asks here.
+// Instruction breakpoints are faults and are looked for before the instruction. Everything else is
+// a trap: its DR6 bits gather in state.pending_debug and service_boundary() delivers them after the
+// instruction. A data breakpoint costs nothing unless one is set: pages it touches have no TLB tag,
+// so their accesses come through mem_slow.cpp, which asks here.
+
+#include "cpu/x86/system/debug_traps.hpp"
 
 #include "core/bits.hpp"
 #include "cpu/x86/deliver.hpp"
-#include "cpu/x86/system/debug_traps.hpp"
 
 #include <algorithm>
 
@@ -90,11 +92,13 @@ void refresh_step_request(Vcpu& cpu) {
 bool code_breakpoint_hit(Vcpu& cpu) {
     CpuState& s = cpu.state;
     const bool resume_flag = (s.rflags_system & rflags::kRf) != 0;
-    cpu.step_marks = (s.interruptibility & step_mark::kShadows) | (resume_flag ? step_mark::kRf : 0);
+    cpu.step_marks =
+        (s.interruptibility & step_mark::kShadows) | (resume_flag ? step_mark::kRf : 0);
     if (resume_flag || (s.interruptibility & blocking::kMovSs) != 0 || !any_breakpoint_enabled(s)) {
         return false;
     }
-    const LinearAddr linear = cpu.long_mode64 ? s.rip() : static_cast<u32>(s.seg[CS].base + s.rip());
+    const LinearAddr linear =
+        cpu.long_mode64 ? s.rip() : static_cast<u32>(s.seg[CS].base + s.rip());
     u64 hits = 0;
     for (unsigned n = 0; n < kBreakpoints; ++n) {
         if (breakpoint_enabled(s, n) && break_on(s, n) == BreakOn::Execute && s.dr[n] == linear) {
@@ -119,7 +123,8 @@ void after_instruction_in_step_mode(Vcpu& cpu, bool trap_flag_was_set, bool bran
     if ((marks & step_mark::kRf) != 0) {
         s.rflags_system &= ~rflags::kRf;
     }
-    // MOV SS and POP SS swallow their own single-step trap; breakpoint traps stay pending behind them.
+    // MOV SS and POP SS swallow their own single-step trap; breakpoint traps stay pending behind
+    // them.
     const bool suppressed =
         (marks & step_mark::kNoSingleStep) != 0 || (s.interruptibility & blocking::kMovSs) != 0;
     const bool on_branches_only = (s.debugctl & debugctl::kBtf) != 0;
@@ -149,7 +154,8 @@ void note_io_access(Vcpu& cpu, u16 port, unsigned bytes) {
     }
     u64 hits = 0;
     for (unsigned n = 0; n < kBreakpoints; ++n) {
-        if (breakpoint_enabled(s, n) && break_on(s, n) == BreakOn::Io && breakpoint_covers(s, n, port, bytes)) {
+        if (breakpoint_enabled(s, n) && break_on(s, n) == BreakOn::Io &&
+            breakpoint_covers(s, n, port, bytes)) {
             hits |= bit(n);
         }
     }

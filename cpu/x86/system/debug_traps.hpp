@@ -1,5 +1,6 @@
 #pragma once
-// Names shared by those who raise, postpone and deliver debug exceptions. SDM Vol. 3B, "Debug Exceptions".
+// Names shared by those who raise, postpone and deliver debug exceptions. SDM Vol. 3B, "Debug
+// Exceptions".
 
 #include "core/types.hpp"
 #include "cpu/x86/cpu_state.hpp"
@@ -10,15 +11,18 @@ class Vcpu;
 
 // Bits of Vcpu::step_marks, valid from code_breakpoint_hit() to after_instruction_in_step_mode().
 namespace step_mark {
-inline constexpr u32 kShadows = blocking::kSti | blocking::kMovSs;  // in force when the instruction began
-inline constexpr u32 kRf = 1U << 16;           // RFLAGS.RF was set; IRET and task switches, which load RF, clear the mark
-inline constexpr u32 kNoSingleStep = 1U << 17; // the instruction went through the IDT or SYSCALL masked TF
+inline constexpr u32 kShadows =
+    blocking::kSti | blocking::kMovSs;  // in force when the instruction began
+inline constexpr u32 kRf =
+    1U << 16;  // RFLAGS.RF was set; IRET and task switches, which load RF, clear the mark
+inline constexpr u32 kNoSingleStep =
+    1U << 17;  // the instruction went through the IDT or SYSCALL masked TF
 }  // namespace step_mark
 
 // SDM Vol. 3B, "IA32_DEBUGCTL MSR".
 namespace debugctl {
 inline constexpr u64 kLbr = 1U << 0, kBtf = 1U << 1;
-}
+}  // namespace debugctl
 
 // Sets or withdraws attention::kStep; part of update_attention().
 void refresh_step_request(Vcpu& cpu);

@@ -1,10 +1,12 @@
-// Delivering an event: who is asked first, what registers it touches, and what a fault on the way makes of it.
-// SDM Vol. 3A, "Interrupt and Exception Handling"; the frames are in deliver_{real,protected,long}.cpp.
+// Delivering an event: who is asked first, what registers it touches, and what a fault on the way
+// makes of it. SDM Vol. 3A, "Interrupt and Exception Handling"; the frames are in
+// deliver_{real,protected,long}.cpp.
 //
 // Order for each event, as hardware has it:
 //   1. VMX may turn it into a VM exit (CR2 and DR6 are then unchanged);
 //   2. CR2, DR6, DR7.GD and IA32_DEBUGCTL take what the exception brings;
-//   3. the frame is built. A fault here is a new event that starts at 1, and then either replaces the one being
+//   3. the frame is built. A fault here is a new event that starts at 1, and then either replaces
+//   the one being
 //      delivered or combines with it to #DF, or to shutdown.
 
 #include "cpu/x86/deliver.hpp"
@@ -29,20 +31,21 @@ EventClass class_of(const Event& event) {
         return EventClass::Benign;
     }
     switch (static_cast<Exception>(event.vector)) {
-        case Exception::DE:
-        case Exception::TS:
-        case Exception::NP:
-        case Exception::SS:
-        case Exception::GP:
-        case Exception::CP: return EventClass::Contributory;
-        case Exception::PF:
-        case Exception::VE: return EventClass::PageFault;
-        case Exception::DF: return EventClass::DoubleFault;
-        default: return EventClass::Benign;
+    case Exception::DE:
+    case Exception::TS:
+    case Exception::NP:
+    case Exception::SS:
+    case Exception::GP:
+    case Exception::CP: return EventClass::Contributory;
+    case Exception::PF:
+    case Exception::VE: return EventClass::PageFault;
+    case Exception::DF: return EventClass::DoubleFault;
+    default: return EventClass::Benign;
     }
 }
 
-// SDM Vol. 3A, Table "Conditions for Generating a Double Fault". Rows: first event; columns: second.
+// SDM Vol. 3A, Table "Conditions for Generating a Double Fault". Rows: first event; columns:
+// second.
 Combination combine(const Event& first, const Event& second) {
     using enum Combination;
     static constexpr Combination kTable[4][3] = {
@@ -77,18 +80,20 @@ void record_exception(Vcpu& cpu, const Event& event) {
 
 void count_event(Vcpu& cpu, const Event& event) {
     switch (event.type) {
-        case EventType::ExternalInterrupt: ++cpu.counters.interrupts; break;
-        case EventType::NMI: ++cpu.counters.nmis; break;
-        case EventType::HardwareException: ++cpu.counters.exceptions; break;
-        default: break;
+    case EventType::ExternalInterrupt: ++cpu.counters.interrupts; break;
+    case EventType::NMI: ++cpu.counters.nmis; break;
+    case EventType::HardwareException: ++cpu.counters.exceptions; break;
+    default: break;
     }
     if (!cpu.log.enabled(LogCategory::Interrupts)) {
         return;
     }
     const CpuState& s = cpu.state;
-    cpu.log.write(LogCategory::Interrupts, "vCPU {}: v={:02x} e={:04x} type={} cpl={} IP={:04x}:{:016x} SP={:04x}:{:016x} CR2={:016x}",
-                  cpu.index, event.vector, event.error_code, static_cast<unsigned>(event.type), cpu.cpl,
-                  s.seg[CS].selector, s.rip(), s.seg[SS].selector, s.gpr[RSP], s.cr2);
+    cpu.log.write(
+        LogCategory::Interrupts,
+        "vCPU {}: v={:02x} e={:04x} type={} cpl={} IP={:04x}:{:016x} SP={:04x}:{:016x} CR2={:016x}",
+        cpu.index, event.vector, event.error_code, static_cast<unsigned>(event.type), cpu.cpl,
+        s.seg[CS].selector, s.rip(), s.seg[SS].selector, s.gpr[RSP], s.cr2);
 }
 
 Status attempt(Vcpu& cpu, const Event& event) {
@@ -104,10 +109,11 @@ void shut_down(Vcpu& cpu) {
     }
     const CpuState& s = cpu.state;
     cpu.log.write(LogCategory::CpuReset,
-                  "vCPU {}: triple fault, shutdown at {:04x}:{:016x} SP={:04x}:{:016x} CR0={:08x} CR2={:016x} CR3={:016x} "
+                  "vCPU {}: triple fault, shutdown at {:04x}:{:016x} SP={:04x}:{:016x} CR0={:08x} "
+                  "CR2={:016x} CR3={:016x} "
                   "CR4={:08x} IDT={:016x}+{:04x}",
-                  cpu.index, s.seg[CS].selector, s.rip(), s.seg[SS].selector, s.gpr[RSP], s.cr0, s.cr2, s.cr3, s.cr4,
-                  s.idtr.base, s.idtr.limit);
+                  cpu.index, s.seg[CS].selector, s.rip(), s.seg[SS].selector, s.gpr[RSP], s.cr0,
+                  s.cr2, s.cr3, s.cr4, s.idtr.base, s.idtr.limit);
     cpu.state.activity = Activity::Shutdown;
     update_attention(cpu);
 }
@@ -122,8 +128,9 @@ Event double_fault() {
 // The fault that a delivery attempt left in cpu.fault.
 Event fault_while_delivering(Vcpu& cpu, const Event& outer) {
     Event event = cpu.fault;
-    const bool selector_code = is_exception(event, Exception::TS) || is_exception(event, Exception::NP) ||
-                               is_exception(event, Exception::SS) || is_exception(event, Exception::GP);
+    const bool selector_code =
+        is_exception(event, Exception::TS) || is_exception(event, Exception::NP) ||
+        is_exception(event, Exception::SS) || is_exception(event, Exception::GP);
     if (selector_code && !is_software_interrupt(outer)) {
         event.error_code |= 1;  // EXT
     }
@@ -135,17 +142,19 @@ bool turned_into_exit(Vcpu& cpu, const Event& event) {
     return !event.injected && cpu.intercepts != nullptr && cpu.intercepts->event(cpu, event);
 }
 
-// INT n in virtual-8086 mode with IOPL < 3 is an instruction that faults, not an event whose delivery does.
-// Returns Fault with cpu.fault set if so.
+// INT n in virtual-8086 mode with IOPL < 3 is an instruction that faults, not an event whose
+// delivery does. Returns Fault with cpu.fault set if so.
 Status check_v86_privilege(Vcpu& cpu, const Event& event) {
     if (!cpu.virtual8086 || event.type != EventType::SoftwareInterrupt) {
         return Status::Next;
     }
     V86Redirection redirection{};
-    if (const Status status = v86_redirection(cpu, event.vector, redirection); status != Status::Next) {
+    if (const Status status = v86_redirection(cpu, event.vector, redirection);
+        status != Status::Next) {
         return status;
     }
-    return redirection == V86Redirection::GeneralProtection ? raise(cpu, Exception::GP, 0) : Status::Next;
+    return redirection == V86Redirection::GeneralProtection ? raise(cpu, Exception::GP, 0)
+                                                            : Status::Next;
 }
 
 // After the handler's first instruction is in place.
@@ -176,11 +185,11 @@ u64 pushed_rflags(const Vcpu& cpu, const Event& event) {
         return flags;
     }
     switch (static_cast<Exception>(event.vector)) {
-        case Exception::DF:
-        case Exception::MC: return flags;  // aborts
-        case Exception::DB:                // a fault only for DR7.GD; instruction breakpoints leave RF to the handler
-            return (event.payload & dr6::kBd) != 0 ? flags | rflags::kRf : flags;
-        default: return flags | rflags::kRf;
+    case Exception::DF:
+    case Exception::MC: return flags;  // aborts
+    case Exception::DB:  // a fault only for DR7.GD; instruction breakpoints leave RF to the handler
+        return (event.payload & dr6::kBd) != 0 ? flags | rflags::kRf : flags;
+    default: return flags | rflags::kRf;
     }
 }
 
@@ -220,7 +229,8 @@ void deliver(Vcpu& cpu, const Event& first) {
             event = second;
             continue;
         }
-        record_exception(cpu, second);  // "Processors update CR2 whenever a page fault is detected."
+        record_exception(cpu,
+                         second);  // "Processors update CR2 whenever a page fault is detected."
         if (combination == Combination::Shutdown) {
             shut_down(cpu);
             return;
@@ -238,7 +248,8 @@ void deliver_fault(Vcpu& cpu) {
         cpu.intercepts->take_pending_exit(cpu);
         return;
     }
-    // The instruction did not complete, so breakpoints its first accesses met do not count. What MOV SS postponed does.
+    // The instruction did not complete, so breakpoints its first accesses met do not count. What
+    // MOV SS postponed does.
     if ((cpu.state.interruptibility & blocking::kMovSs) == 0) {
         cpu.state.pending_debug = 0;
     }

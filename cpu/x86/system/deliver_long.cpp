@@ -1,5 +1,5 @@
-// Events in IA-32e mode: 64-bit gates, the interrupt stack table, 16-byte aligned frames that always hold SS:RSP.
-// SDM Vol. 3A, "Exception and Interrupt Handling in 64-bit Mode".
+// Events in IA-32e mode: 64-bit gates, the interrupt stack table, 16-byte aligned frames that
+// always hold SS:RSP. SDM Vol. 3A, "Exception and Interrupt Handling in 64-bit Mode".
 
 #include "cpu/x86/deliver.hpp"
 #include "cpu/x86/mem_access.hpp"
@@ -21,14 +21,16 @@ Status read_gate(Vcpu& cpu, const Event& event, Gate& out) {
         return raise(cpu, Exception::GP, error);
     }
     std::array<u64, 2> halves{};
-    if (const Status status = load_system(cpu, s.idtr.base + entry, halves); status != Status::Next) {
+    if (const Status status = load_system(cpu, s.idtr.base + entry, halves);
+        status != Status::Next) {
         return status;
     }
     out.descriptor.raw = halves[0];
     out.descriptor.raw_high = halves[1] & 0xFFFF'FFFF;
     const Descriptor& d = out.descriptor;
     const unsigned type = d.type();
-    const bool legal = d.system() && (type == system_type::kInterruptGate32 || type == system_type::kTrapGate32);
+    const bool legal =
+        d.system() && (type == system_type::kInterruptGate32 || type == system_type::kTrapGate32);
     if (!legal || (is_software_interrupt(event) && d.dpl() < cpu.cpl)) {
         return raise(cpu, Exception::GP, error);
     }
@@ -39,13 +41,15 @@ Status read_handler_segment(Vcpu& cpu, u16 selector, Descriptor& out) {
     if (null_selector(selector)) {
         return raise(cpu, Exception::GP, 0);
     }
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, out); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, out);
+        status != Status::Next) {
         return status;
     }
     if (!is_code(out) || out.dpl() > cpu.cpl || !is_64bit_code(out) || is_32bit_default(out)) {
         return raise(cpu, Exception::GP, selector_error(selector));
     }
-    return out.present() ? set_accessed(cpu, selector, out) : raise(cpu, Exception::NP, selector_error(selector));
+    return out.present() ? set_accessed(cpu, selector, out)
+                         : raise(cpu, Exception::NP, selector_error(selector));
 }
 
 // The frame in memory order, from the new RSP upwards; the error code lies below it.
@@ -60,18 +64,21 @@ struct Frame {
 Frame make_frame(const Vcpu& cpu, const Event& event) {
     const CpuState& s = cpu.state;
     Frame frame;
-    frame.words = {event.error_code,        return_rip(cpu, event), s.seg[CS].selector,
-                   pushed_rflags(cpu, event), s.gpr[RSP],             s.seg[SS].selector};
+    frame.words = {event.error_code,   return_rip(cpu, event),
+                   s.seg[CS].selector, pushed_rflags(cpu, event),
+                   s.gpr[RSP],         s.seg[SS].selector};
     frame.first = event.has_error_code ? 0 : 1;
     return frame;
 }
 
-Status store_stack(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, bool supervisor) {
-    return supervisor ? store_system_slow(cpu, linear, data, bytes) : store_slow(cpu, linear, data, bytes, SS);
+Status
+store_stack(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, bool supervisor) {
+    return supervisor ? store_system_slow(cpu, linear, data, bytes)
+                      : store_slow(cpu, linear, data, bytes, SS);
 }
 
-// The frame is stored as one block. If that faults, it is pushed again word by word, from the top as the processor
-// does, so that CR2 names the word that met the fault.
+// The frame is stored as one block. If that faults, it is pushed again word by word, from the top
+// as the processor does, so that CR2 names the word that met the fault.
 Status push_frame(Vcpu& cpu, const Frame& frame, u64 rsp, bool supervisor) {
     const Status status = store_stack(cpu, rsp, frame.data(), frame.bytes(), supervisor);
     if (status == Status::Next) [[likely]] {
@@ -80,7 +87,8 @@ Status push_frame(Vcpu& cpu, const Frame& frame, u64 rsp, bool supervisor) {
     cpu.fault_is_vm_exit = false;
     for (unsigned offset = frame.bytes(); offset != 0; offset -= 8) {
         const u64 slot = rsp + offset - 8;
-        if (const Status pushed = store_stack(cpu, slot, frame.data() + (offset - 8) / 8, 8, supervisor);
+        if (const Status pushed =
+                store_stack(cpu, slot, frame.data() + (offset - 8) / 8, 8, supervisor);
             pushed != Status::Next) {
             return pushed;
         }
@@ -107,7 +115,8 @@ Status deliver_long(Vcpu& cpu, const Event& event) {
     InnerStack stack{s.seg[SS], s.gpr[RSP]};
     if (inner || gate.ist() != 0) {
         const unsigned slot = gate.ist() != 0 ? ist_slot(gate.ist()) : rsp_slot(level);
-        if (const Status status = inner_stack_ia32e(cpu, slot, level, stack); status != Status::Next) {
+        if (const Status status = inner_stack_ia32e(cpu, slot, level, stack);
+            status != Status::Next) {
             return status;
         }
     }

@@ -1,6 +1,7 @@
-// Events in protected mode outside IA-32e mode: interrupt, trap and task gates, from rings and from virtual-8086 mode.
-// SDM Vol. 3A, "Exception- or Interrupt-Handler Procedures", "Interrupt Tasks"; Vol. 2A, "INT n/INTO/INT3/INT1—Call
-// to Interrupt Procedure" (Operation). The delivery loop adds EXT to error codes.
+// Events in protected mode outside IA-32e mode: interrupt, trap and task gates, from rings and from
+// virtual-8086 mode. SDM Vol. 3A, "Exception- or Interrupt-Handler Procedures", "Interrupt Tasks";
+// Vol. 2A, "INT n/INTO/INT3/INT1—Call to Interrupt Procedure" (Operation). The delivery loop adds
+// EXT to error codes.
 
 #include "cpu/x86/deliver.hpp"
 #include "cpu/x86/intercept.hpp"
@@ -15,8 +16,8 @@ namespace {
 
 struct InterruptGate {
     Gate gate;
-    unsigned bytes = 4;       // of one push: 2 for a 16-bit gate
-    bool clears_if = false;   // interrupt gate, not trap gate
+    unsigned bytes = 4;      // of one push: 2 for a 16-bit gate
+    bool clears_if = false;  // interrupt gate, not trap gate
     u64 entry_point = 0;
 };
 
@@ -27,15 +28,17 @@ Status read_gate(Vcpu& cpu, const Event& event, Gate& out) {
     if (entry + 7 > s.idtr.limit) {
         return raise(cpu, Exception::GP, error);
     }
-    if (const Status status = load_system(cpu, static_cast<u32>(s.idtr.base + entry), out.descriptor.raw);
+    if (const Status status =
+            load_system(cpu, static_cast<u32>(s.idtr.base + entry), out.descriptor.raw);
         status != Status::Next) {
         return status;
     }
     const Descriptor& d = out.descriptor;
     const unsigned type = d.type();
-    const bool legal = d.system() && (type == system_type::kTaskGate || type == system_type::kInterruptGate16 ||
-                                      type == system_type::kTrapGate16 || type == system_type::kInterruptGate32 ||
-                                      type == system_type::kTrapGate32);
+    const bool legal =
+        d.system() && (type == system_type::kTaskGate || type == system_type::kInterruptGate16 ||
+                       type == system_type::kTrapGate16 || type == system_type::kInterruptGate32 ||
+                       type == system_type::kTrapGate32);
     if (!legal || (is_software_interrupt(event) && d.dpl() < cpu.cpl)) {
         return raise(cpu, Exception::GP, error);
     }
@@ -49,7 +52,8 @@ Status deliver_to_task(Vcpu& cpu, const Event& event, const Gate& gate) {
         return raise(cpu, Exception::GP, error);
     }
     Descriptor tss;
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, tss); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, tss);
+        status != Status::Next) {
         return status;
     }
     if (!is_available_tss(cpu, tss)) {
@@ -75,7 +79,8 @@ Status read_handler_segment(Vcpu& cpu, u16 selector, Descriptor& out) {
     if (null_selector(selector)) {
         return raise(cpu, Exception::GP, 0);
     }
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, out); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, out);
+        status != Status::Next) {
         return status;
     }
     if (!is_code(out) || out.dpl() > cpu.cpl) {
@@ -85,7 +90,8 @@ Status read_handler_segment(Vcpu& cpu, u16 selector, Descriptor& out) {
 }
 
 Status push_return_frame(Vcpu& cpu, PendingStack& stack, const Event& event, unsigned bytes) {
-    const u64 frame[] = {pushed_rflags(cpu, event), cpu.state.seg[CS].selector, return_rip(cpu, event)};
+    const u64 frame[] = {pushed_rflags(cpu, event), cpu.state.seg[CS].selector,
+                         return_rip(cpu, event)};
     for (const u64 value : frame) {
         if (const Status status = stack.push(value, bytes); status != Status::Next) {
             return status;
@@ -96,12 +102,15 @@ Status push_return_frame(Vcpu& cpu, PendingStack& stack, const Event& event, uns
 
 void enter(Vcpu& cpu, const InterruptGate& gate, const Segment& code, unsigned cpl) {
     commit_code(cpu, code, cpl, gate.entry_point);
-    commit_flags(cpu, 0, rflags::kTf | rflags::kNt | rflags::kRf | (gate.clears_if ? rflags::kIf : 0));
+    commit_flags(cpu, 0,
+                 rflags::kTf | rflags::kNt | rflags::kRf | (gate.clears_if ? rflags::kIf : 0));
 }
 
-Status same_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const Segment& code) {
+Status
+same_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const Segment& code) {
     PendingStack stack(cpu);
-    if (const Status status = push_return_frame(cpu, stack, event, gate.bytes); status != Status::Next) {
+    if (const Status status = push_return_frame(cpu, stack, event, gate.bytes);
+        status != Status::Next) {
         return status;
     }
     cpu.state.gpr[RSP] = stack.rsp();
@@ -110,7 +119,8 @@ Status same_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, 
     return Status::Next;
 }
 
-Status inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const Segment& code) {
+Status
+inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const Segment& code) {
     CpuState& s = cpu.state;
     const unsigned level = code.dpl();
     const bool from_v86 = cpu.virtual8086;
@@ -121,7 +131,8 @@ Status inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate,
     PendingStack stack(cpu, inner.ss, inner.rsp, false, true, selector_error(inner.ss.selector));
     if (from_v86) {
         for (const SegReg reg : {GS, FS, DS, ES}) {
-            if (const Status status = stack.push(s.seg[reg].selector, gate.bytes); status != Status::Next) {
+            if (const Status status = stack.push(s.seg[reg].selector, gate.bytes);
+                status != Status::Next) {
                 return status;
             }
         }
@@ -131,7 +142,8 @@ Status inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate,
             return status;
         }
     }
-    if (const Status status = push_return_frame(cpu, stack, event, gate.bytes); status != Status::Next) {
+    if (const Status status = push_return_frame(cpu, stack, event, gate.bytes);
+        status != Status::Next) {
         return status;
     }
     if (from_v86) {
@@ -153,7 +165,8 @@ Status inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate,
 Status deliver_protected(Vcpu& cpu, const Event& event) {
     if (cpu.virtual8086 && event.type == EventType::SoftwareInterrupt) {
         V86Redirection redirection{};
-        if (const Status status = v86_redirection(cpu, event.vector, redirection); status != Status::Next) {
+        if (const Status status = v86_redirection(cpu, event.vector, redirection);
+            status != Status::Next) {
             return status;
         }
         if (redirection == V86Redirection::Program8086) {
@@ -187,10 +200,12 @@ Status deliver_protected(Vcpu& cpu, const Event& event) {
         return status;
     }
     const Segment segment = segment_from(selector, code);
-    if (const Status status = check_entry_point(cpu, segment, gate.entry_point); status != Status::Next) {
+    if (const Status status = check_entry_point(cpu, segment, gate.entry_point);
+        status != Status::Next) {
         return status;
     }
-    return inner ? inner_privilege(cpu, event, gate, segment) : same_privilege(cpu, event, gate, segment);
+    return inner ? inner_privilege(cpu, event, gate, segment)
+                 : same_privilege(cpu, event, gate, segment);
 }
 
 }  // namespace droste

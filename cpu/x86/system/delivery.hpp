@@ -20,12 +20,13 @@ inline u32 idt_error(u8 vector) {
     return static_cast<u32>(vector) * 8 + 2;
 }
 
-// CS:RIP and RFLAGS as an event's frame stores them. SDM Vol. 3B, "Instruction-Breakpoint Exception Condition" (RF).
+// CS:RIP and RFLAGS as an event's frame stores them. SDM Vol. 3B, "Instruction-Breakpoint Exception
+// Condition" (RF).
 u64 return_rip(const Vcpu& cpu, const Event& event);
 u64 pushed_rflags(const Vcpu& cpu, const Event& event);
 
-// How CR4.VME lets INT n in virtual-8086 mode behave. SDM Vol. 3B, Table "Software Interrupt Handling Methods While in
-// Virtual-8086 Mode".
+// How CR4.VME lets INT n in virtual-8086 mode behave. SDM Vol. 3B, Table "Software Interrupt
+// Handling Methods While in Virtual-8086 Mode".
 enum class V86Redirection : u8 { ProtectedModeHandler, GeneralProtection, Program8086 };
 Status v86_redirection(Vcpu& cpu, u8 vector, V86Redirection& out);
 // Methods 5 and 6: through the 8086 program's own vector table at linear address 0.

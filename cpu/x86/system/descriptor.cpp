@@ -1,5 +1,6 @@
 // Reading descriptors, and the segment-register images made of them.
-// SDM Vol. 3A, "Segment Descriptors", "System Descriptor Types", "Segment Descriptor Tables in IA-32e Mode".
+// SDM Vol. 3A, "Segment Descriptors", "System Descriptor Types", "Segment Descriptor Tables in
+// IA-32e Mode".
 
 #include "cpu/x86/mem_access.hpp"
 #include "cpu/x86/system/protection.hpp"
@@ -10,8 +11,8 @@ namespace {
 
 // Which system descriptors are 16 bytes long in IA-32e mode: LDT, TSS, call gates.
 bool is_16_byte_type(unsigned type) {
-    return type == system_type::kLdt || type == system_type::kTss32Available || type == system_type::kTss32Busy ||
-           type == system_type::kCallGate32;
+    return type == system_type::kLdt || type == system_type::kTss32Available ||
+           type == system_type::kTss32Busy || type == system_type::kCallGate32;
 }
 
 struct Table {
@@ -53,7 +54,8 @@ Status find_descriptor(Vcpu& cpu, u16 selector, Descriptor& out, bool& found) {
         if (first + 15 > table.limit) {
             return Status::Next;
         }
-        if (const Status status = load_system(cpu, linear + 8, out.raw_high); status != Status::Next) {
+        if (const Status status = load_system(cpu, linear + 8, out.raw_high);
+            status != Status::Next) {
             return status;
         }
     }
@@ -69,7 +71,8 @@ Status read_descriptor(Vcpu& cpu, u16 selector, Exception fault_vector, Descript
     return found ? Status::Next : raise(cpu, fault_vector, selector_error(selector));
 }
 
-// The processor sets the bit with a locked write; no other processor runs between our read and our write of this byte.
+// The processor sets the bit with a locked write; no other processor runs between our read and our
+// write of this byte.
 Status set_accessed(Vcpu& cpu, u16 selector, Descriptor& d) {
     constexpr u64 kAccessed = u64{segment_rights::kTypeAccessed} << 40;
     if ((d.raw & kAccessed) != 0) {
@@ -90,7 +93,8 @@ Status set_tss_busy(Vcpu& cpu, u16 selector, bool busy) {
     if (const Status status = load_system(cpu, linear, access_byte); status != Status::Next) {
         return status;
     }
-    const auto updated = static_cast<u8>(busy ? access_byte | system_type::kBusyBit : access_byte & ~system_type::kBusyBit);
+    const auto updated = static_cast<u8>(busy ? access_byte | system_type::kBusyBit
+                                              : access_byte & ~system_type::kBusyBit);
     return store_system(cpu, linear, updated);
 }
 
@@ -100,8 +104,8 @@ bool is_available_tss(const Vcpu& cpu, const Descriptor& d) {
 }
 
 bool is_busy_tss(const Vcpu& cpu, const Descriptor& d) {
-    return d.system() &&
-           (d.type() == system_type::kTss32Busy || (d.type() == system_type::kTss16Busy && !ia32e_mode(cpu)));
+    return d.system() && (d.type() == system_type::kTss32Busy ||
+                          (d.type() == system_type::kTss16Busy && !ia32e_mode(cpu)));
 }
 
 Segment segment_from(u16 selector, const Descriptor& d) {
@@ -152,8 +156,8 @@ Segment flat_stack_segment(u16 selector, unsigned dpl) {
     return segment;
 }
 
-// Real-address mode changes the base and leaves limit and size alone ("big real mode"); it makes the segment writable,
-// as every segment is there. Virtual-8086 mode loads everything anew.
+// Real-address mode changes the base and leaves limit and size alone ("big real mode"); it makes
+// the segment writable, as every segment is there. Virtual-8086 mode loads everything anew.
 Segment real_mode_segment(const Segment& old, u16 selector, bool virtual8086) {
     using namespace segment_rights;
     constexpr u32 kReadWrite = kTypeWritable | kTypeAccessed | kS | kPresent;

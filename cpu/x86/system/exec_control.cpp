@@ -1,9 +1,9 @@
 // MOV to and from control and debug registers, SMSW, LMSW, CLTS.
 // SDM Vol. 2B, "MOV—Move to/from Control Registers", "MOV—Move to/from Debug Registers".
 //
-// VMX looks at an access after the privilege check and before the value is judged; MOV DR is the exception: its exit
-// comes before everything but #UD of the encoding. SDM Vol. 3C, "Relative Priority of Faults and VM Exits",
-// "Instructions That Cause VM Exits Conditionally".
+// VMX looks at an access after the privilege check and before the value is judged; MOV DR is the
+// exception: its exit comes before everything but #UD of the encoding. SDM Vol. 3C, "Relative
+// Priority of Faults and VM Exits", "Instructions That Cause VM Exits Conditionally".
 
 #include "core/bits.hpp"
 #include "cpu/x86/deliver.hpp"
@@ -19,7 +19,8 @@ namespace {
 using CrAccess = Intercepts::CrAccess;
 
 bool cr_intercepted(Vcpu& cpu, const Insn& insn, CrAccess access, unsigned cr, u64& value) {
-    return cpu.intercepts != nullptr && cpu.intercepts->cr_access(cpu, insn, access, static_cast<u8>(cr), value);
+    return cpu.intercepts != nullptr &&
+           cpu.intercepts->cr_access(cpu, insn, access, static_cast<u8>(cr), value);
 }
 
 Status write_cr8_or_virtual_tpr(Vcpu& cpu, u64 value) {
@@ -62,11 +63,11 @@ Status exec_mov_cr_to(Vcpu& cpu, const Insn& insn) {
         return Status::Switched;
     }
     switch (cr) {
-        case 0: return synced(write_cr0(cpu, value));
-        case 2: cpu.state.cr2 = value; return Status::Next;
-        case 3: return synced(write_cr3(cpu, value));
-        case 4: return synced(write_cr4(cpu, value));
-        default: return synced(write_cr8_or_virtual_tpr(cpu, value));
+    case 0: return synced(write_cr0(cpu, value));
+    case 2: cpu.state.cr2 = value; return Status::Next;
+    case 3: return synced(write_cr3(cpu, value));
+    case 4: return synced(write_cr4(cpu, value));
+    default: return synced(write_cr8_or_virtual_tpr(cpu, value));
     }
 }
 
@@ -84,17 +85,18 @@ Status exec_mov_cr_from(Vcpu& cpu, const Insn& insn) {
         return Status::Switched;
     }
     switch (cr) {
-        case 0: value = visible_cr0(cpu); break;
-        case 2: value = s.cr2; break;
-        case 3: value = s.cr3; break;
-        case 4: value = cpu.intercepts != nullptr ? cpu.intercepts->shadowed_cr4(cpu) : s.cr4; break;
-        default: value = read_cr8_or_virtual_tpr(cpu); break;
+    case 0: value = visible_cr0(cpu); break;
+    case 2: value = s.cr2; break;
+    case 3: value = s.cr3; break;
+    case 4: value = cpu.intercepts != nullptr ? cpu.intercepts->shadowed_cr4(cpu) : s.cr4; break;
+    default: value = read_cr8_or_virtual_tpr(cpu); break;
     }
     write_gpr_sized(cpu, insn.rm, insn.width, value);
     return Status::Next;
 }
 
-// --- machine status word ----------------------------------------------------------------------------
+// --- machine status word
+// ----------------------------------------------------------------------------
 
 Status exec_smsw(Vcpu& cpu, const Insn& insn) {
     if (const Status status = check_umip(cpu); status != Status::Next) {
@@ -108,7 +110,8 @@ Status exec_smsw(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// LMSW loads PE, MP, EM and TS; it can set PE but not clear it. The hook sees, and may change, the source operand.
+// LMSW loads PE, MP, EM and TS; it can set PE but not clear it. The hook sees, and may change, the
+// source operand.
 Status exec_lmsw(Vcpu& cpu, const Insn& insn) {
     if (const Status status = require_cpl0(cpu); status != Status::Next) {
         return status;
@@ -140,11 +143,13 @@ Status exec_clts(Vcpu& cpu, const Insn& insn) {
     return Status::Sync;
 }
 
-// --- debug registers --------------------------------------------------------------------------------
+// --- debug registers
+// --------------------------------------------------------------------------------
 
 namespace {
 
-// DR4 and DR5 stand for DR6 and DR7 unless CR4.DE makes them #UD; DR7.GD makes any access a #DB fault.
+// DR4 and DR5 stand for DR6 and DR7 unless CR4.DE makes them #UD; DR7.GD makes any access a #DB
+// fault.
 Status check_dr_access(Vcpu& cpu, const Insn& insn, unsigned& dr) {
     dr = insn.reg;
     if (dr > 7) {

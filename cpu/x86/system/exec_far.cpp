@@ -1,19 +1,23 @@
-// JMP, CALL and RET far: where the far pointer comes from. What happens to it is in far_transfer.cpp and far_return.cpp.
+// JMP, CALL and RET far: where the far pointer comes from. What happens to it is in
+// far_transfer.cpp and far_return.cpp.
 
 #include "cpu/x86/segment.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 
 namespace droste {
 
-Status operand_address(Vcpu& cpu, const Insn& insn, unsigned bytes, bool write, LinearAddr& linear) {
-    return linear_address(cpu, static_cast<SegReg>(insn.seg), effective_offset(cpu, insn), bytes, write, linear);
+Status
+operand_address(Vcpu& cpu, const Insn& insn, unsigned bytes, bool write, LinearAddr& linear) {
+    return linear_address(cpu, static_cast<SegReg>(insn.seg), effective_offset(cpu, insn), bytes,
+                          write, linear);
 }
 
 Status load_far_pointer(Vcpu& cpu, const Insn& insn, FarPointer& out) {
     const auto seg = static_cast<SegReg>(insn.seg);
     const unsigned bytes = insn.opsize;
     LinearAddr linear = 0;
-    if (const Status status = operand_address(cpu, insn, bytes + 2, false, linear); status != Status::Next) {
+    if (const Status status = operand_address(cpu, insn, bytes + 2, false, linear);
+        status != Status::Next) {
         return status;
     }
     u64 offset = 0;
@@ -21,7 +25,8 @@ Status load_far_pointer(Vcpu& cpu, const Insn& insn, FarPointer& out) {
         return status;
     }
     const LinearAddr behind = cpu.long_mode64 ? linear + bytes : static_cast<u32>(linear + bytes);
-    if (const Status status = load_slow(cpu, behind, &out.selector, 2, seg); status != Status::Next) {
+    if (const Status status = load_slow(cpu, behind, &out.selector, 2, seg);
+        status != Status::Next) {
         return status;
     }
     out.offset = offset;

@@ -1,5 +1,6 @@
-// MOV to and from segment registers, LES..LGS, and the instructions that look at descriptors or load the system
-// segment registers: LAR, LSL, VERR, VERW, ARPL, SLDT, STR, LLDT, LTR. Far transfers are in exec_far.cpp.
+// MOV to and from segment registers, LES..LGS, and the instructions that look at descriptors or
+// load the system segment registers: LAR, LSL, VERR, VERW, ARPL, SLDT, STR, LLDT, LTR. Far
+// transfers are in exec_far.cpp.
 
 #include "cpu/x86/intercept.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
@@ -25,7 +26,8 @@ void set_zero_flag(Vcpu& cpu, bool zero) {
     cpu.state.flags = LazyFlags::from_status(zero ? status | rflags::kZf : status & ~rflags::kZf);
 }
 
-// MOV Sreg, r/m16. SDM Vol. 2B, "MOV—Move". Loading SS holds off interrupts and debug traps for one instruction.
+// MOV Sreg, r/m16. SDM Vol. 2B, "MOV—Move". Loading SS holds off interrupts and debug traps for one
+// instruction.
 Status exec_mov_sreg_to(Vcpu& cpu, const Insn& insn) {
     const auto reg = static_cast<SegReg>(insn.reg);
     if (reg == CS || reg >= kSegRegCount) {
@@ -53,7 +55,8 @@ Status exec_mov_sreg_from(Vcpu& cpu, const Insn& insn) {
     return store_zero_extended(cpu, insn, cpu.state.seg[insn.reg].selector);
 }
 
-// LDS, LES, LFS, LGS, LSS: offset, then selector. SDM Vol. 2A, "LDS/LES/LFS/LGS/LSS—Load Far Pointer".
+// LDS, LES, LFS, LGS, LSS: offset, then selector. SDM Vol. 2A, "LDS/LES/LFS/LGS/LSS—Load Far
+// Pointer".
 template <SegReg Reg>
 Status exec_load_far_pointer(Vcpu& cpu, const Insn& insn) {
     FarPointer pointer;
@@ -67,7 +70,8 @@ Status exec_load_far_pointer(Vcpu& cpu, const Insn& insn) {
     return Reg == SS ? Status::Sync : Status::Next;
 }
 
-// --- looking at descriptors -----------------------------------------------------------------------
+// --- looking at descriptors
+// -----------------------------------------------------------------------
 
 // Is `selector` visible at CPL and RPL? Conforming code is visible to all.
 bool visible(const Vcpu& cpu, u16 selector, const Descriptor& d) {
@@ -75,7 +79,8 @@ bool visible(const Vcpu& cpu, u16 selector, const Descriptor& d) {
     return conforming_code || (cpu.cpl <= d.dpl() && rpl_of(selector) <= d.dpl());
 }
 
-// Bit n: LAR / LSL accept system type n. SDM Vol. 2A, Tables "Segment and Gate Types" of LAR and LSL.
+// Bit n: LAR / LSL accept system type n. SDM Vol. 2A, Tables "Segment and Gate Types" of LAR and
+// LSL.
 constexpr u16 kLarTypes = 0b0001'1010'0011'1110;       // 1 2 3 4 5 9 B C
 constexpr u16 kLarTypesIa32e = 0b0001'1010'0000'0100;  // 2 9 B C
 constexpr u16 kLslTypes = 0b0000'1010'0000'1110;       // 1 2 3 9 B
@@ -103,7 +108,8 @@ Status exec_lar(Vcpu& cpu, const Insn& insn) {
     const u16 types = ia32e_mode(cpu) ? kLarTypesIa32e : kLarTypes;
     found = found && (!d.system() || test_bit(types, d.type())) && visible(cpu, selector, d);
     if (found) {
-        // Bits 19:16 of the doubleword are undefined by the manual; processors show the limit bits that lie there.
+        // Bits 19:16 of the doubleword are undefined by the manual; processors show the limit bits
+        // that lie there.
         write_gpr_sized(cpu, insn.reg, insn.width, (d.raw >> 32) & 0x00FF'FF00);
     }
     set_zero_flag(cpu, found);
@@ -166,7 +172,8 @@ Status exec_arpl(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// --- LDTR and TR ----------------------------------------------------------------------------------
+// --- LDTR and TR
+// ----------------------------------------------------------------------------------
 
 Status exec_sldt(Vcpu& cpu, const Insn& insn) {
     if (!has_protected_segments(cpu)) {
@@ -208,16 +215,20 @@ Status begin_system_segment_load(Vcpu& cpu, const Insn& insn, Interceptable kind
     return read_e(cpu, insn, selector);
 }
 
-// Reads a system descriptor that must lie in the GDT; in IA-32e mode its upper type field must be 0.
+// Reads a system descriptor that must lie in the GDT; in IA-32e mode its upper type field must be
+// 0.
 Status read_system_descriptor(Vcpu& cpu, u16 selector, Descriptor& d) {
     if (names_ldt(selector)) {
         return raise(cpu, Exception::GP, selector_error(selector));
     }
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, d); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, d);
+        status != Status::Next) {
         return status;
     }
-    const bool upper_half_bad = ia32e_mode(cpu) && (((d.raw_high >> 40) & 0x1F) != 0 || !is_canonical(cpu, d.base()));
-    return d.system() && !upper_half_bad ? Status::Next : raise(cpu, Exception::GP, selector_error(selector));
+    const bool upper_half_bad =
+        ia32e_mode(cpu) && (((d.raw_high >> 40) & 0x1F) != 0 || !is_canonical(cpu, d.base()));
+    return d.system() && !upper_half_bad ? Status::Next
+                                         : raise(cpu, Exception::GP, selector_error(selector));
 }
 
 // LLDT r/m16. SDM Vol. 2A, "LLDT—Load Local Descriptor Table Register".

@@ -1,6 +1,7 @@
-// SYSCALL, SYSRET, SYSENTER, SYSEXIT: level changes that load flat segments without reading a descriptor.
-// SDM Vol. 2B, "SYSCALL—Fast System Call" and the entries of the other three. Intel behavior: SYSCALL and SYSRET
-// exist in 64-bit mode only, and SYSRET to a non-canonical RCX faults at level 0.
+// SYSCALL, SYSRET, SYSENTER, SYSEXIT: level changes that load flat segments without reading a
+// descriptor. SDM Vol. 2B, "SYSCALL—Fast System Call" and the entries of the other three. Intel
+// behavior: SYSCALL and SYSRET exist in 64-bit mode only, and SYSRET to a non-canonical RCX faults
+// at level 0.
 
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
@@ -38,7 +39,8 @@ bool sysenter_usable(const Vcpu& cpu) {
 
 }  // namespace
 
-//   RCX := next RIP; RIP := IA32_LSTAR; R11 := RFLAGS; RFLAGS := RFLAGS AND NOT IA32_FMASK; CPL := 0
+//   RCX := next RIP; RIP := IA32_LSTAR; R11 := RFLAGS; RFLAGS := RFLAGS AND NOT IA32_FMASK; CPL :=
+//   0
 Status exec_syscall(Vcpu& cpu, const Insn& insn) {
     CpuState& s = cpu.state;
     if (!syscall_enabled(cpu)) {
@@ -57,7 +59,8 @@ Status exec_syscall(Vcpu& cpu, const Insn& insn) {
     return finish(cpu);
 }
 
-//   RIP := RCX (or ECX); RFLAGS := R11 without RF and VM; CS := STAR[63:48] + 16 (64-bit) or + 0; SS := STAR[63:48] + 8
+//   RIP := RCX (or ECX); RFLAGS := R11 without RF and VM; CS := STAR[63:48] + 16 (64-bit) or + 0;
+//   SS := STAR[63:48] + 8
 Status exec_sysret(Vcpu& cpu, const Insn& insn) {
     CpuState& s = cpu.state;
     if (!syscall_enabled(cpu)) {
@@ -70,7 +73,8 @@ Status exec_sysret(Vcpu& cpu, const Insn& insn) {
     s.rip() = to_64bit ? s.gpr[RCX] : static_cast<u32>(s.gpr[RCX]);
     s.set_rflags(s.gpr[R11] & 0x3C7FD7);
     const auto selector = static_cast<u16>(s.star >> 48);
-    load_flat_segments(cpu, static_cast<u16>(to_64bit ? selector + 16 : selector), static_cast<u16>(selector + 8), 3,
+    load_flat_segments(cpu, static_cast<u16>(to_64bit ? selector + 16 : selector),
+                       static_cast<u16>(selector + 8), 3,
                        to_64bit ? FlatCode::Bits64 : FlatCode::Bits32);
     if ((s.rflags_system & rflags::kTf) != 0) {
         s.pending_debug |= dr6::kBs;  // a TF that SYSRET sets traps before the next instruction
@@ -78,7 +82,8 @@ Status exec_sysret(Vcpu& cpu, const Insn& insn) {
     return finish(cpu);
 }
 
-//   RSP := IA32_SYSENTER_ESP; RIP := IA32_SYSENTER_EIP; VM, IF, RF := 0; CS := IA32_SYSENTER_CS; SS := CS + 8; CPL := 0
+//   RSP := IA32_SYSENTER_ESP; RIP := IA32_SYSENTER_EIP; VM, IF, RF := 0; CS := IA32_SYSENTER_CS; SS
+//   := CS + 8; CPL := 0
 Status exec_sysenter(Vcpu& cpu, const Insn& /*insn*/) {
     CpuState& s = cpu.state;
     if (!sysenter_usable(cpu)) {
@@ -89,11 +94,13 @@ Status exec_sysenter(Vcpu& cpu, const Insn& /*insn*/) {
     s.gpr[RSP] = ia32e ? s.sysenter_esp : static_cast<u32>(s.sysenter_esp);
     s.rip() = ia32e ? s.sysenter_eip : static_cast<u32>(s.sysenter_eip);
     const auto selector = static_cast<u16>(s.sysenter_cs & 0xFFFC);
-    load_flat_segments(cpu, selector, static_cast<u16>(selector + 8), 0, ia32e ? FlatCode::Bits64 : FlatCode::Bits32);
+    load_flat_segments(cpu, selector, static_cast<u16>(selector + 8), 0,
+                       ia32e ? FlatCode::Bits64 : FlatCode::Bits32);
     return finish(cpu);
 }
 
-//   RSP := RCX; RIP := RDX; CS := IA32_SYSENTER_CS + 16 (or + 32 with REX.W); SS := CS + 8; CPL := 3
+//   RSP := RCX; RIP := RDX; CS := IA32_SYSENTER_CS + 16 (or + 32 with REX.W); SS := CS + 8; CPL :=
+//   3
 Status exec_sysexit(Vcpu& cpu, const Insn& insn) {
     CpuState& s = cpu.state;
     if (!sysenter_usable(cpu) || cpu.cpl != 0) {
@@ -107,7 +114,8 @@ Status exec_sysexit(Vcpu& cpu, const Insn& insn) {
     s.rip() = to_64bit ? s.gpr[RDX] : static_cast<u32>(s.gpr[RDX]);
     const auto base = static_cast<u16>(s.sysenter_cs);
     const auto selector = static_cast<u16>(to_64bit ? base + 32 : base + 16);
-    load_flat_segments(cpu, selector, static_cast<u16>(selector + 8), 3, to_64bit ? FlatCode::Bits64 : FlatCode::Bits32);
+    load_flat_segments(cpu, selector, static_cast<u16>(selector + 8), 3,
+                       to_64bit ? FlatCode::Bits64 : FlatCode::Bits32);
     return finish(cpu);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// Shared by the handlers of system instructions: operands, privilege, interception. The handlers declared here are
-// rows of exec_rows_segment() and exec_rows_system(), which live with their first files.
+// Shared by the handlers of system instructions: operands, privilege, interception. The handlers
+// declared here are rows of exec_rows_segment() and exec_rows_system(), which live with their first
+// files.
 
 #include "core/types.hpp"
 #include "cpu/x86/intercept.hpp"
@@ -42,7 +43,8 @@ Status load_far_pointer(Vcpu& cpu, const Insn& insn, FarPointer& out);
 // The linear address of the memory operand after the checks of an access of `bytes`.
 Status operand_address(Vcpu& cpu, const Insn& insn, unsigned bytes, bool write, LinearAddr& linear);
 
-// All translations, global ones too, of the current VPID. SDM Vol. 3C, "Operations that Invalidate Cached Mappings".
+// All translations, global ones too, of the current VPID. SDM Vol. 3C, "Operations that Invalidate
+// Cached Mappings".
 void flush_current_vpid(Vcpu& cpu);  // control_regs.cpp
 
 // exec_far.cpp

@@ -29,7 +29,8 @@ Status store_table(Vcpu& cpu, const Insn& insn, Interceptable kind, const Descri
     }
     const unsigned bytes = pseudo_descriptor_bytes(cpu);
     LinearAddr linear = 0;
-    if (const Status status = operand_address(cpu, insn, bytes, true, linear); status != Status::Next) {
+    if (const Status status = operand_address(cpu, insn, bytes, true, linear);
+        status != Status::Next) {
         return status;
     }
     PseudoDescriptor image;
@@ -47,11 +48,13 @@ Status load_table(Vcpu& cpu, const Insn& insn, Interceptable kind, DescriptorTab
     }
     const unsigned bytes = pseudo_descriptor_bytes(cpu);
     LinearAddr linear = 0;
-    if (const Status status = operand_address(cpu, insn, bytes, false, linear); status != Status::Next) {
+    if (const Status status = operand_address(cpu, insn, bytes, false, linear);
+        status != Status::Next) {
         return status;
     }
     PseudoDescriptor image;
-    if (const Status status = load_slow(cpu, linear, image.bytes.data(), bytes, static_cast<SegReg>(insn.seg));
+    if (const Status status =
+            load_slow(cpu, linear, image.bytes.data(), bytes, static_cast<SegReg>(insn.seg));
         status != Status::Next) {
         return status;
     }
@@ -83,7 +86,8 @@ Status exec_lidt(Vcpu& cpu, const Insn& insn) {
     return load_table(cpu, insn, Interceptable::LIDT, cpu.state.idtr);
 }
 
-// INVLPG m. The operand is an address only: no limit, type or canonical check. SDM Vol. 2A, "INVLPG—Invalidate TLB Entries".
+// INVLPG m. The operand is an address only: no limit, type or canonical check. SDM Vol. 2A,
+// "INVLPG—Invalidate TLB Entries".
 Status exec_invlpg(Vcpu& cpu, const Insn& insn) {
     if (const Status status = require_cpl0(cpu); status != Status::Next) {
         return status;
@@ -104,7 +108,8 @@ Status exec_invlpg(Vcpu& cpu, const Insn& insn) {
 // INVPCID r, m128. SDM Vol. 2A, "INVPCID—Invalidate Process-Context Identifier".
 Status exec_invpcid(Vcpu& cpu, const Insn& insn) {
     enum Type : u64 { kIndividualAddress = 0, kSingleContext = 1, kAllRetainingGlobals = 3 };
-    if (cpu.intercepts != nullptr && !cpu.intercepts->instruction_enabled(cpu, Interceptable::INVPCID)) {
+    if (cpu.intercepts != nullptr &&
+        !cpu.intercepts->instruction_enabled(cpu, Interceptable::INVPCID)) {
         return raise(cpu, Exception::UD);
     }
     if (const Status status = require_cpl0(cpu); status != Status::Next) {
@@ -119,7 +124,8 @@ Status exec_invpcid(Vcpu& cpu, const Insn& insn) {
     }
     LinearAddr linear = 0;
     std::array<u64, 2> descriptor{};
-    if (const Status status = operand_address(cpu, insn, sizeof(descriptor), false, linear); status != Status::Next) {
+    if (const Status status = operand_address(cpu, insn, sizeof(descriptor), false, linear);
+        status != Status::Next) {
         return status;
     }
     if (const Status status = load_linear(cpu, linear, descriptor, static_cast<SegReg>(insn.seg));
@@ -129,15 +135,16 @@ Status exec_invpcid(Vcpu& cpu, const Insn& insn) {
     const u64 type = read_gpr_sized(cpu, insn.reg, cpu.long_mode64 ? 8 : 4);
     const auto pcid = static_cast<u16>(descriptor[0] & 0xFFF);
     const bool pcid_without_pcide = pcid != 0 && (cpu.state.cr4 & cr4::kPcide) == 0;
-    const bool bad_pcid = (type == kIndividualAddress || type == kSingleContext) && pcid_without_pcide;
+    const bool bad_pcid =
+        (type == kIndividualAddress || type == kSingleContext) && pcid_without_pcide;
     const bool bad_address = type == kIndividualAddress && !is_canonical(cpu, descriptor[1]);
     if (type > kAllRetainingGlobals || (descriptor[0] >> 12) != 0 || bad_pcid || bad_address) {
         return raise(cpu, Exception::GP, 0);
     }
     switch (type) {
-        case kIndividualAddress: cpu.tlb.flush_page_of_pcid(cpu, pcid, descriptor[1]); break;
-        case kSingleContext: cpu.tlb.flush_pcid(cpu, pcid, true); break;
-        default: flush_current_vpid(cpu); break;  // type 3 may drop global translations too
+    case kIndividualAddress: cpu.tlb.flush_page_of_pcid(cpu, pcid, descriptor[1]); break;
+    case kSingleContext: cpu.tlb.flush_pcid(cpu, pcid, true); break;
+    default: flush_current_vpid(cpu); break;  // type 3 may drop global translations too
     }
     return Status::Sync;
 }

@@ -1,7 +1,8 @@
 // Instructions that wait: HLT, MONITOR/MWAIT, UMONITOR/UMWAIT/TPAUSE.
 //
-// The manual lets MWAIT and UMWAIT end at any time for reasons of the implementation. They end at once here, and the
-// vCPU yields to the others: nothing has to watch stores, and no wake-up can be missed. docs/x86/events.md.
+// The manual lets MWAIT and UMWAIT end at any time for reasons of the implementation. They end at
+// once here, and the vCPU yields to the others: nothing has to watch stores, and no wake-up can be
+// missed. docs/x86/events.md.
 
 #include "cpu/x86/system/exec_system.hpp"
 
@@ -29,14 +30,17 @@ namespace {
 Status probe_monitored_address(Vcpu& cpu, const Insn& insn, u64 offset) {
     const auto seg = static_cast<SegReg>(insn.seg);
     LinearAddr linear = 0;
-    if (const Status status = linear_address(cpu, seg, offset, 1, false, linear); status != Status::Next) {
+    if (const Status status = linear_address(cpu, seg, offset, 1, false, linear);
+        status != Status::Next) {
         return status;
     }
     return probe_load(cpu, linear, 1, seg);
 }
 
 u64 truncate_address(const Insn& insn, u64 value) {
-    return insn.addrsize == 8 ? value : insn.addrsize == 4 ? static_cast<u32>(value) : static_cast<u16>(value);
+    return insn.addrsize == 8   ? value
+           : insn.addrsize == 4 ? static_cast<u32>(value)
+                                : static_cast<u16>(value);
 }
 
 }  // namespace
@@ -72,7 +76,8 @@ Status exec_mwait(Vcpu& cpu, const Insn& insn) {
 
 // UMONITOR r: the address is in the register, of the address size.
 Status exec_umonitor(Vcpu& cpu, const Insn& insn) {
-    if (cpu.intercepts != nullptr && !cpu.intercepts->instruction_enabled(cpu, Interceptable::UMWAIT)) {
+    if (cpu.intercepts != nullptr &&
+        !cpu.intercepts->instruction_enabled(cpu, Interceptable::UMWAIT)) {
         return raise(cpu, Exception::UD);
     }
     return probe_monitored_address(cpu, insn, truncate_address(insn, cpu.state.gpr[insn.rm]));
@@ -80,7 +85,8 @@ Status exec_umonitor(Vcpu& cpu, const Insn& insn) {
 
 namespace {
 
-// UMWAIT and TPAUSE. CF reports that the operating system's time limit ended the wait; ours never does.
+// UMWAIT and TPAUSE. CF reports that the operating system's time limit ended the wait; ours never
+// does.
 Status wait_in_user_mode(Vcpu& cpu, const Insn& insn, Interceptable kind) {
     if (cpu.intercepts != nullptr && !cpu.intercepts->instruction_enabled(cpu, kind)) {
         return raise(cpu, Exception::UD);

@@ -14,7 +14,8 @@ Status check_return_segment(Vcpu& cpu, u16 selector, ReturnTarget& out) {
         return raise(cpu, Exception::GP, 0);
     }
     Descriptor d;
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, d); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, d);
+        status != Status::Next) {
         return status;
     }
     const unsigned rpl = rpl_of(selector);
@@ -22,7 +23,8 @@ Status check_return_segment(Vcpu& cpu, u16 selector, ReturnTarget& out) {
     if (!is_code(d) || rpl < cpu.cpl || wrong_level) {
         return raise(cpu, Exception::GP, selector_error(selector));
     }
-    if (const Status status = check_code_mode_and_presence(cpu, selector, d); status != Status::Next) {
+    if (const Status status = check_code_mode_and_presence(cpu, selector, d);
+        status != Status::Next) {
         return status;
     }
     if (const Status status = set_accessed(cpu, selector, d); status != Status::Next) {
@@ -67,7 +69,8 @@ Status return_real(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
         peek_sized(cpu, insn.opsize, insn.opsize, selector) != Status::Next) {
         return Status::Fault;
     }
-    const Segment code = real_mode_segment(cpu.state.seg[CS], static_cast<u16>(selector), cpu.virtual8086);
+    const Segment code =
+        real_mode_segment(cpu.state.seg[CS], static_cast<u16>(selector), cpu.virtual8086);
     if (const Status status = check_entry_point(cpu, code, rip); status != Status::Next) {
         return status;
     }
@@ -86,15 +89,18 @@ Status far_return(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
     const unsigned bytes = insn.opsize;
     u64 rip = 0;
     u64 selector = 0;
-    if (peek_sized(cpu, bytes, 0, rip) != Status::Next || peek_sized(cpu, bytes, bytes, selector) != Status::Next) {
+    if (peek_sized(cpu, bytes, 0, rip) != Status::Next ||
+        peek_sized(cpu, bytes, bytes, selector) != Status::Next) {
         return Status::Fault;
     }
     ReturnTarget target;
-    if (const Status status = check_return_segment(cpu, static_cast<u16>(selector), target); status != Status::Next) {
+    if (const Status status = check_return_segment(cpu, static_cast<u16>(selector), target);
+        status != Status::Next) {
         return status;
     }
     if (target.level == cpu.cpl) {
-        if (const Status status = check_entry_point(cpu, target.code, rip); status != Status::Next) {
+        if (const Status status = check_entry_point(cpu, target.code, rip);
+            status != Status::Next) {
             return status;
         }
         release_stack(cpu, 2ULL * bytes + release_bytes);

@@ -1,6 +1,7 @@
 // JMP and CALL far: direct transfers, call gates, task gates and TSSs.
-// SDM Vol. 3A, "Privilege Level Checking When Transferring Program Control Between Code Segments"; Vol. 2A,
-// "JMP—Jump", "CALL—Call Procedure" (Operation). RET and IRET are in far_return.cpp and interrupt_return.cpp.
+// SDM Vol. 3A, "Privilege Level Checking When Transferring Program Control Between Code Segments";
+// Vol. 2A, "JMP—Jump", "CALL—Call Procedure" (Operation). RET and IRET are in far_return.cpp and
+// interrupt_return.cpp.
 
 #include "cpu/x86/mem_access.hpp"
 #include "cpu/x86/paging.hpp"
@@ -30,7 +31,8 @@ u64 next_rip(const Vcpu& cpu, const Insn& insn) {
 }
 
 // Pushes the return address, enters the target at the present privilege level.
-Status enter_same_privilege(Vcpu& cpu, const Insn& insn, Transfer kind, unsigned push_bytes, const Target& target) {
+Status enter_same_privilege(
+    Vcpu& cpu, const Insn& insn, Transfer kind, unsigned push_bytes, const Target& target) {
     PendingStack stack(cpu);
     if (kind == Transfer::Call) {
         for (const u64 value : {u64{cpu.state.seg[CS].selector}, next_rip(cpu, insn)}) {
@@ -39,7 +41,8 @@ Status enter_same_privilege(Vcpu& cpu, const Insn& insn, Transfer kind, unsigned
             }
         }
     }
-    if (const Status status = check_entry_point(cpu, target.code, target.offset); status != Status::Next) {
+    if (const Status status = check_entry_point(cpu, target.code, target.offset);
+        status != Status::Next) {
         return status;
     }
     cpu.state.gpr[RSP] = stack.rsp();
@@ -56,18 +59,22 @@ Status transfer_real(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u
 }
 
 // A code segment named by the instruction itself.
-Status transfer_direct(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u64 offset, Descriptor& d) {
-    const bool privileged = is_conforming(d) ? d.dpl() > cpu.cpl : (rpl_of(selector) > cpu.cpl || d.dpl() != cpu.cpl);
+Status transfer_direct(
+    Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u64 offset, Descriptor& d) {
+    const bool privileged =
+        is_conforming(d) ? d.dpl() > cpu.cpl : (rpl_of(selector) > cpu.cpl || d.dpl() != cpu.cpl);
     if (privileged) {
         return protection_fault(cpu, selector);
     }
-    if (const Status status = check_code_mode_and_presence(cpu, selector, d); status != Status::Next) {
+    if (const Status status = check_code_mode_and_presence(cpu, selector, d);
+        status != Status::Next) {
         return status;
     }
     if (const Status status = set_accessed(cpu, selector, d); status != Status::Next) {
         return status;
     }
-    return enter_same_privilege(cpu, insn, kind, insn.opsize, {selector, offset, segment_from(selector, d)});
+    return enter_same_privilege(cpu, insn, kind, insn.opsize,
+                                {selector, offset, segment_from(selector, d)});
 }
 
 // --- call gates ---------------------------------------------------------------------------------
@@ -97,7 +104,8 @@ CallGate make_call_gate(const Vcpu& cpu, const Descriptor& d) {
 Status copy_parameters(Vcpu& cpu, PendingStack& stack, unsigned count, unsigned bytes) {
     for (unsigned i = count; i-- > 0;) {
         u64 value = 0;
-        if (const Status status = peek_sized(cpu, bytes, u64{i} * bytes, value); status != Status::Next) {
+        if (const Status status = peek_sized(cpu, bytes, u64{i} * bytes, value);
+            status != Status::Next) {
             return status;
         }
         if (const Status status = stack.push(value, bytes); status != Status::Next) {
@@ -107,12 +115,14 @@ Status copy_parameters(Vcpu& cpu, PendingStack& stack, unsigned count, unsigned 
     return Status::Next;
 }
 
-Status enter_inner_privilege(Vcpu& cpu, const Insn& insn, const CallGate& gate, const Target& target) {
+Status
+enter_inner_privilege(Vcpu& cpu, const Insn& insn, const CallGate& gate, const Target& target) {
     CpuState& s = cpu.state;
     const unsigned level = target.code.dpl();
     const bool wide = gate.bytes == 8;
     InnerStack inner;
-    if (const Status status = wide ? inner_stack_ia32e(cpu, rsp_slot(level), level, inner) : inner_stack(cpu, level, inner);
+    if (const Status status = wide ? inner_stack_ia32e(cpu, rsp_slot(level), level, inner)
+                                   : inner_stack(cpu, level, inner);
         status != Status::Next) {
         return status;
     }
@@ -123,7 +133,8 @@ Status enter_inner_privilege(Vcpu& cpu, const Insn& insn, const CallGate& gate, 
         }
     }
     if (!wide) {
-        if (const Status status = copy_parameters(cpu, stack, gate.gate.parameter_count(), gate.bytes);
+        if (const Status status =
+                copy_parameters(cpu, stack, gate.gate.parameter_count(), gate.bytes);
             status != Status::Next) {
             return status;
         }
@@ -133,7 +144,8 @@ Status enter_inner_privilege(Vcpu& cpu, const Insn& insn, const CallGate& gate, 
             return status;
         }
     }
-    if (const Status status = check_entry_point(cpu, target.code, target.offset); status != Status::Next) {
+    if (const Status status = check_entry_point(cpu, target.code, target.offset);
+        status != Status::Next) {
         return status;
     }
     set_segment(cpu, SS, inner.ss);
@@ -143,7 +155,8 @@ Status enter_inner_privilege(Vcpu& cpu, const Insn& insn, const CallGate& gate, 
     return Status::Switched;
 }
 
-Status transfer_through_call_gate(Vcpu& cpu, const Insn& insn, Transfer kind, u16 gate_selector, const Descriptor& d) {
+Status transfer_through_call_gate(
+    Vcpu& cpu, const Insn& insn, Transfer kind, u16 gate_selector, const Descriptor& d) {
     // In IA-32e mode the second half carries a type field that must be 0.
     const bool bad_upper_half = ia32e_mode(cpu) && ((d.raw_high >> 40) & 0x1F) != 0;
     if (d.dpl() < cpu.cpl || rpl_of(gate_selector) > d.dpl() || bad_upper_half) {
@@ -158,12 +171,14 @@ Status transfer_through_call_gate(Vcpu& cpu, const Insn& insn, Transfer kind, u1
         return raise(cpu, Exception::GP, 0);
     }
     Descriptor code;
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, code); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, code);
+        status != Status::Next) {
         return status;
     }
     const bool to_other_level = is_code(code) && !is_conforming(code) && code.dpl() < cpu.cpl;
     const bool wrong_size = ia32e_mode(cpu) && (!is_64bit_code(code) || is_32bit_default(code));
-    if (!is_code(code) || code.dpl() > cpu.cpl || wrong_size || (kind == Transfer::Jump && to_other_level)) {
+    if (!is_code(code) || code.dpl() > cpu.cpl || wrong_size ||
+        (kind == Transfer::Jump && to_other_level)) {
         return protection_fault(cpu, selector);
     }
     if (!code.present()) {
@@ -179,7 +194,8 @@ Status transfer_through_call_gate(Vcpu& cpu, const Insn& insn, Transfer kind, u1
 
 // --- tasks --------------------------------------------------------------------------------------
 
-Status transfer_to_task(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, const Descriptor& tss) {
+Status
+transfer_to_task(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, const Descriptor& tss) {
     if (!is_available_tss(cpu, tss)) {
         return protection_fault(cpu, selector);
     }
@@ -190,7 +206,8 @@ Status transfer_to_task(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector
     return switch_task(cpu, &insn, selector, source, false, 0);
 }
 
-Status transfer_through_task_gate(Vcpu& cpu, const Insn& insn, Transfer kind, u16 gate_selector, const Descriptor& d) {
+Status transfer_through_task_gate(
+    Vcpu& cpu, const Insn& insn, Transfer kind, u16 gate_selector, const Descriptor& d) {
     if (d.dpl() < cpu.cpl || rpl_of(gate_selector) > d.dpl()) {
         return protection_fault(cpu, gate_selector);
     }
@@ -202,13 +219,15 @@ Status transfer_through_task_gate(Vcpu& cpu, const Insn& insn, Transfer kind, u1
         return protection_fault(cpu, selector);
     }
     Descriptor tss;
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, tss); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, tss);
+        status != Status::Next) {
         return status;
     }
     return transfer_to_task(cpu, insn, kind, selector, tss);
 }
 
-Status transfer_to_tss(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, const Descriptor& d) {
+Status
+transfer_to_tss(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, const Descriptor& d) {
     if (d.dpl() < cpu.cpl || d.dpl() < rpl_of(selector) || names_ldt(selector)) {
         return protection_fault(cpu, selector);
     }
@@ -223,7 +242,8 @@ Status transfer(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u64 of
         return raise(cpu, Exception::GP, 0);
     }
     Descriptor d;
-    if (const Status status = read_descriptor(cpu, selector, Exception::GP, d); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::GP, d);
+        status != Status::Next) {
         return status;
     }
     if (is_code(d)) {
@@ -234,17 +254,20 @@ Status transfer(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u64 of
     }
     const bool legacy = !ia32e_mode(cpu);
     switch (d.type()) {
-        case system_type::kCallGate32: return transfer_through_call_gate(cpu, insn, kind, selector, d);
-        case system_type::kCallGate16:
-            return legacy ? transfer_through_call_gate(cpu, insn, kind, selector, d) : protection_fault(cpu, selector);
-        case system_type::kTaskGate:
-            return legacy ? transfer_through_task_gate(cpu, insn, kind, selector, d) : protection_fault(cpu, selector);
-        case system_type::kTss16Available:
-        case system_type::kTss16Busy:
-        case system_type::kTss32Available:
-        case system_type::kTss32Busy:
-            return legacy ? transfer_to_tss(cpu, insn, kind, selector, d) : protection_fault(cpu, selector);
-        default: return protection_fault(cpu, selector);
+    case system_type::kCallGate32: return transfer_through_call_gate(cpu, insn, kind, selector, d);
+    case system_type::kCallGate16:
+        return legacy ? transfer_through_call_gate(cpu, insn, kind, selector, d)
+                      : protection_fault(cpu, selector);
+    case system_type::kTaskGate:
+        return legacy ? transfer_through_task_gate(cpu, insn, kind, selector, d)
+                      : protection_fault(cpu, selector);
+    case system_type::kTss16Available:
+    case system_type::kTss16Busy:
+    case system_type::kTss32Available:
+    case system_type::kTss32Busy:
+        return legacy ? transfer_to_tss(cpu, insn, kind, selector, d)
+                      : protection_fault(cpu, selector);
+    default: return protection_fault(cpu, selector);
     }
 }
 

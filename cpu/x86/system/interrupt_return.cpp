@@ -65,7 +65,8 @@ Status finish(Vcpu& cpu) {
 
 // Real-address mode, and virtual-8086 mode with IOPL 3: only the flags that may change differ.
 Status return_16bit_style(Vcpu& cpu, const Insn& insn, const Popped& popped, u64 mask) {
-    const Segment code = real_mode_segment(cpu.state.seg[CS], static_cast<u16>(popped.selector), cpu.virtual8086);
+    const Segment code =
+        real_mode_segment(cpu.state.seg[CS], static_cast<u16>(popped.selector), cpu.virtual8086);
     if (const Status status = check_entry_point(cpu, code, popped.rip); status != Status::Next) {
         return status;
     }
@@ -96,7 +97,8 @@ Status return_in_v86_mode(Vcpu& cpu, const Insn& insn) {
         return status;
     }
     if (iopl3) {
-        return return_16bit_style(cpu, insn, popped, kAlways | rflags::kIf | (insn.opsize == 2 ? 0 : kOnly32));
+        return return_16bit_style(cpu, insn, popped,
+                                  kAlways | rflags::kIf | (insn.opsize == 2 ? 0 : kOnly32));
     }
     // The program's IF is VIF. SDM Vol. 3B, "Method 6: Software Interrupt Handling".
     const bool wants_interrupts = (popped.flags & rflags::kIf) != 0;
@@ -132,14 +134,16 @@ Status return_to_v86(Vcpu& cpu, const Popped& popped) {
 
 Status return_to_previous_task(Vcpu& cpu, const Insn& insn) {
     u16 link = 0;
-    if (const Status status = load_system(cpu, static_cast<u32>(cpu.state.tr.base), link); status != Status::Next) {
+    if (const Status status = load_system(cpu, static_cast<u32>(cpu.state.tr.base), link);
+        status != Status::Next) {
         return status;
     }
     if (names_ldt(link)) {
         return raise(cpu, Exception::TS, selector_error(link));
     }
     Descriptor tss;
-    if (const Status status = read_descriptor(cpu, link, Exception::TS, tss); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, link, Exception::TS, tss);
+        status != Status::Next) {
         return status;
     }
     if (!is_busy_tss(cpu, tss)) {
@@ -171,7 +175,8 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
     const u64 mask = flags_mask(cpu, bytes);
     // 64-bit mode pops SS:RSP whatever the levels.
     if (target.level == cpu.cpl && !cpu.long_mode64) {
-        if (const Status status = check_entry_point(cpu, target.code, popped.rip); status != Status::Next) {
+        if (const Status status = check_entry_point(cpu, target.code, popped.rip);
+            status != Status::Next) {
             return status;
         }
         release_stack(cpu, 3ULL * bytes);
@@ -187,7 +192,8 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
             status != Status::Next) {
             return status;
         }
-        if (const Status status = check_entry_point(cpu, target.code, popped.rip); status != Status::Next) {
+        if (const Status status = check_entry_point(cpu, target.code, popped.rip);
+            status != Status::Next) {
             return status;
         }
         commit_return_with_stack(cpu, target, popped.rip, rsp);
@@ -199,7 +205,8 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
 }  // namespace
 
 Status interrupt_return(Vcpu& cpu, const Insn& insn) {
-    // NMIs are unblocked even if the rest faults. SDM Vol. 3C, "Information About NMI Unblocking Due to IRET".
+    // NMIs are unblocked even if the rest faults. SDM Vol. 3C, "Information About NMI Unblocking
+    // Due to IRET".
     if (cpu.intercepts != nullptr) {
         cpu.intercepts->iret_unblocks_nmi(cpu);  // real or virtual NMIs, or neither: VMX knows
     } else if ((cpu.state.interruptibility & blocking::kNmi) != 0) {

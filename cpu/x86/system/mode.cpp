@@ -1,5 +1,5 @@
-// The derived state of a vCPU: what CR0, CR4, EFER, RFLAGS, CS, SS and XCR0 say about how code runs.
-// It is computed here and nowhere else. SDM Vol. 3A, "Modes of Operation", "Mode Switching".
+// The derived state of a vCPU: what CR0, CR4, EFER, RFLAGS, CS, SS and XCR0 say about how code
+// runs. It is computed here and nowhere else. SDM Vol. 3A, "Modes of Operation", "Mode Switching".
 
 #include "cpu/x86/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
@@ -8,8 +8,9 @@ namespace droste {
 
 namespace {
 
-// The privilege level is SS.DPL whatever CS says: a conforming code segment keeps the caller's level, and in 64-bit
-// mode a null SS remembers it (VMX names the same place, SDM Vol. 3C, "Guest Register State").
+// The privilege level is SS.DPL whatever CS says: a conforming code segment keeps the caller's
+// level, and in 64-bit mode a null SS remembers it (VMX names the same place, SDM Vol. 3C, "Guest
+// Register State").
 u8 privilege_level(const Vcpu& cpu) {
     if (!cpu.protected_mode) {
         return 0;
@@ -32,7 +33,8 @@ PrivilegeClass data_privilege(const Vcpu& cpu) {
     if (cpu.cpl == 3) {
         return PrivilegeClass::User;
     }
-    const bool smap_lifted = (cpu.state.cr4 & cr4::kSmap) != 0 && (cpu.state.rflags_system & rflags::kAc) != 0;
+    const bool smap_lifted =
+        (cpu.state.cr4 & cr4::kSmap) != 0 && (cpu.state.rflags_system & rflags::kAc) != 0;
     return smap_lifted ? PrivilegeClass::SupervisorAc : PrivilegeClass::Supervisor;
 }
 
@@ -54,13 +56,15 @@ void mode_changed(Vcpu& cpu) {
         cpu.stack_mask = ~u64{0};
     } else {
         cpu.code_bits = (cs.rights & segment_rights::kDb) != 0 ? 32 : 16;
-        // EIP is 32 bits wide in 16-bit code too: running past FFFFh is a limit violation, not a wrap. Branches with
-        // a 16-bit operand size truncate their target themselves.
+        // EIP is 32 bits wide in 16-bit code too: running past FFFFh is a limit violation, not a
+        // wrap. Branches with a 16-bit operand size truncate their target themselves.
         cpu.rip_mask = 0xFFFF'FFFF;
         cpu.stack_mask = (s.seg[SS].rights & segment_rights::kDb) != 0 ? 0xFFFF'FFFF : 0xFFFF;
     }
-    cpu.data_tlb = cpu.alignment_checked ? cpu.tlb.empty_table()
-                                         : cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))].data();
+    cpu.data_tlb =
+        cpu.alignment_checked
+            ? cpu.tlb.empty_table()
+            : cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))].data();
 }
 
 }  // namespace droste

@@ -1,4 +1,5 @@
-// RESET# and INIT. SDM Vol. 3A, Table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
+// RESET# and INIT. SDM Vol. 3A, Table "IA-32 and Intel 64 Processor States Following Power-up,
+// Reset, or INIT".
 
 #include "cpu/x86/intercept.hpp"
 #include "cpu/x86/local_apic.hpp"
@@ -52,7 +53,8 @@ void reset_execution_state(Vcpu& cpu) {
 }
 
 void begin_execution(Vcpu& cpu) {
-    // The application processors wait for the start-up message. SDM Vol. 3A, "MP Initialization Protocol Algorithm".
+    // The application processors wait for the start-up message. SDM Vol. 3A, "MP Initialization
+    // Protocol Algorithm".
     cpu.state.activity = cpu.index == 0 ? Activity::Active : Activity::WaitForSipi;
     cpu.step_marks = 0;
     cpu.fault_is_vm_exit = false;

@@ -1,5 +1,6 @@
-// Loading segment registers: MOV, POP, LDS and friends, and the checks that task switches and returns share.
-// SDM Vol. 3A, "Segment Registers", "Privilege Level Checking When Accessing Data Segments"; Vol. 2B, "MOV—Move".
+// Loading segment registers: MOV, POP, LDS and friends, and the checks that task switches and
+// returns share. SDM Vol. 3A, "Segment Registers", "Privilege Level Checking When Accessing Data
+// Segments"; Vol. 2B, "MOV—Move".
 
 #include "cpu/x86/segment.hpp"
 
@@ -19,7 +20,8 @@ void refresh_segment_checks(Segment& segment) {
     if ((type & kTypeCode) != 0) {
         segment.checks = (type & kTypeReadable) != 0 ? kSegReadUp : 0;
     } else if ((type & kTypeExpandDown) == 0) {
-        segment.checks = static_cast<u16>(kSegReadUp | ((type & kTypeWritable) != 0 ? kSegWriteUp : 0));
+        segment.checks =
+            static_cast<u16>(kSegReadUp | ((type & kTypeWritable) != 0 ? kSegWriteUp : 0));
     }
 }
 
@@ -32,7 +34,8 @@ void load_real_mode_segment(Vcpu& cpu, SegReg reg, u16 selector) {
     cpu.state.seg[reg] = real_mode_segment(cpu.state.seg[reg], selector, cpu.virtual8086);
 }
 
-Status load_stack_descriptor(Vcpu& cpu, u16 selector, unsigned cpl, Exception vector, Segment& out) {
+Status
+load_stack_descriptor(Vcpu& cpu, u16 selector, unsigned cpl, Exception vector, Segment& out) {
     Descriptor d;
     if (const Status status = read_descriptor(cpu, selector, vector, d); status != Status::Next) {
         return status;
@@ -60,7 +63,8 @@ Status load_data_descriptor(Vcpu& cpu, u16 selector, unsigned cpl, Exception vec
         return status;
     }
     const bool privilege_matters = (d.type() & segment_rights::kTypeCode) == 0 || !is_conforming(d);
-    if (!is_data_or_readable_code(d) || (privilege_matters && (rpl_of(selector) > d.dpl() || cpl > d.dpl()))) {
+    if (!is_data_or_readable_code(d) ||
+        (privilege_matters && (rpl_of(selector) > d.dpl() || cpl > d.dpl()))) {
         return raise(cpu, vector, selector_error(selector));
     }
     if (!d.present()) {
@@ -83,7 +87,8 @@ Status load_segment(Vcpu& cpu, SegReg reg, u16 selector) {
     }
     Segment segment;
     if (reg != SS) {
-        if (const Status status = load_data_descriptor(cpu, selector, cpu.cpl, Exception::GP, segment);
+        if (const Status status =
+                load_data_descriptor(cpu, selector, cpu.cpl, Exception::GP, segment);
             status != Status::Next) {
             return status;
         }
@@ -96,7 +101,8 @@ Status load_segment(Vcpu& cpu, SegReg reg, u16 selector) {
             return raise(cpu, Exception::GP, 0);
         }
         segment = null_segment(selector, cpu.cpl);
-    } else if (const Status status = load_stack_descriptor(cpu, selector, cpu.cpl, Exception::GP, segment);
+    } else if (const Status status =
+                   load_stack_descriptor(cpu, selector, cpu.cpl, Exception::GP, segment);
                status != Status::Next) {
         return status;
     }
@@ -120,8 +126,9 @@ Status check_entry_point(Vcpu& cpu, const Segment& code, u64 offset) {
 
 bool within_segment(const Segment& s, u64 offset, unsigned bytes) {
     const u64 last = offset + bytes - 1;
-    const bool expand_down = (s.type() & (segment_rights::kTypeCode | segment_rights::kTypeExpandDown)) ==
-                             segment_rights::kTypeExpandDown;
+    const bool expand_down =
+        (s.type() & (segment_rights::kTypeCode | segment_rights::kTypeExpandDown)) ==
+        segment_rights::kTypeExpandDown;
     if (!expand_down) {
         return last <= s.limit;
     }
@@ -139,7 +146,8 @@ void commit_code(Vcpu& cpu, Segment code, unsigned cpl, u64 rip) {
 
 void commit_flags(Vcpu& cpu, u64 value, u64 mask) {
     if ((mask & rflags::kStatus) == 0) {
-        cpu.state.rflags_system = (cpu.state.rflags_system & ~mask) | (value & mask) | rflags::kFixed1;
+        cpu.state.rflags_system =
+            (cpu.state.rflags_system & ~mask) | (value & mask) | rflags::kFixed1;
     } else {
         cpu.state.set_rflags((cpu.state.rflags() & ~mask) | (value & mask));
     }
@@ -151,8 +159,8 @@ void drop_inner_data_segments(Vcpu& cpu) {
         if (s.unusable() || !is_data_or_nonconforming_code(s) || s.dpl() >= cpu.cpl) {
             continue;
         }
-        // A segment that is usable with a null selector comes from a VM exit or VM entry; it becomes unusable, but its base,
-        // which 64-bit code set by WRFSBASE or an MSR, stays.
+        // A segment that is usable with a null selector comes from a VM exit or VM entry; it
+        // becomes unusable, but its base, which 64-bit code set by WRFSBASE or an MSR, stays.
         const u64 base = null_selector(s.selector) ? s.base : 0;
         s = null_segment(0);
         s.base = base;

@@ -1,5 +1,5 @@
-// Stacks in the middle of a far transfer: where the new one comes from, and pushes before it is current.
-// SDM Vol. 3A, "Stack Switching", "Stack Switching in IA-32e Mode".
+// Stacks in the middle of a far transfer: where the new one comes from, and pushes before it is
+// current. SDM Vol. 3A, "Stack Switching", "Stack Switching in IA-32e Mode".
 
 #include "cpu/x86/mem_access.hpp"
 #include "cpu/x86/paging.hpp"
@@ -48,7 +48,8 @@ Status inner_stack(Vcpu& cpu, unsigned level, InnerStack& out) {
         }
         out.rsp = sp;
     }
-    if (const Status status = load_system(cpu, slot + (wide ? 4U : 2U), selector); status != Status::Next) {
+    if (const Status status = load_system(cpu, slot + (wide ? 4U : 2U), selector);
+        status != Status::Next) {
         return status;
     }
     if (null_selector(selector)) {
@@ -72,14 +73,15 @@ Status inner_stack_ia32e(Vcpu& cpu, unsigned offset, unsigned level, InnerStack&
 PendingStack::PendingStack(Vcpu& cpu)
     : PendingStack(cpu, cpu.state.seg[SS], cpu.state.gpr[RSP], cpu.long_mode64, false, 0) {}
 
-PendingStack::PendingStack(Vcpu& cpu, const Segment& ss, u64 rsp, bool wide, bool supervisor, u32 error_code)
-    : cpu_(cpu),
-      ss_(ss),
-      rsp_(rsp),
-      mask_(stack_mask_of(ss, wide)),
-      wide_(wide),
-      supervisor_(supervisor),
-      error_code_(error_code) {}
+PendingStack::PendingStack(
+    Vcpu& cpu, const Segment& ss, u64 rsp, bool wide, bool supervisor, u32 error_code)
+    : cpu_(cpu)
+    , ss_(ss)
+    , rsp_(rsp)
+    , mask_(stack_mask_of(ss, wide))
+    , wide_(wide)
+    , supervisor_(supervisor)
+    , error_code_(error_code) {}
 
 Status PendingStack::push(u64 value, unsigned bytes) {
     const u64 offset = (rsp_ - bytes) & mask_;

@@ -1,10 +1,11 @@
-// Task switching with 32-bit and 16-bit TSSs. SDM Vol. 3A, "Task Switching", Table "Exception Conditions Checked
-// During a Task Switch".
+// Task switching with 32-bit and 16-bit TSSs. SDM Vol. 3A, "Task Switching", Table "Exception
+// Conditions Checked During a Task Switch".
 //
-// Up to the point of no return (TR is loaded) only memory has been written: the outgoing TSS, the back link and the
-// busy bits, all of which a restarted switch writes again. From there on the processor runs in the new task: its
-// registers are loaded first with unusable segments, then each segment is qualified, so that a fault finds the new
-// task's CS:EIP and selectors to save, as the manual says.
+// Up to the point of no return (TR is loaded) only memory has been written: the outgoing TSS, the
+// back link and the busy bits, all of which a restarted switch writes again. From there on the
+// processor runs in the new task: its registers are loaded first with unusable segments, then each
+// segment is qualified, so that a fault finds the new task's CS:EIP and selectors to save, as the
+// manual says.
 
 #include "cpu/x86/system/task_switch.hpp"
 
@@ -31,7 +32,8 @@ struct TaskState {
     bool debug_trap = false;
 };
 
-// SDM Vol. 3A, Figure "32-Bit Task-State Segment (TSS)": the part a switch saves, EIP (20h) to GS (5Fh).
+// SDM Vol. 3A, Figure "32-Bit Task-State Segment (TSS)": the part a switch saves, EIP (20h) to GS
+// (5Fh).
 struct SavedTask32 {
     u32 eip, eflags;
     std::array<u32, 8> gpr;
@@ -103,7 +105,8 @@ Status save_task(Vcpu& cpu, const TaskSwitch& request, u64 rflags) {
     const CpuState& s = cpu.state;
     if (is_32bit(s.tr)) {
         SavedTask32 saved{};
-        if (const Status status = load_system(cpu, field(s.tr, kSaved32), saved); status != Status::Next) {
+        if (const Status status = load_system(cpu, field(s.tr, kSaved32), saved);
+            status != Status::Next) {
             return status;
         }
         saved.eip = static_cast<u32>(request.return_rip);
@@ -135,23 +138,30 @@ bool is_nested(TaskSwitchSource source) {
 // Everything in memory that says which task runs.
 Status switch_memory(Vcpu& cpu, const TaskSwitch& request, const Segment& next) {
     const CpuState& s = cpu.state;
-    const u64 rflags =
-        request.source == TaskSwitchSource::Iret ? request.saved_rflags & ~rflags::kNt : request.saved_rflags;
+    const u64 rflags = request.source == TaskSwitchSource::Iret
+                           ? request.saved_rflags & ~rflags::kNt
+                           : request.saved_rflags;
     if (const Status status = save_task(cpu, request, rflags); status != Status::Next) {
         return status;
     }
     if (is_nested(request.source)) {
-        if (const Status status = store_system(cpu, field(next, 0), s.tr.selector); status != Status::Next) {
+        if (const Status status = store_system(cpu, field(next, 0), s.tr.selector);
+            status != Status::Next) {
             return status;
         }
-    } else if (const Status status = set_tss_busy(cpu, s.tr.selector, false); status != Status::Next) {
+    } else if (const Status status = set_tss_busy(cpu, s.tr.selector, false);
+               status != Status::Next) {
         return status;
     }
-    return request.source == TaskSwitchSource::Iret ? Status::Next : set_tss_busy(cpu, request.selector, true);
+    return request.source == TaskSwitchSource::Iret ? Status::Next
+                                                    : set_tss_busy(cpu, request.selector, true);
 }
 
 // The point of no return: registers of the new task, segments unusable until they are qualified.
-void load_registers(Vcpu& cpu, const TaskSwitch& request, const Segment& next, const TaskState& task) {
+void load_registers(Vcpu& cpu,
+                    const TaskSwitch& request,
+                    const Segment& next,
+                    const TaskState& task) {
     CpuState& s = cpu.state;
     s.tr = next;
     s.tr.rights |= system_type::kBusyBit;
@@ -186,7 +196,8 @@ Status qualify_ldt(Vcpu& cpu, u16 selector) {
         return raise(cpu, Exception::TS, selector_error(selector));
     }
     Descriptor d;
-    if (const Status status = read_descriptor(cpu, selector, Exception::TS, d); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::TS, d);
+        status != Status::Next) {
         return status;
     }
     if (!d.system() || d.type() != system_type::kLdt || !d.present()) {
@@ -201,7 +212,8 @@ Status qualify_code(Vcpu& cpu, u16 selector) {
         return raise(cpu, Exception::TS, selector_error(selector));
     }
     Descriptor d;
-    if (const Status status = read_descriptor(cpu, selector, Exception::TS, d); status != Status::Next) {
+    if (const Status status = read_descriptor(cpu, selector, Exception::TS, d);
+        status != Status::Next) {
         return status;
     }
     const unsigned rpl = rpl_of(selector);
@@ -225,12 +237,14 @@ Status qualify_stack_and_data(Vcpu& cpu, const TaskState& task) {
         return raise(cpu, Exception::TS, selector_error(stack));
     }
     Segment segment;
-    if (const Status status = load_stack_descriptor(cpu, stack, cpl, Exception::TS, segment); status != Status::Next) {
+    if (const Status status = load_stack_descriptor(cpu, stack, cpl, Exception::TS, segment);
+        status != Status::Next) {
         return status;
     }
     set_segment(cpu, SS, segment);
     for (const SegReg reg : {DS, ES, FS, GS}) {
-        if (const Status status = load_data_descriptor(cpu, task.selectors[reg], cpl, Exception::TS, segment);
+        if (const Status status =
+                load_data_descriptor(cpu, task.selectors[reg], cpl, Exception::TS, segment);
             status != Status::Next) {
             return status;
         }
@@ -261,7 +275,8 @@ Status qualify_task(Vcpu& cpu, const TaskSwitch& request, const TaskState& task)
     }
     if (request.has_error_code) {
         PendingStack stack(cpu);
-        if (const Status status = stack.push(request.error_code, is_32bit(s.tr) ? 4 : 2); status != Status::Next) {
+        if (const Status status = stack.push(request.error_code, is_32bit(s.tr) ? 4 : 2);
+            status != Status::Next) {
             return status;
         }
         s.gpr[RSP] = stack.rsp();
@@ -282,12 +297,14 @@ Status perform_task_switch(Vcpu& cpu, TaskSwitch& request) {
         return raise(cpu, Exception::TS, selector_error(request.selector));
     }
     if (cpu.intercepts != nullptr &&
-        cpu.intercepts->task_switch(cpu, request.insn, request.selector, static_cast<unsigned>(request.source))) {
+        cpu.intercepts->task_switch(cpu, request.insn, request.selector,
+                                    static_cast<unsigned>(request.source))) {
         request.exited = true;
         return Status::Switched;
     }
     TaskState task;
-    if (const Status status = is_32bit(next) ? read_task32(cpu, next, task) : read_task16(cpu, next, task);
+    if (const Status status =
+            is_32bit(next) ? read_task32(cpu, next, task) : read_task16(cpu, next, task);
         status != Status::Next) {
         return status;
     }
@@ -301,7 +318,11 @@ Status perform_task_switch(Vcpu& cpu, TaskSwitch& request) {
     return status == Status::Next ? Status::Switched : status;
 }
 
-Status switch_task(Vcpu& cpu, const Insn* insn, u16 tss_selector, TaskSwitchSource source, bool has_error_code,
+Status switch_task(Vcpu& cpu,
+                   const Insn* insn,
+                   u16 tss_selector,
+                   TaskSwitchSource source,
+                   bool has_error_code,
                    u32 error_code) {
     TaskSwitch request;
     request.insn = insn;

@@ -1,4 +1,5 @@
-// Between instructions: interrupts, NMI, INIT and SIPI, shadows, HLT. SDM Vol. 3A, "Priority Among Concurrent Events".
+// Between instructions: interrupts, NMI, INIT and SIPI, shadows, HLT. SDM Vol. 3A, "Priority Among
+// Concurrent Events".
 
 #include "cpu/x86/local_apic.hpp"
 #include "tests/unit/system/guest.hpp"
@@ -80,7 +81,8 @@ TEST_CASE("STI followed by CLI never opens a window", "[boundary][shadow]") {
     CHECK(g.rip() == Guest::kCode + 3);
 }
 
-TEST_CASE("MOV SS holds off interrupts, NMI and debug traps for one instruction", "[boundary][shadow]") {
+TEST_CASE("MOV SS holds off interrupts, NMI and debug traps for one instruction",
+          "[boundary][shadow]") {
     Guest g;
     g.protected_mode();
     enable_interrupts(g);
@@ -186,7 +188,9 @@ TEST_CASE("Shutdown ignores interrupts and ends with NMI or INIT", "[boundary]")
 
 TEST_CASE("An application processor waits for SIPI and starts at vector:0", "[boundary][sipi]") {
     Guest g;
-    Vcpu ap(1, Vcpu::Wiring{g.machine().memory(), g.machine().bus(), g.machine().clock(), g.machine().events(), g.machine().log()},
+    Vcpu ap(1,
+            Vcpu::Wiring{g.machine().memory(), g.machine().bus(), g.machine().clock(),
+                         g.machine().events(), g.machine().log()},
             g.cpu().features);
     reset_power_on(ap);
     CHECK(ap.state.activity == Activity::WaitForSipi);
@@ -224,7 +228,9 @@ TEST_CASE("A machine check is #MC with CR4.MCE and shutdown without", "[boundary
     CHECK(h.rip() == Guest::handler(Exception::MC));
 }
 
-TEST_CASE("kStep is requested while TF, RF, a shadow or a code breakpoint is there, and withdrawn after", "[boundary]") {
+TEST_CASE(
+    "kStep is requested while TF, RF, a shadow or a code breakpoint is there, and withdrawn after",
+    "[boundary]") {
     Guest g;
     g.protected_mode();
     const auto stepping = [&] {

@@ -1,4 +1,5 @@
-// Control registers, mode derivation and reset. SDM Vol. 3A, "Control Registers", "Processor State After Reset".
+// Control registers, mode derivation and reset. SDM Vol. 3A, "Control Registers", "Processor State
+// After Reset".
 
 #include "tests/unit/system/guest.hpp"
 
@@ -30,7 +31,8 @@ TEST_CASE("MOV CR: needs ring 0", "[cr]") {
     CHECK(g.exec(kMovEaxCr0) == fault(Exception::GP, 0));
 }
 
-TEST_CASE("MOV CR0: PG without PE and NW without CD raise #GP(0); reserved bits are ignored", "[cr]") {
+TEST_CASE("MOV CR0: PG without PE and NW without CD raise #GP(0); reserved bits are ignored",
+          "[cr]") {
     Guest g;
     g.protected_mode();
     const u64 before = g.state().cr0;
@@ -41,14 +43,16 @@ TEST_CASE("MOV CR0: PG without PE and NW without CD raise #GP(0); reserved bits 
     CHECK(g.state().cr0 == (cr0::kPe | cr0::kEt));
 }
 
-TEST_CASE("MOV CR0: upper half in 64-bit mode raises #GP(0), and paging cannot be turned off there", "[cr][long]") {
+TEST_CASE("MOV CR0: upper half in 64-bit mode raises #GP(0), and paging cannot be turned off there",
+          "[cr][long]") {
     Guest g;
     g.long_mode();
     CHECK(write(g, kMovCr0Eax, g.state().cr0 | 0x1'0000'0000) == fault(Exception::GP, 0));
     CHECK(write(g, kMovCr0Eax, g.state().cr0 & ~cr0::kPg) == fault(Exception::GP, 0));
 }
 
-TEST_CASE("Activating IA-32e mode: PAE is required, CS.L must be 0, the TSS not 16 bits", "[cr][long]") {
+TEST_CASE("Activating IA-32e mode: PAE is required, CS.L must be 0, the TSS not 16 bits",
+          "[cr][long]") {
     Guest g;
     g.protected_mode();
     CpuState& s = g.state();

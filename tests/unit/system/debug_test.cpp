@@ -21,7 +21,6 @@ bool at_db_handler(Guest& g) {
     return g.rip() == Guest::handler(Exception::DB);
 }
 
-
 }  // namespace
 
 TEST_CASE("Single-step: #DB with BS after the instruction, TF clear in the handler", "[debug]") {
@@ -73,7 +72,8 @@ TEST_CASE("MOV SS swallows its single-step trap; the next instruction traps", "[
     CHECK(g.stack<u32>(0) == Guest::kCode + 3);
 }
 
-TEST_CASE("A data breakpoint met by MOV SS is held until after the next instruction", "[debug][shadow]") {
+TEST_CASE("A data breakpoint met by MOV SS is held until after the next instruction",
+          "[debug][shadow]") {
     Guest g;
     g.protected_mode();
     g.set_all_gates();
@@ -87,7 +87,8 @@ TEST_CASE("A data breakpoint met by MOV SS is held until after the next instruct
     CHECK((g.state().dr6 & 0xF) == 1);
 }
 
-TEST_CASE("Instruction breakpoint: a fault before the instruction; RF skips it once", "[debug][rf]") {
+TEST_CASE("Instruction breakpoint: a fault before the instruction; RF skips it once",
+          "[debug][rf]") {
     Guest g;
     g.protected_mode();
     g.set_all_gates();
@@ -113,11 +114,11 @@ TEST_CASE("Data breakpoints: writes, reads and their bytes", "[debug]") {
         bool hit;
     };
     const Case cases[] = {
-        {kOnWrite0 | kFourBytes0, {0xA2, 0x03, 0x70, 0, 0}, true},    // mov [7003h], al
-        {kOnWrite0 | kFourBytes0, {0xA2, 0x04, 0x70, 0, 0}, false},   // one byte beyond
-        {kOnWrite0 | kFourBytes0, {0xA0, 0x00, 0x70, 0, 0}, false},   // a read
+        {kOnWrite0 | kFourBytes0, {0xA2, 0x03, 0x70, 0, 0}, true},   // mov [7003h], al
+        {kOnWrite0 | kFourBytes0, {0xA2, 0x04, 0x70, 0, 0}, false},  // one byte beyond
+        {kOnWrite0 | kFourBytes0, {0xA0, 0x00, 0x70, 0, 0}, false},  // a read
         {kOnAccess0 | kFourBytes0, {0xA0, 0x00, 0x70, 0, 0}, true},
-        {kOnAccess0, {0xA1, 0xFD, 0x6F, 0, 0}, true},                 // dword at 6FFDh reaches 7000h
+        {kOnAccess0, {0xA1, 0xFD, 0x6F, 0, 0}, true},  // dword at 6FFDh reaches 7000h
         {kOnAccess0, {0xA1, 0xFC, 0x6F, 0, 0}, false},
     };
     for (const Case& c : cases) {

@@ -72,7 +72,8 @@ TEST_CASE("Gates must be 64-bit interrupt or trap gates to 64-bit code", "[deliv
     CHECK(g.stack<u64>(0) == Guest::kFree + 1);
 }
 
-TEST_CASE("A non-canonical entry point is #GP(EXT), a non-canonical stack #SS(EXT)", "[deliver][long]") {
+TEST_CASE("A non-canonical entry point is #GP(EXT), a non-canonical stack #SS(EXT)",
+          "[deliver][long]") {
     Guest g;
     g.long_mode();
     g.set_all_gates();
@@ -98,13 +99,14 @@ TEST_CASE("A TSS too short for RSP0 raises #TS with its selector", "[deliver][lo
     CHECK(g.stack<u64>(0) == Guest::kTr + 1);
 }
 
-TEST_CASE("A page fault while pushing the frame: CR2 is the stack's address and #DF follows a #PF", "[deliver][long][df]") {
+TEST_CASE("A page fault while pushing the frame: CR2 is the stack's address and #DF follows a #PF",
+          "[deliver][long][df]") {
     Guest g;
     g.long_mode();
     g.set_all_gates();
     g.set_gate64(static_cast<u8>(Exception::DF), Guest::kCode0, 0x6080, access::kInterruptGate, 1);
     g.machine().poke_value<u64>(Guest::kTss + 0x24, Guest::kStack1);
-    g.reg(RSP) = 0x4000'0000;  // not mapped
+    g.reg(RSP) = 0x4000'0000;                          // not mapped
     CHECK(g.exec({0x50}) == fault(Exception::PF, 2));  // push rax
     deliver_fault(g.cpu());
     CHECK(g.rip() == 0x6080);

@@ -1,5 +1,5 @@
-// Events through the IDT in protected mode and through the IVT in real mode. SDM Vol. 3A, "Interrupt and Exception
-// Handling".
+// Events through the IDT in protected mode and through the IVT in real mode. SDM Vol. 3A,
+// "Interrupt and Exception Handling".
 
 #include "tests/unit/system/guest.hpp"
 
@@ -16,7 +16,8 @@ void int_n(Guest& g, u8 vector) {
 
 }  // namespace
 
-TEST_CASE("Interrupt gate at the same level: pushes EFLAGS, CS, EIP and clears IF and TF", "[deliver]") {
+TEST_CASE("Interrupt gate at the same level: pushes EFLAGS, CS, EIP and clears IF and TF",
+          "[deliver]") {
     Guest g;
     g.protected_mode();
     g.set_all_gates();
@@ -54,7 +55,8 @@ TEST_CASE("From ring 3 to ring 0: the TSS gives SS:ESP and the old ones are push
     CHECK(g.stack<u32>(4) == Guest::kData3);
 }
 
-TEST_CASE("A fault pushes its error code and RF = 1; an external interrupt does not", "[deliver][rf]") {
+TEST_CASE("A fault pushes its error code and RF = 1; an external interrupt does not",
+          "[deliver][rf]") {
     Guest g;
     g.protected_mode(3);
     g.set_all_gates();
@@ -88,7 +90,9 @@ TEST_CASE("INT n pushes the address behind it and checks the gate's DPL", "[deli
     CHECK(h.stack<u32>(0) == Guest::kCode + 2);
 }
 
-TEST_CASE("A gate that is not present raises #NP, beyond the limit or of a wrong type #GP, with IDT and EXT", "[deliver]") {
+TEST_CASE("A gate that is not present raises #NP, beyond the limit or of a wrong type #GP, with "
+          "IDT and EXT",
+          "[deliver]") {
     Guest g;
     g.protected_mode();
     g.set_all_gates();
@@ -117,7 +121,8 @@ TEST_CASE("The handler's code segment: null, data, too privileged and not presen
     };
     CHECK(outcome(0, 0) == fault(Exception::GP, 1));
     CHECK(outcome(Guest::kFree, flat(access::kData)) == fault(Exception::GP, Guest::kFree + 1));
-    CHECK(outcome(Guest::kFree, flat(access::kCode & ~access::kPresent)) == fault(Exception::NP, Guest::kFree + 1));
+    CHECK(outcome(Guest::kFree, flat(access::kCode & ~access::kPresent)) ==
+          fault(Exception::NP, Guest::kFree + 1));
     CHECK(outcome(0x100, 0) == fault(Exception::GP, 0x101));
 }
 
@@ -128,7 +133,8 @@ TEST_CASE("Bad inner stacks raise #TS and #SS with the selector and EXT", "[deli
         g.set_all_gates();
         // The exception handlers stay in ring 1, whose stack is good; vector 20h goes to ring 0.
         for (const Exception e : {Exception::TS, Exception::SS, Exception::GP}) {
-            g.set_gate(static_cast<u8>(e), gate(Guest::kCode1, static_cast<u32>(Guest::handler(e)), access::kInterruptGate));
+            g.set_gate(static_cast<u8>(e), gate(Guest::kCode1, static_cast<u32>(Guest::handler(e)),
+                                                access::kInterruptGate));
         }
         g.set_descriptor(Guest::kFree, desc);
         g.machine().poke_value<u32>(Guest::kTss + 8, ss);
@@ -139,7 +145,8 @@ TEST_CASE("Bad inner stacks raise #TS and #SS with the selector and EXT", "[deli
     CHECK(outcome(Guest::kFree, flat(access::kReadOnly)) == fault(Exception::TS, Guest::kFree + 1));
     CHECK(outcome(Guest::kFree | 1, flat(access::kData)) == fault(Exception::TS, Guest::kFree + 1));
     CHECK(outcome(Guest::kData3, 0) == fault(Exception::TS, (Guest::kData3 & ~3U) + 1));
-    CHECK(outcome(Guest::kFree, flat(access::kData & ~access::kPresent)) == fault(Exception::SS, Guest::kFree + 1));
+    CHECK(outcome(Guest::kFree, flat(access::kData & ~access::kPresent)) ==
+          fault(Exception::SS, Guest::kFree + 1));
     CHECK(outcome(Guest::kFree, descriptor(0, 0xFFF, access::kData, kFlags32Bytes)) ==
           fault(Exception::SS, Guest::kFree + 1));
 }
@@ -208,7 +215,9 @@ TEST_CASE("Real mode: FLAGS, CS, IP are pushed and IF, TF, AC cleared", "[delive
     CHECK((g.flags() & (rflags::kIf | rflags::kTf | rflags::kAc)) == 0);
 }
 
-TEST_CASE("Real mode: a vector beyond the IVT limit is #GP without error code, then #DF, then shutdown", "[deliver][real]") {
+TEST_CASE(
+    "Real mode: a vector beyond the IVT limit is #GP without error code, then #DF, then shutdown",
+    "[deliver][real]") {
     Guest g;
     g.real_mode();
     g.machine().poke_value<u32>(13 * 4, 0x0600'0000);
@@ -252,7 +261,8 @@ TEST_CASE("A fault while delivering #DF shuts the processor down", "[deliver][df
     CHECK(g.rip() == Guest::kCode);
 }
 
-TEST_CASE("#PF loads CR2; a contributory fault while it is delivered makes #DF and keeps CR2", "[deliver][df]") {
+TEST_CASE("#PF loads CR2; a contributory fault while it is delivered makes #DF and keeps CR2",
+          "[deliver][df]") {
     Guest g;
     g.protected_mode();
     g.set_all_gates();

@@ -1,4 +1,5 @@
-// JMP, CALL and RET far. SDM Vol. 3A, "Privilege Level Checking When Transferring Program Control Between Code Segments".
+// JMP, CALL and RET far. SDM Vol. 3A, "Privilege Level Checking When Transferring Program Control
+// Between Code Segments".
 
 #include "tests/unit/system/guest.hpp"
 
@@ -9,10 +10,12 @@ namespace {
 
 // JMP and CALL ptr16:32 to `selector`:5678h.
 Raised jump(Guest& g, u16 selector) {
-    return g.exec({0xEA, 0x78, 0x56, 0, 0, static_cast<u8>(selector), static_cast<u8>(selector >> 8)});
+    return g.exec(
+        {0xEA, 0x78, 0x56, 0, 0, static_cast<u8>(selector), static_cast<u8>(selector >> 8)});
 }
 Raised call(Guest& g, u16 selector) {
-    return g.exec({0x9A, 0x78, 0x56, 0, 0, static_cast<u8>(selector), static_cast<u8>(selector >> 8)});
+    return g.exec(
+        {0x9A, 0x78, 0x56, 0, 0, static_cast<u8>(selector), static_cast<u8>(selector >> 8)});
 }
 
 }  // namespace
@@ -38,7 +41,8 @@ TEST_CASE("JMP far: selector checks", "[far]") {
     CHECK(jump(g, 0) == fault(Exception::GP, 0));
     CHECK(jump(g, 0x103) == fault(Exception::GP, 0x100));
     CHECK(jump(g, Guest::kData3) == fault(Exception::GP, Guest::kData3 & ~3U));
-    CHECK(jump(g, Guest::kCode0) == fault(Exception::GP, Guest::kCode0));  // more privileged, nonconforming
+    CHECK(jump(g, Guest::kCode0) ==
+          fault(Exception::GP, Guest::kCode0));  // more privileged, nonconforming
     g.set_descriptor(Guest::kFree, flat((access::kCode & ~access::kPresent) | access::kDpl3));
     CHECK(jump(g, Guest::kFree | 3) == fault(Exception::NP, Guest::kFree));
     CHECK(g.rip() == Guest::kCode);
@@ -53,7 +57,8 @@ TEST_CASE("JMP far to conforming code keeps the level", "[far]") {
     Guest inner;
     inner.protected_mode(0);
     inner.set_descriptor(Guest::kFree, flat(access::kCode | access::kConforming | access::kDpl3));
-    CHECK(jump(inner, Guest::kFree) == fault(Exception::GP, Guest::kFree));  // less privileged conforming code
+    CHECK(jump(inner, Guest::kFree) ==
+          fault(Exception::GP, Guest::kFree));  // less privileged conforming code
 }
 
 TEST_CASE("JMP far beyond the limit raises #GP(0)", "[far]") {
@@ -84,10 +89,12 @@ TEST_CASE("CALL far without stack room raises #SS(0) and keeps ESP", "[far]") {
     CHECK(g.rip() == Guest::kCode);
 }
 
-TEST_CASE("Call gate to ring 0: switches stacks, copies parameters, pushes SS:ESP and CS:EIP", "[far][gate]") {
+TEST_CASE("Call gate to ring 0: switches stacks, copies parameters, pushes SS:ESP and CS:EIP",
+          "[far][gate]") {
     Guest g;
     g.protected_mode(3);
-    g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6789, access::kCallGate32 | access::kDpl3, 2));
+    g.set_descriptor(Guest::kFree,
+                     gate(Guest::kCode0, 0x6789, access::kCallGate32 | access::kDpl3, 2));
     g.push<u32>(0x1111);
     g.push<u32>(0x2222);
     CHECK(call(g, Guest::kFree) == kNoFault);
@@ -106,7 +113,8 @@ TEST_CASE("Call gate to ring 0: switches stacks, copies parameters, pushes SS:ES
     CHECK(g.seg(SS).selector == Guest::kData3);
 }
 
-TEST_CASE("Call gate at the same level pushes CS:EIP only; a 16-bit gate pushes words", "[far][gate]") {
+TEST_CASE("Call gate at the same level pushes CS:EIP only; a 16-bit gate pushes words",
+          "[far][gate]") {
     Guest g;
     g.protected_mode();
     g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6789, access::kCallGate32, 5));
@@ -125,21 +133,26 @@ TEST_CASE("Call gate: privilege, presence and target checks", "[far][gate]") {
     g.protected_mode(3);
     g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6000, access::kCallGate32));
     CHECK(call(g, Guest::kFree) == fault(Exception::GP, Guest::kFree));  // gate DPL < CPL
-    g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6000, (access::kCallGate32 & ~access::kPresent) | access::kDpl3));
+    g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6000,
+                                        (access::kCallGate32 & ~access::kPresent) | access::kDpl3));
     CHECK(call(g, Guest::kFree) == fault(Exception::NP, Guest::kFree));
     g.set_descriptor(Guest::kFree, gate(0, 0x6000, access::kCallGate32 | access::kDpl3));
     CHECK(call(g, Guest::kFree) == fault(Exception::GP, 0));
-    g.set_descriptor(Guest::kFree, gate(Guest::kData0, 0x6000, access::kCallGate32 | access::kDpl3));
+    g.set_descriptor(Guest::kFree,
+                     gate(Guest::kData0, 0x6000, access::kCallGate32 | access::kDpl3));
     CHECK(call(g, Guest::kFree) == fault(Exception::GP, Guest::kData0));
-    g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6000, access::kCallGate32 | access::kDpl3));
-    CHECK(jump(g, Guest::kFree) == fault(Exception::GP, Guest::kCode0));  // JMP cannot change the level
+    g.set_descriptor(Guest::kFree,
+                     gate(Guest::kCode0, 0x6000, access::kCallGate32 | access::kDpl3));
+    CHECK(jump(g, Guest::kFree) ==
+          fault(Exception::GP, Guest::kCode0));  // JMP cannot change the level
     CHECK(g.cpu().cpl == 3);
 }
 
 TEST_CASE("Call gate: bad inner stacks raise #TS and #SS without EXT", "[far][gate][tss]") {
     Guest g;
     g.protected_mode(3);
-    g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6000, access::kCallGate32 | access::kDpl3));
+    g.set_descriptor(Guest::kFree,
+                     gate(Guest::kCode0, 0x6000, access::kCallGate32 | access::kDpl3));
     g.machine().poke_value<u32>(Guest::kTss + 8, 0);
     CHECK(call(g, Guest::kFree) == fault(Exception::TS, 0));
     g.machine().poke_value<u32>(Guest::kTss + 8, Guest::kCode0);
@@ -165,8 +178,10 @@ TEST_CASE("RET far: checks on the popped selectors", "[far][ret]") {
     CHECK(ret_to(0, 0x100, 0) == fault(Exception::GP, 0x100));
     CHECK(ret_to(0, Guest::kData0, 0) == fault(Exception::GP, Guest::kData0));
     CHECK(ret_to(3, Guest::kCode0, 0) == fault(Exception::GP, Guest::kCode0));  // RPL < CPL
-    CHECK(ret_to(0, Guest::kFree | 3, flat(access::kCode)) == fault(Exception::GP, Guest::kFree));  // DPL != RPL
-    CHECK(ret_to(0, Guest::kFree, flat(access::kCode & ~access::kPresent)) == fault(Exception::NP, Guest::kFree));
+    CHECK(ret_to(0, Guest::kFree | 3, flat(access::kCode)) ==
+          fault(Exception::GP, Guest::kFree));  // DPL != RPL
+    CHECK(ret_to(0, Guest::kFree, flat(access::kCode & ~access::kPresent)) ==
+          fault(Exception::NP, Guest::kFree));
 }
 
 TEST_CASE("RET far outward: drops data segments the outer level may not use", "[far][ret]") {
@@ -197,8 +212,10 @@ TEST_CASE("RET far outward: the stack selector is checked, #SS if not present", 
     };
     CHECK(ret_with_stack(0, 0) == fault(Exception::GP, 0));
     CHECK(ret_with_stack(Guest::kData0, 0) == fault(Exception::GP, Guest::kData0));
-    CHECK(ret_with_stack(Guest::kFree | 3, flat(access::kReadOnly | access::kDpl3)) == fault(Exception::GP, Guest::kFree));
-    CHECK(ret_with_stack(Guest::kFree | 3, flat((access::kData & ~access::kPresent) | access::kDpl3)) ==
+    CHECK(ret_with_stack(Guest::kFree | 3, flat(access::kReadOnly | access::kDpl3)) ==
+          fault(Exception::GP, Guest::kFree));
+    CHECK(ret_with_stack(Guest::kFree | 3,
+                         flat((access::kData & ~access::kPresent) | access::kDpl3)) ==
           fault(Exception::SS, Guest::kFree));
 }
 
@@ -215,7 +232,8 @@ TEST_CASE("Real mode: CALL far and RET far", "[far][real]") {
     CHECK(g.seg(CS).base == 0);
 }
 
-TEST_CASE("JMP far through memory in 64-bit mode enters compatibility mode and m16:64 comes back", "[far][long]") {
+TEST_CASE("JMP far through memory in 64-bit mode enters compatibility mode and m16:64 comes back",
+          "[far][long]") {
     Guest g;
     g.long_mode();
     g.set_descriptor(Guest::kFree, flat(access::kCode, kFlags32));
@@ -227,10 +245,13 @@ TEST_CASE("JMP far through memory in 64-bit mode enters compatibility mode and m
     CHECK(g.cpu().code_bits == 64);
     g.machine().poke_value<u64>(0x7000, 0x0000'8000'0000'0000);
     g.machine().poke_value<u16>(0x7008, Guest::kCode0);
-    CHECK(g.exec({0x48, 0xFF, 0x2C, 0x25, 0x00, 0x70, 0, 0}) == fault(Exception::GP, 0));  // not canonical
+    CHECK(g.exec({0x48, 0xFF, 0x2C, 0x25, 0x00, 0x70, 0, 0}) ==
+          fault(Exception::GP, 0));  // not canonical
 }
 
-TEST_CASE("IA-32e mode: code with L and D both set, 32-bit gates and TSS targets raise #GP(selector)", "[far][long]") {
+TEST_CASE(
+    "IA-32e mode: code with L and D both set, 32-bit gates and TSS targets raise #GP(selector)",
+    "[far][long]") {
     Guest g;
     g.long_mode();
     g.set_descriptor(Guest::kFree2, flat(access::kCode, kFlags32));
@@ -246,7 +267,8 @@ TEST_CASE("IA-32e mode: code with L and D both set, 32-bit gates and TSS targets
 TEST_CASE("64-bit call gate from ring 3: RSP0, null SS, four quadwords", "[far][gate][long]") {
     Guest g;
     g.long_mode(3);
-    g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6789, access::kCallGate32 | access::kDpl3));
+    g.set_descriptor(Guest::kFree,
+                     gate(Guest::kCode0, 0x6789, access::kCallGate32 | access::kDpl3));
     g.set_descriptor(Guest::kFree2, 0);
     g.machine().poke_value<u32>(0x7000, 0);
     g.machine().poke_value<u16>(0x7004, Guest::kFree);

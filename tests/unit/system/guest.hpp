@@ -1,8 +1,9 @@
 #pragma once
-// A vCPU with small descriptor tables in memory, and single instructions executed on it as the engine does.
+// A vCPU with small descriptor tables in memory, and single instructions executed on it as the
+// engine does.
 //
-//   1000 GDT   2000 IDT   3000 TSS   3800 LDT   4000 second TSS   5000 code   6000 + 16 * vector: handlers
-//   8000 ring-0 stack top   9000 ring-3 stack top   A000 ring-1 stack top
+//   1000 GDT   2000 IDT   3000 TSS   3800 LDT   4000 second TSS   5000 code   6000 + 16 * vector:
+//   handlers 8000 ring-0 stack top   9000 ring-3 stack top   A000 ring-1 stack top
 
 #include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/deliver.hpp"
@@ -26,7 +27,8 @@ struct Raised {
     bool operator==(const Raised&) const = default;
 };
 inline std::ostream& operator<<(std::ostream& out, const Raised& r) {
-    return r.vector < 0 ? out << "no fault" : out << "#" << r.vector << "(" << std::hex << r.error << std::dec << ")";
+    return r.vector < 0 ? out << "no fault"
+                        : out << "#" << r.vector << "(" << std::hex << r.error << std::dec << ")";
 }
 inline constexpr Raised kNoFault{};
 constexpr Raised fault(Exception vector, u32 error = 0) {
@@ -35,11 +37,12 @@ constexpr Raised fault(Exception vector, u32 error = 0) {
 
 // Access bytes and flag nibbles of descriptors.
 namespace access {
-inline constexpr u8 kCode = 0x9B, kData = 0x93, kDpl1 = 0x20, kDpl3 = 0x60, kConforming = 0x04, kPresent = 0x80;
+inline constexpr u8 kCode = 0x9B, kData = 0x93, kDpl1 = 0x20, kDpl3 = 0x60, kConforming = 0x04,
+                    kPresent = 0x80;
 inline constexpr u8 kExecuteOnly = 0x99, kReadOnly = 0x91, kExpandDown = 0x97;
 inline constexpr u8 kLdt = 0x82, kTss32 = 0x89, kTss32Busy = 0x8B, kTss16 = 0x81, kTss16Busy = 0x83;
-inline constexpr u8 kCallGate32 = 0x8C, kCallGate16 = 0x84, kTaskGate = 0x85, kInterruptGate = 0x8E, kTrapGate = 0x8F,
-                    kInterruptGate16 = 0x86, kTrapGate16 = 0x87;
+inline constexpr u8 kCallGate32 = 0x8C, kCallGate16 = 0x84, kTaskGate = 0x85, kInterruptGate = 0x8E,
+                    kTrapGate = 0x8F, kInterruptGate16 = 0x86, kTrapGate16 = 0x87;
 }  // namespace access
 inline constexpr u8 kFlags32 = 0xC, kFlags16 = 0x0, kFlags64 = 0xA, kFlags32Bytes = 0x4;
 
@@ -51,17 +54,18 @@ constexpr u64 flat(u8 access_byte, u8 flags = kFlags32) {
     return descriptor(0, 0xFFFFF, access_byte, flags);
 }
 constexpr u64 gate(u16 selector, u32 offset, u8 access_byte, u8 count = 0) {
-    return (offset & 0xFFFFU) | (u64{selector} << 16) | (u64{count} << 32) | (u64{access_byte} << 40) |
-           (u64{offset >> 16} << 48);
+    return (offset & 0xFFFFU) | (u64{selector} << 16) | (u64{count} << 32) |
+           (u64{access_byte} << 40) | (u64{offset >> 16} << 48);
 }
 
 class Guest {
   public:
-    static constexpr u64 kGdt = 0x1000, kIdt = 0x2000, kTss = 0x3000, kLdt = 0x3800, kTss2 = 0x4000, kCode = 0x5000,
-                         kHandlers = 0x6000, kStack0 = 0x8000, kStack3 = 0x9000, kStack1 = 0xA000;
-    static constexpr u16 kCode0 = 0x08, kData0 = 0x10, kCode3 = 0x1B, kData3 = 0x23, kTr = 0x28, kCode16 = 0x38,
-                         kConforming0 = 0x40, kLdtr = 0x48, kFree = 0x50, kFree2 = 0x58, kTr2 = 0x60, kCode1 = 0x69,
-                         kData1 = 0x71, kCode64 = 0x78;
+    static constexpr u64 kGdt = 0x1000, kIdt = 0x2000, kTss = 0x3000, kLdt = 0x3800, kTss2 = 0x4000,
+                         kCode = 0x5000, kHandlers = 0x6000, kStack0 = 0x8000, kStack3 = 0x9000,
+                         kStack1 = 0xA000;
+    static constexpr u16 kCode0 = 0x08, kData0 = 0x10, kCode3 = 0x1B, kData3 = 0x23, kTr = 0x28,
+                         kCode16 = 0x38, kConforming0 = 0x40, kLdtr = 0x48, kFree = 0x50,
+                         kFree2 = 0x58, kTr2 = 0x60, kCode1 = 0x69, kData1 = 0x71, kCode64 = 0x78;
 
     Guest() {
         CpuState& s = cpu().state;
@@ -177,12 +181,15 @@ class Guest {
     Segment& seg(SegReg r) { return state().seg[r]; }
     u64 flags() { return state().rflags(); }
 
-    void set_descriptor(u16 selector, u64 value) { machine_.poke_value(kGdt + (selector & ~7U), value); }
+    void set_descriptor(u16 selector, u64 value) {
+        machine_.poke_value(kGdt + (selector & ~7U), value);
+    }
     u64 get_descriptor(u16 selector) { return machine_.peek_value<u64>(kGdt + (selector & ~7U)); }
     u8 access_byte(u16 selector) { return machine_.peek_value<u8>(kGdt + (selector & ~7U) + 5); }
     void set_gate(u8 vector, u64 value) { machine_.poke_value(kIdt + vector * 8U, value); }
     void set_gate64(u8 vector, u16 selector, u64 offset, u8 access_byte, u8 ist = 0) {
-        machine_.poke_value(kIdt + vector * 16U, gate(selector, static_cast<u32>(offset), access_byte, ist));
+        machine_.poke_value(kIdt + vector * 16U,
+                            gate(selector, static_cast<u32>(offset), access_byte, ist));
         machine_.poke_value(kIdt + vector * 16U + 8, offset >> 32);
     }
     // A present interrupt gate to ring 0 for each vector, entry point 6000h + 16 * vector.
@@ -228,7 +235,8 @@ class Guest {
         }
         return kNoFault;
     }
-    // Executes one instruction as the engine's step mode does: breakpoints, traps and deliveries included.
+    // Executes one instruction as the engine's step mode does: breakpoints, traps and deliveries
+    // included.
     void step(std::initializer_list<u8> bytes) {
         if (code_breakpoint_hit(cpu())) {
             return;
@@ -243,7 +251,8 @@ class Guest {
         if (status == Status::Next || status == Status::Sync) {
             state().rip() += insn.length;
         }
-        after_instruction_in_step_mode(cpu(), trap_flag, status == Status::Branch || status == Status::Switched);
+        after_instruction_in_step_mode(cpu(), trap_flag,
+                                       status == Status::Branch || status == Status::Switched);
         (void)service_boundary(cpu());
     }
     // Delivers an event the way the engine would.
@@ -263,7 +272,8 @@ class Guest {
     // The stack as it lies in memory, from SS.base + RSP upwards.
     template <typename T>
     T stack(unsigned slot) {
-        return machine_.peek_value<T>(seg(SS).base + (reg(RSP) & cpu().stack_mask) + slot * sizeof(T));
+        return machine_.peek_value<T>(seg(SS).base + (reg(RSP) & cpu().stack_mask) +
+                                      slot * sizeof(T));
     }
     template <typename T>
     void push(T value) {
@@ -275,7 +285,8 @@ class Guest {
     Insn decoded(std::initializer_list<u8> bytes) {
         Insn insn;
         const DecodeMode mode{cpu().code_bits, !cpu().protected_mode || cpu().virtual8086};
-        REQUIRE(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) == DecodeResult::Ok);
+        REQUIRE(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) ==
+                DecodeResult::Ok);
         REQUIRE(insn.length == bytes.size());
         select_exec(cpu(), insn);
         return insn;

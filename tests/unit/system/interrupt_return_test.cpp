@@ -27,11 +27,13 @@ void push_frame64(Guest& g, u16 ss, u64 rsp, u64 flags, u16 cs, u64 rip) {
 TEST_CASE("IRET to the same level restores EIP, CS and EFLAGS", "[iret]") {
     Guest g;
     g.protected_mode();
-    push_frame32(g, rflags::kIf | rflags::kCf | rflags::kAc | rflags::kId | rflags::kIopl, Guest::kCode0, 0x5555);
+    push_frame32(g, rflags::kIf | rflags::kCf | rflags::kAc | rflags::kId | rflags::kIopl,
+                 Guest::kCode0, 0x5555);
     CHECK(g.exec(kIret) == kNoFault);
     CHECK(g.rip() == 0x5555);
     CHECK(g.reg(RSP) == Guest::kStack0);
-    CHECK(g.flags() == (rflags::kIf | rflags::kCf | rflags::kAc | rflags::kId | rflags::kIopl | rflags::kFixed1));
+    CHECK(g.flags() == (rflags::kIf | rflags::kCf | rflags::kAc | rflags::kId | rflags::kIopl |
+                        rflags::kFixed1));
 }
 
 TEST_CASE("IRET to an outer level pops SS:ESP and drops inner data segments", "[iret]") {
@@ -50,7 +52,8 @@ TEST_CASE("IRET to an outer level pops SS:ESP and drops inner data segments", "[
 TEST_CASE("IRET at ring 3 changes neither IOPL nor, above IOPL, IF", "[iret]") {
     Guest g;
     g.protected_mode(3);
-    push_frame32(g, rflags::kIf | rflags::kIopl | rflags::kVif | rflags::kZf, Guest::kCode3, 0x5555);
+    push_frame32(g, rflags::kIf | rflags::kIopl | rflags::kVif | rflags::kZf, Guest::kCode3,
+                 0x5555);
     CHECK(g.exec(kIret) == kNoFault);
     CHECK(g.flags() == (rflags::kZf | rflags::kFixed1));
 }
@@ -103,7 +106,8 @@ TEST_CASE("IRETQ: a null SS is legal for 64-bit code below ring 3 only", "[iret]
     CHECK(g.exec(kIretq) == fault(Exception::GP, 0));
 }
 
-// A VM exit can leave FS usable with a null selector and DPL 0; user code's base must survive the way back to it.
+// A VM exit can leave FS usable with a null selector and DPL 0; user code's base must survive the
+// way back to it.
 TEST_CASE("IRETQ to ring 3 keeps the FS base of a usable null selector", "[iret][long]") {
     Guest g;
     g.long_mode();
@@ -174,7 +178,8 @@ TEST_CASE("IRET in real mode: 16 and 32 bits", "[iret][real]") {
     CHECK(g.flags() == (rflags::kAc | rflags::kFixed1));  // VM and VIF cannot be loaded
 }
 
-TEST_CASE("IRET loads RF: a fault's frame returns with RF in force for one instruction", "[iret][rf]") {
+TEST_CASE("IRET loads RF: a fault's frame returns with RF in force for one instruction",
+          "[iret][rf]") {
     Guest g;
     g.protected_mode();
     push_frame32(g, rflags::kRf, Guest::kCode0, Guest::kCode);

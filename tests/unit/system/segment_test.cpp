@@ -24,7 +24,8 @@ Raised load(Guest& g, std::initializer_list<u8> insn, u16 selector) {
 TEST_CASE("MOV DS: a data segment is loaded and marked accessed", "[segment]") {
     Guest g;
     g.protected_mode();
-    g.set_descriptor(Guest::kFree, descriptor(0x12345678, 0xABCDE, access::kData & ~1U, kFlags32Bytes));
+    g.set_descriptor(Guest::kFree,
+                     descriptor(0x12345678, 0xABCDE, access::kData & ~1U, kFlags32Bytes));
     CHECK(load(g, kMovDsAx, Guest::kFree) == kNoFault);
     CHECK(g.seg(DS).selector == Guest::kFree);
     CHECK(g.seg(DS).base == 0x12345678);
@@ -49,13 +50,15 @@ TEST_CASE("MOV DS: a null selector loads and makes the segment unusable", "[segm
     CHECK(g.exec({0xA0, 0, 0, 0, 0}) == fault(Exception::GP, 0));  // mov al, [0]
 }
 
-TEST_CASE("MOV DS: selectors beyond the table, wrong types and levels raise #GP(selector)", "[segment]") {
+TEST_CASE("MOV DS: selectors beyond the table, wrong types and levels raise #GP(selector)",
+          "[segment]") {
     Guest g;
     g.protected_mode(3);
-    CHECK(load(g, kMovDsAx, 0x103) == fault(Exception::GP, 0x100));                // limit
-    CHECK(load(g, kMovDsAx, 0x0F) == fault(Exception::GP, 0x0C));                  // LDT is null
-    CHECK(load(g, kMovDsAx, Guest::kData0 | 3) == fault(Exception::GP, Guest::kData0));  // CPL > DPL
-    CHECK(load(g, kMovDsAx, Guest::kTr) == fault(Exception::GP, Guest::kTr));      // system descriptor
+    CHECK(load(g, kMovDsAx, 0x103) == fault(Exception::GP, 0x100));  // limit
+    CHECK(load(g, kMovDsAx, 0x0F) == fault(Exception::GP, 0x0C));    // LDT is null
+    CHECK(load(g, kMovDsAx, Guest::kData0 | 3) ==
+          fault(Exception::GP, Guest::kData0));                                // CPL > DPL
+    CHECK(load(g, kMovDsAx, Guest::kTr) == fault(Exception::GP, Guest::kTr));  // system descriptor
     g.set_descriptor(Guest::kFree, flat(access::kExecuteOnly | access::kDpl3));
     CHECK(load(g, kMovDsAx, Guest::kFree | 3) == fault(Exception::GP, Guest::kFree));
     CHECK(g.seg(DS).selector == Guest::kData3);
@@ -100,7 +103,8 @@ TEST_CASE("MOV SS: a 16-bit stack segment switches to SP", "[segment]") {
     CHECK((g.state().interruptibility & blocking::kMovSs) != 0);
 }
 
-TEST_CASE("MOV SS: 64-bit mode accepts a null selector whose RPL is CPL below level 3", "[segment][long]") {
+TEST_CASE("MOV SS: 64-bit mode accepts a null selector whose RPL is CPL below level 3",
+          "[segment][long]") {
     Guest g;
     g.long_mode();
     CHECK(load(g, kMovSsAx, 0) == kNoFault);
@@ -154,14 +158,16 @@ TEST_CASE("LES: the register changes only if the selector loads", "[segment]") {
     g.machine().poke_value<u32>(0x7000, 0xCAFEBABE);
     g.machine().poke_value<u16>(0x7004, 0x103);
     g.reg(RBX) = 1;
-    CHECK(g.exec({0xC4, 0x1D, 0x00, 0x70, 0, 0}) == fault(Exception::GP, 0x100));  // les ebx, [7000h]
+    CHECK(g.exec({0xC4, 0x1D, 0x00, 0x70, 0, 0}) ==
+          fault(Exception::GP, 0x100));  // les ebx, [7000h]
     CHECK(g.reg(RBX) == 1);
     g.machine().poke_value<u16>(0x7004, Guest::kData0);
     CHECK(g.exec({0xC4, 0x1D, 0x00, 0x70, 0, 0}) == kNoFault);
     CHECK(g.reg(RBX) == 0xCAFEBABE);
 }
 
-TEST_CASE("LAR: shows the rights of visible descriptors and clears ZF for others", "[segment][lar]") {
+TEST_CASE("LAR: shows the rights of visible descriptors and clears ZF for others",
+          "[segment][lar]") {
     Guest g;
     g.protected_mode(3);
     g.reg(RCX) = Guest::kData3;
@@ -194,7 +200,8 @@ TEST_CASE("LSL: yields the limit in bytes", "[segment][lsl]") {
     CHECK(g.state().flags.zf());
 }
 
-TEST_CASE("VERR and VERW: test readability and writability at the present level", "[segment][verr]") {
+TEST_CASE("VERR and VERW: test readability and writability at the present level",
+          "[segment][verr]") {
     Guest g;
     g.protected_mode();
     g.reg(RCX) = Guest::kCode0;
@@ -253,7 +260,8 @@ TEST_CASE("LTR in IA-32e mode reads a 16-byte descriptor", "[segment][long]") {
     CHECK(g.exec({0x0F, 0x00, 0xD8}) == fault(Exception::GP, Guest::kFree));
 }
 
-TEST_CASE("SLDT and STR: 16 bits to memory, zero-extended to a register; UMIP hides them", "[segment][umip]") {
+TEST_CASE("SLDT and STR: 16 bits to memory, zero-extended to a register; UMIP hides them",
+          "[segment][umip]") {
     Guest g;
     g.protected_mode();
     g.reg(RAX) = 0xFFFFFFFF;

@@ -1,11 +1,13 @@
-// Descriptor-table registers, INVPCID, MSR access, SWAPGS, SYSCALL and relatives, protection keys, waiting.
+// Descriptor-table registers, INVPCID, MSR access, SWAPGS, SYSCALL and relatives, protection keys,
+// waiting.
 
 #include "tests/unit/system/guest.hpp"
 
 using namespace droste;
 using namespace droste::test;
 
-TEST_CASE("LGDT: 24-bit base with a 16-bit operand size, 32 bits otherwise, 64 in 64-bit mode", "[tables]") {
+TEST_CASE("LGDT: 24-bit base with a 16-bit operand size, 32 bits otherwise, 64 in 64-bit mode",
+          "[tables]") {
     Guest g;
     g.protected_mode();
     g.machine().poke_value<u16>(0x7000, 0x1234);
@@ -43,7 +45,8 @@ TEST_CASE("INVPCID: descriptor and type checks", "[invpcid][long]") {
         g.machine().poke_value<u64>(0x7000, low);
         g.machine().poke_value<u64>(0x7008, high);
         g.reg(RAX) = type;
-        return g.exec({0x66, 0x0F, 0x38, 0x82, 0x04, 0x25, 0x00, 0x70, 0, 0});  // invpcid rax, [7000h]
+        return g.exec(
+            {0x66, 0x0F, 0x38, 0x82, 0x04, 0x25, 0x00, 0x70, 0, 0});  // invpcid rax, [7000h]
     };
     CHECK(invpcid(4, 0, 0) == fault(Exception::GP, 0));
     CHECK(invpcid(2, 0x1000, 0) == fault(Exception::GP, 0));
@@ -75,7 +78,8 @@ TEST_CASE("RDMSR and WRMSR: ring 0 only, unknown MSRs raise #GP(0)", "[msr]") {
     CHECK(user.exec({0x0F, 0x30}) == fault(Exception::GP, 0));
 }
 
-TEST_CASE("SYSCALL and SYSRET: flat segments from STAR, flags through R11 and FMASK", "[syscall][long]") {
+TEST_CASE("SYSCALL and SYSRET: flat segments from STAR, flags through R11 and FMASK",
+          "[syscall][long]") {
     Guest g;
     g.long_mode(3);
     CpuState& s = g.state();
@@ -100,7 +104,8 @@ TEST_CASE("SYSCALL and SYSRET: flat segments from STAR, flags through R11 and FM
     CHECK((g.flags() & rflags::kIf) != 0);
 }
 
-TEST_CASE("SYSRET: a non-canonical RCX faults at ring 0; with a 32-bit operand size it enters compatibility mode",
+TEST_CASE("SYSRET: a non-canonical RCX faults at ring 0; with a 32-bit operand size it enters "
+          "compatibility mode",
           "[syscall][long]") {
     Guest g;
     g.long_mode();
@@ -132,7 +137,8 @@ TEST_CASE("SYSRET at ring 3 raises #GP(0)", "[syscall][long]") {
     CHECK(g.exec({0x48, 0x0F, 0x07}) == fault(Exception::GP, 0));
 }
 
-TEST_CASE("SYSCALL with TF masked does not single-step; SYSRET that sets TF traps at once", "[syscall][debug][long]") {
+TEST_CASE("SYSCALL with TF masked does not single-step; SYSRET that sets TF traps at once",
+          "[syscall][debug][long]") {
     Guest g;
     g.long_mode(3);
     g.set_all_gates();
@@ -250,7 +256,8 @@ TEST_CASE("TPAUSE and UMWAIT clear the status flags and refuse reserved hints", 
     CHECK(g.exec({0xF2, 0x0F, 0xAE, 0xF1}) == fault(Exception::GP, 0));  // umwait ecx
 }
 
-TEST_CASE("RSM is undefined outside system-management mode; INVD and WBINVD need ring 0", "[system]") {
+TEST_CASE("RSM is undefined outside system-management mode; INVD and WBINVD need ring 0",
+          "[system]") {
     Guest g;
     g.protected_mode();
     CHECK(g.exec({0x0F, 0xAA}) == fault(Exception::UD));
@@ -260,6 +267,6 @@ TEST_CASE("RSM is undefined outside system-management mode; INVD and WBINVD need
     user.protected_mode(3);
     CHECK(user.exec({0x0F, 0x08}) == fault(Exception::GP, 0));
     CHECK(user.exec({0x0F, 0x09}) == fault(Exception::GP, 0));
-    CHECK(user.exec({0x0F, 0x06}) == fault(Exception::GP, 0));  // clts
+    CHECK(user.exec({0x0F, 0x06}) == fault(Exception::GP, 0));        // clts
     CHECK(user.exec({0x0F, 0x01, 0x38}) == fault(Exception::GP, 0));  // invlpg
 }

@@ -59,7 +59,9 @@ TEST_CASE("JMP to a TSS: saves the old task, loads the new one, moves the busy b
     CHECK(g.seg(FS).unusable());
 }
 
-TEST_CASE("CALL to a TSS nests: back link, NT, both busy; IRET comes back and clears NT in the saved image", "[task]") {
+TEST_CASE("CALL to a TSS nests: back link, NT, both busy; IRET comes back and clears NT in the "
+          "saved image",
+          "[task]") {
     Guest g;
     g.protected_mode();
     fill_tss32(g, {});
@@ -85,7 +87,8 @@ TEST_CASE("A busy TSS cannot be jumped to; a short one raises #TS", "[task]") {
     CHECK(g.exec(kJmpTask) == fault(Exception::GP, Guest::kTr2));
     g.set_descriptor(Guest::kTr2, descriptor(Guest::kTss2, 0x66, access::kTss32, 0));
     CHECK(g.exec(kJmpTask) == fault(Exception::TS, Guest::kTr2));
-    g.set_descriptor(Guest::kTr2, descriptor(Guest::kTss2, 0xFF, access::kTss32 & ~access::kPresent, 0));
+    g.set_descriptor(Guest::kTr2,
+                     descriptor(Guest::kTss2, 0xFF, access::kTss32 & ~access::kPresent, 0));
     CHECK(g.exec(kJmpTask) == fault(Exception::NP, Guest::kTr2));
     CHECK(g.state().tr.selector == Guest::kTr);
 }
@@ -118,15 +121,20 @@ TEST_CASE("Faults in the new task: #TS, #NP and #SS belong to it", "[task]") {
     CHECK(outcome({.cs = 0}, 0) == fault(Exception::TS, 0));
     CHECK(outcome({.cs = Guest::kData0}, 0) == fault(Exception::TS, Guest::kData0));
     CHECK(outcome({.cs = Guest::kCode0 | 3}, 0) == fault(Exception::TS, Guest::kCode0));
-    CHECK(outcome({.cs = kFree}, flat(access::kCode & ~access::kPresent)) == fault(Exception::NP, kFree));
+    CHECK(outcome({.cs = kFree}, flat(access::kCode & ~access::kPresent)) ==
+          fault(Exception::NP, kFree));
     CHECK(outcome({.ss = 0}, 0) == fault(Exception::TS, 0));
     CHECK(outcome({.ss = Guest::kData3}, 0) == fault(Exception::TS, Guest::kData3 & ~3U));
-    CHECK(outcome({.ss = kFree}, flat(access::kData & ~access::kPresent)) == fault(Exception::SS, kFree));
+    CHECK(outcome({.ss = kFree}, flat(access::kData & ~access::kPresent)) ==
+          fault(Exception::SS, kFree));
     CHECK(outcome({.ds = kFree}, flat(access::kExecuteOnly)) == fault(Exception::TS, kFree));
-    CHECK(outcome({.ds = kFree}, flat(access::kData & ~access::kPresent)) == fault(Exception::NP, kFree));
+    CHECK(outcome({.ds = kFree}, flat(access::kData & ~access::kPresent)) ==
+          fault(Exception::NP, kFree));
 }
 
-TEST_CASE("A task gate in the IDT: the error code lands on the new task's stack, the fault's EIP in the old TSS", "[task]") {
+TEST_CASE("A task gate in the IDT: the error code lands on the new task's stack, the fault's EIP "
+          "in the old TSS",
+          "[task]") {
     Guest g;
     g.protected_mode();
     fill_tss32(g, {});
@@ -186,7 +194,8 @@ TEST_CASE("A 16-bit TSS holds words", "[task]") {
     CHECK(g.machine().peek_value<u16>(Guest::kTss2 + 0x0E) == 0x5801);
 }
 
-TEST_CASE("The T bit of the new TSS raises #DB with BT before its first instruction", "[task][debug]") {
+TEST_CASE("The T bit of the new TSS raises #DB with BT before its first instruction",
+          "[task][debug]") {
     Guest g;
     g.protected_mode();
     g.set_all_gates();

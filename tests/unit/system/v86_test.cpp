@@ -41,8 +41,8 @@ TEST_CASE("An interrupt leaves virtual-8086 mode: all segments are pushed and nu
 TEST_CASE("IRETD at ring 0 with VM in the image re-enters virtual-8086 mode", "[v86][iret]") {
     Guest g;
     g.protected_mode();
-    for (const u32 value : {0x444U, 0x333U, 0x222U, 0x111U, 0x700U, 0x1234U, u32{rflags::kVm | rflags::kFixed1},
-                            0x600U, 0x10U}) {
+    for (const u32 value : {0x444U, 0x333U, 0x222U, 0x111U, 0x700U, 0x1234U,
+                            u32{rflags::kVm | rflags::kFixed1}, 0x600U, 0x10U}) {
         g.push<u32>(value);
     }
     CHECK(g.exec({0xCF}) == kNoFault);
@@ -75,7 +75,7 @@ TEST_CASE("INT n in virtual-8086 mode, methods 1 to 6", "[v86][vme]") {
         const char* outcome;
     };
     constexpr Case kCases[] = {
-        {false, 3, false, "gate"}, {false, 0, false, "gp"},      {true, 0, true, "gp"},
+        {false, 3, false, "gate"}, {false, 0, false, "gp"},     {true, 0, true, "gp"},
         {true, 3, true, "gate"},   {true, 3, false, "program"}, {true, 0, false, "program"},
     };
     for (const Case& c : kCases) {
@@ -87,15 +87,17 @@ TEST_CASE("INT n in virtual-8086 mode, methods 1 to 6", "[v86][vme]") {
         g.state().cr4 |= c.vme ? cr4::kVme : 0;
         redirect(g, kVector, c.bitmap_set);
         g.step({0xCD, kVector});
-        const std::string outcome = g.cpu().virtual8086 && g.seg(CS).base == 0x6000 && g.rip() == 0x40 ? "program"
-                                    : g.rip() == 0x6FF0                                                ? "gate"
-                                    : g.rip() == Guest::handler(Exception::GP)                          ? "gp"
-                                                                                                        : "?";
+        const std::string outcome =
+            g.cpu().virtual8086 && g.seg(CS).base == 0x6000 && g.rip() == 0x40 ? "program"
+            : g.rip() == 0x6FF0                                                ? "gate"
+            : g.rip() == Guest::handler(Exception::GP)                         ? "gp"
+                                                                               : "?";
         CHECK(outcome == c.outcome);
     }
 }
 
-TEST_CASE("Method 6: the pushed image shows VIF as IF and IOPL 3, and VIF is cleared", "[v86][vme]") {
+TEST_CASE("Method 6: the pushed image shows VIF as IF and IOPL 3, and VIF is cleared",
+          "[v86][vme]") {
     Guest g;
     g.v86_mode(0);
     g.state().cr4 |= cr4::kVme;
@@ -108,7 +110,8 @@ TEST_CASE("Method 6: the pushed image shows VIF as IF and IOPL 3, and VIF is cle
     CHECK((g.flags() & rflags::kIf) != 0);  // the real IF is not the program's
 }
 
-TEST_CASE("IRET in virtual-8086 mode: #GP below IOPL 3 without VME; with it IF goes to VIF", "[v86][vme][iret]") {
+TEST_CASE("IRET in virtual-8086 mode: #GP below IOPL 3 without VME; with it IF goes to VIF",
+          "[v86][vme][iret]") {
     Guest g;
     g.v86_mode(0);
     CHECK(g.exec({0xCF}) == fault(Exception::GP, 0));
@@ -137,7 +140,8 @@ TEST_CASE("IRET in virtual-8086 mode with IOPL 3 keeps VM and IOPL", "[v86][iret
     CHECK(g.flags() == (rflags::kVm | rflags::kIopl | rflags::kZf | rflags::kFixed1));
 }
 
-TEST_CASE("Segment loads in virtual-8086 mode multiply by 16; LAR and LLDT are undefined", "[v86]") {
+TEST_CASE("Segment loads in virtual-8086 mode multiply by 16; LAR and LLDT are undefined",
+          "[v86]") {
     Guest g;
     g.v86_mode(0);
     g.reg(RAX) = 0x1234;
