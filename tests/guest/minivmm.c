@@ -3,8 +3,8 @@
 //   minivmm [-m MIB] [-smp N] KERNEL INITRD "COMMAND LINE"
 //
 // In-kernel irqchip and PIT, a 16450 on ports 3F8h, just enough ACPI for SMP and power-off. The guest ends the machine by
-// switching off, by a triple fault (reboot=t), or by writing a value to port F4h, which becomes the exit status. Built statically: it is all there is in
-// the initramfs of a level besides busybox.
+// switching off, by a triple fault (reboot=t), or by writing a value to port F4h, which becomes the exit status. Built
+// statically: it is all there is in the initramfs of a level besides busybox.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -200,7 +200,7 @@ static void build_acpi(void) {
     put32(fadt + 64, kPm1Control);
     fadt[88] = 4;
     fadt[89] = 2;
-    put16(fadt + 109, 3);           // legacy devices, 8042
+    put16(fadt + 109, 1);                       // legacy devices; no 8042, whose absence Linux would time out on
     put32(fadt + 112, 1u | 1u << 4 | 1u << 5);  // WBINVD; no fixed power and sleep buttons
     put64(fadt + 140, kDsdt);
     fadt[9] = checksum(fadt, 244);
@@ -271,6 +271,27 @@ static uint64_t load_linux(const char* kernel_name, const char* initrd_name, con
     return kKernelBase + 0x200;
 }
 
+// --- ACPI PM1: no event ever comes, but Linux checks that the enable bits it sets stay -----------------------
+
+static uint16_t pm1_enable;
+
+static void pm1_write(unsigned port, const uint8_t* data, unsigned size) {
+    if (port == kPm1Event + 2 && size == 2) {
+        pm1_enable = (uint16_t)(data[0] | data[1] << 8);
+    } else if (port == kPm1Control && size == 2 && (data[1] & 0x20) != 0) {
+        exit(0);  // SLP_EN
+    }
+}
+
+static void pm1_read(unsigned port, uint8_t* data, unsigned size) {
+    memset(data, 0, size);
+    if (port == kPm1Event + 2 && size == 2) {
+        put16(data, pm1_enable);
+    } else if (port == kPm1Control) {
+        data[0] = 1;  // SCI_EN: ACPI mode is on
+    }
+}
+
 // --- vCPUs ---------------------------------------------------------------------------------------
 
 static void set_cpuid(int fd, unsigned index) {
@@ -285,6 +306,9 @@ static void set_cpuid(int fd, unsigned index) {
         if (e->function == 1) {
             e->ebx = (e->ebx & 0xFFFF) | (index << 24) | (cpu_count << 16);
             e->ecx |= 1u << 24;  // TSC deadline: the in-kernel APIC has it
+            // "Hypervisor present": the guest's kernel looks for KVM's leaves and finds kvmclock. Without it Linux measures
+            // the TSC against an emulated PIT, may find no frequency at all, and then its own KVM never enters a guest.
+            e->ecx |= 1u << 31;
         } else if (e->function == 0xB || e->function == 0x1F) {
             e->edx = index;
         }
@@ -336,8 +360,8 @@ static void port_io(struct kvm_run* run) {
         if (run->io.direction == KVM_EXIT_IO_OUT) {
             if (port >= kUartPort && port < kUartPort + 8) {
                 uart_write(port - kUartPort, *data);
-            } else if (port == kPm1Control && (data[1] & 0x20) != 0) {
-                exit(0);  // SLP_EN
+            } else if (port >= kPm1Event && port < kPm1Control + 2) {
+                pm1_write(port, data, run->io.size);
             } else if (port == kExitPort) {
                 exit(*data);
             } else if (port == 0x64 && *data == 0xFE) {
@@ -348,8 +372,7 @@ static void port_io(struct kvm_run* run) {
             if (port >= kUartPort && port < kUartPort + 8) {
                 *data = uart_read(port - kUartPort);
             } else if (port >= kPm1Event && port < kPm1Control + 2) {
-                memset(data, 0, run->io.size);
-                *data = port == kPm1Control;  // SCI_EN: ACPI mode is on
+                pm1_read(port, data, run->io.size);
             } else if (port == 0x61) {
                 *data = 0x20;
             } else if (port == 0x71) {
