@@ -5,7 +5,7 @@
 #
 # /init mounts proc, sys and dev, prints DROSTE-USERLAND, runs /script.sh (a copy of SCRIPT) if there is
 # one, then powers off if the kernel's command line has the word `poweroff`, else gives a shell. Each FILE is
-# copied into /data (executable). OUTPUT is compressed when its name ends in .gz. Needs cpio; no root: the console's device
+# copied into /data (executable); a folder with all it holds. OUTPUT is compressed when its name ends in .gz. Needs cpio; no root: the console's device
 # node is written as a cpio record by hand.
 set -eu
 
@@ -24,8 +24,8 @@ if [ $# -gt 0 ]; then
     [ -z "$1" ] || cp "$1" "$root/script.sh"
     shift
     for file in "$@"; do
-        cp "$file" "$root/data/"
-        chmod 755 "$root/data/$(basename "$file")"
+        cp -R "$file" "$root/data/"
+        [ -d "$file" ] || chmod 755 "$root/data/$(basename "$file")"
     done
 fi
 
