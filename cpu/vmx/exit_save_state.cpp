@@ -74,7 +74,8 @@ u64 saved_rflags(const VmxState& vmx, const ExitInfo& info) {
         interruption::type_of(info.interruption_info) ==
             static_cast<unsigned>(EventType::HardwareException) &&
         (info.interruption_info & interruption::kVectorMask) != static_cast<u32>(Exception::DB);
-    return by_event && fault ? rflags | rflags::kRf : rflags;
+    const bool repeating = vmx.cpu.repeating_at == vmx.cpu.state.rip();
+    return (by_event && fault) || repeating ? rflags | rflags::kRf : rflags;
 }
 
 void save_non_register_state(VmxState& vmx) {
@@ -97,6 +98,7 @@ void save_guest_state(VmxState& vmx, const ExitInfo& info) {
     v.guest_rip = s.rip();
     v.guest_rsp = s.gpr[RSP];
     v.guest_rflags = saved_rflags(vmx, info);
+    vmx.cpu.repeating_at = kNoTag;
     save_non_register_state(vmx);
     if (vmx.guest.controls.has_exit(vm_exit_control::kSavePreemptionTimer)) {
         v.preemption_timer_value = remaining_preemption_timer(vmx);

@@ -146,6 +146,9 @@ class Vcpu {
     // deliver_fault(); 0 when the fault came from fetching it or from delivering an event. VM exits
     // report it.
     u8 fault_insn_length = 0;
+    // RIP of a repeated string instruction that stopped between two iterations: an event taken
+    // there pushes RF = 1. kNoTag = none.
+    u64 repeating_at = kNoTag;
 
     bool a20_enabled = true;
     u64 random_state = 0;  // of the generator behind RDRAND and RDSEED when the clock counts

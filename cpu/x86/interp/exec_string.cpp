@@ -256,6 +256,7 @@ struct Repeated {
                 cpu.state.flags = flags;
             }
         }
+        cpu.repeating_at = finished ? kNoTag : cpu.state.rip();
         return finished ? Status::Next : Status::Branch;  // Branch: RIP still points here
     }
 };

@@ -85,6 +85,7 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
     if (status != Status::Next) {
         return status;
     }
+    cpu.repeating_at = done == count ? kNoTag : cpu.state.rip();
     return done == count ? Status::Sync : Status::Branch;
 }
 

@@ -163,6 +163,7 @@ void enter_handler(Vcpu& cpu) {
     s.interruptibility &= ~(blocking::kSti | blocking::kMovSs);
     s.activity = Activity::Active;
     cpu.step_marks |= step_mark::kNoSingleStep;
+    cpu.repeating_at = kNoTag;
     update_attention(cpu);
     if (cpu.intercepts != nullptr) {
         cpu.intercepts->delivered(cpu);
@@ -176,10 +177,15 @@ u64 return_rip(const Vcpu& cpu, const Event& event) {
     return returns_behind(event) ? (rip + event.insn_length) & cpu.rip_mask : rip;
 }
 
+// SDM Vol. 3B, "Instruction-Breakpoint Exception Condition": RF is 1 for faults and for whatever
+// arrives between two iterations of a repeated string instruction.
 u64 pushed_rflags(const Vcpu& cpu, const Event& event) {
     const u64 flags = cpu.state.rflags();
     if (returns_behind(event)) {
         return flags & ~rflags::kRf;
+    }
+    if (cpu.repeating_at == cpu.state.rip() && !event.injected) {
+        return flags | rflags::kRf;
     }
     if (event.type != EventType::HardwareException || event.injected) {
         return flags;

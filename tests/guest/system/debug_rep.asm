@@ -1,9 +1,11 @@
-; A data breakpoint met by a repeated string instruction traps after the iteration that met it.
-; SDM Vol. 3B, "Data Memory and I/O Breakpoint Exception Conditions".
+; A data breakpoint met by a repeated string instruction traps after the iteration that met it; the
+; pushed RF is 1 between two iterations and 0 after the last.
+; SDM Vol. 3B, "Data Memory and I/O Breakpoint Exception Conditions", "Instruction-Breakpoint
+; Exception Condition".
 ;
-; expect: 0014 FF1
-; expect: 0014 FF1
-; expect: 0016 FF1
+; expect: 0014 FF1 1
+; expect: 0014 FF1 1
+; expect: 0016 FF1 0
 ; expect: done
 %include "pm32.inc"
 
@@ -16,6 +18,13 @@ on_debug:
     call put_char
     mov eax, dr6
     mov cl, 3
+    call put_hex
+    mov al, ' '
+    call put_char
+    mov eax, [ebx + F_EFLAGS]
+    shr eax, 16
+    and eax, 1
+    mov cl, 1
     call put_hex
     mov al, 10
     call put_char

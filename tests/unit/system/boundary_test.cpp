@@ -41,6 +41,23 @@ TEST_CASE("A maskable interrupt is delivered at a boundary with IF = 1", "[bound
     CHECK(g.rip() == Guest::handler(unsigned{kVector}));
 }
 
+TEST_CASE("RF is pushed as 1 between two iterations of a repetition and as 0 after the last",
+          "[boundary]") {
+    for (const bool last : {false, true}) {
+        Guest g;
+        g.protected_mode();
+        enable_interrupts(g);
+        g.reg(RCX) = last ? 1 : 0x2000;
+        g.reg(RSI) = g.reg(RDI) = 0xB000;
+        CHECK(g.exec({0xF3, 0xA4}) == kNoFault);  // rep movsb
+        CHECK(g.reg(RCX) == (last ? 0U : 0x1000U));
+        raise_interrupt(g);
+        CHECK(service_boundary(g.cpu()));
+        CHECK(g.stack<u32>(0) == Guest::kCode + (last ? 2 : 0));
+        CHECK((g.stack<u32>(2) & rflags::kRf) == (last ? 0 : rflags::kRf));
+    }
+}
+
 TEST_CASE("With IF = 0 a pending interrupt costs nothing and is not delivered", "[boundary]") {
     Guest g;
     g.protected_mode();

@@ -1,6 +1,7 @@
 // Descriptor-table registers, INVPCID, MSR access, SWAPGS, SYSCALL and relatives, protection keys,
 // waiting.
 
+#include "cpu/x86/model/msr.hpp"
 #include "tests/unit/system/guest.hpp"
 
 using namespace droste;
@@ -240,6 +241,16 @@ TEST_CASE("MONITOR and MWAIT: ring 0, hints, and no sleep", "[mwait]") {
     Guest user;
     user.protected_mode(3);
     CHECK(user.exec({0x0F, 0x01, 0xC8}) == fault(Exception::UD));
+}
+
+TEST_CASE("MONITOR and MWAIT do not exist with IA32_MISC_ENABLE[18] = 0", "[mwait]") {
+    Guest g;
+    g.protected_mode();
+    g.reg(RAX) = 0x7000;
+    constexpr u32 kMiscEnable = 0x1A0;
+    g.cpu().msrs->set_value(kMiscEnable, g.cpu().msrs->value(kMiscEnable) & ~bit(18));
+    CHECK(g.exec({0x0F, 0x01, 0xC8}) == fault(Exception::UD));
+    CHECK(g.exec({0x0F, 0x01, 0xC9}) == fault(Exception::UD));
 }
 
 TEST_CASE("TPAUSE and UMWAIT clear the status flags and refuse reserved hints", "[waitpkg]") {
