@@ -16,8 +16,10 @@ namespace droste {
 
 struct VmxConfig {
     VmxFeatures features;
-    // IA32_FEATURE_CONTROL as firmware leaves it: locked with "enable VMX outside SMX" (5), or 0.
+    // IA32_FEATURE_CONTROL at power-on: as firmware leaves it, locked, with "enable VMX outside
+    // SMX" (5) or without (1); or not locked (0), as before firmware ran.
     bool feature_control_locked = true;
+    bool feature_control_vmx = true;
     u8 preemption_timer_rate = 5;  // the timer counts when bit 5 of the TSC changes
     u8 cr3_target_count = 4;       // 0..4
 

@@ -13,25 +13,41 @@
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/vmx/vmx_status.hpp"
 
+#include <fmt/format.h>
+
 namespace droste {
 
 namespace {
 
 enum class Launch : bool { Resume, Launch };
 
-void explain_failure(const EntryContext& context, const FailedCheck& failed) {
-    VmxState& vmx = context.vmx;
+// A failed entry to the log (-d vmx), and the whole VMCS to who asked for it (--vmcs-dump).
+// `explain_it` makes the words; most runs want none.
+template <typename Explain>
+void report_failure(VmxState& vmx, u64 host_rip, Explain explain_it) {
     Log& log = vmx.cpu.log;
-    if (!log.enabled(LogCategory::Vmx)) {
+    if (!log.enabled(LogCategory::Vmx) && !vmx.dump_failed_entries) {
         return;
     }
-    log.write(LogCategory::Vmx, "vCPU {} L1 rip {:#x}: VM entry failed\n{}", vmx.cpu.index,
-              vmx.cpu.state.rip(), explain(context, failed));
-    if (vmx.dump_failed_entries) {
-        const Vmcs* last_good = vmx.current->last_good.get();
-        log.write(LogCategory::Vmx, "{}",
-                  dump_vmcs(vmx.vmcs(), vmx.caps, vmx.current_pointer(), last_good));
+    const std::string text =
+        fmt::format("vCPU {} L1 rip {:#x}: VM entry to L{} failed (VMCS {:#x})\n{}", vmx.cpu.index,
+                    host_rip, vmx.trace.level_of_current(vmx), vmx.current_pointer(), explain_it());
+    log.write(LogCategory::Vmx, "{}", text);
+    if (!vmx.dump_failed_entries) {
+        return;
     }
+    const std::string dump =
+        dump_vmcs(vmx.vmcs(), vmx.caps, vmx.current_pointer(), vmx.current->last_good.get());
+    if (vmx.failed_entry_sink != nullptr) {
+        vmx.failed_entry_sink->failed_entry(text, dump);
+    } else {
+        log.write(LogCategory::Vmx, "{}", dump);
+    }
+}
+
+void explain_failure(const EntryContext& context, const FailedCheck& failed) {
+    report_failure(context.vmx, context.vmx.cpu.state.rip(),
+                   [&] { return explain(context, failed); });
 }
 
 void remember_good_fields(VmxState& vmx) {
@@ -53,6 +69,7 @@ void bind_shadow_vmcs(VmxState& vmx) {
 }
 
 Status enter(VmxState& vmx, const Insn& insn) {
+    const u32 nmi_blocking = vmx.cpu.state.interruptibility & blocking::kNmi;
     const EntryContext context(vmx);
     u32& stale = vmx.current->stale_checks;
     for (const auto& [kind, error] :
@@ -69,14 +86,17 @@ Status enter(VmxState& vmx, const Insn& insn) {
         explain_failure(context, failed);
         const bool nmi_in_shadow = failed.check->name == kNmiInShadowCheck;
         fail_vm_entry(vmx, ExitReason::INVALID_GUEST_STATE,
-                      nmi_in_shadow ? kQualificationNmi : failed.group->qualification);
+                      nmi_in_shadow ? kQualificationNmi : failed.group->qualification,
+                      nmi_blocking);
         return Status::Switched;
     }
+    const u64 host_rip = vmx.cpu.state.rip();
     load_guest_state(context);
     const Vmcs& v = vmx.vmcs();
     if (const u32 number = load_msr_list(vmx, v.entry_msr_load_address, v.entry_msr_load_count);
         number != 0) {
-        fail_vm_entry(vmx, ExitReason::MSR_LOADING, number);
+        report_failure(vmx, host_rip, [&] { return explain_msr_loading(vmx, number); });
+        fail_vm_entry(vmx, ExitReason::MSR_LOADING, number, nmi_blocking);
         return Status::Switched;
     }
     vmx.current->launch_state = LaunchState::Launched;

@@ -119,5 +119,7 @@ bool ept_pointer_valid(const VmxCapabilities& caps, u64 pointer);
 // entry_explain.cpp: the row, its section, every field with its value and what would have been
 // allowed.
 std::string explain(const EntryContext& context, const FailedCheck& failed);
+// The same for entry `number` (1..) of the VM-entry MSR-load area.
+std::string explain_msr_loading(const VmxState& vmx, u32 number);
 
 }  // namespace droste

@@ -145,6 +145,7 @@ void load_guest_state(const EntryContext& context) {
         // "VM entries flush linear and combined mappings of VPID 0000H": those of the host and of
         // guests without VPID.
         ++cpu.counters.tlb_flushes;
+        vmx.trace.flushed_on_entry();
         cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid == 0; });
     }
 }

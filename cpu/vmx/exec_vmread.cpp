@@ -6,12 +6,11 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/exec_vmx.hpp"
+#include "cpu/vmx/instruction_explain.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/vmx/vmx_status.hpp"
 #include "cpu/x86/mem_access.hpp"
 #include "cpu/x86/paging.hpp"
-
-#include <fmt/format.h>
 
 namespace droste {
 
@@ -69,7 +68,7 @@ Status exec_vmread(VmxState& vmx, const Insn& insn) {
     const VmcsFieldRow* row = supported_field(vmx, operation.encoding);
     if (row == nullptr) {
         return vm_fail_valid(vmx, insn, VmError::UnsupportedComponent,
-                             fmt::format("encoding {:#x}", operation.encoding));
+                             describe_unsupported_field(operation.encoding));
     }
     u64 value = read_field(operation.vmcs->fields, *row);
     if (encoding_is_high(operation.encoding)) {
@@ -106,7 +105,7 @@ Status exec_vmwrite(VmxState& vmx, const Insn& insn) {
     const VmcsFieldRow* row = supported_field(vmx, operation.encoding);
     if (row == nullptr) {
         return vm_fail_valid(vmx, insn, VmError::UnsupportedComponent,
-                             fmt::format("encoding {:#x}", operation.encoding));
+                             describe_unsupported_field(operation.encoding));
     }
     if (row->access == VmcsAccess::RO && !vmx.caps.has(VmxFeature::VmwriteAnyField)) {
         return vm_fail_valid(vmx, insn, VmError::VmwriteReadOnly, row->name);

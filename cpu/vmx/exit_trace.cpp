@@ -1,12 +1,10 @@
 #include "cpu/vmx/exit_trace.hpp"
 
 #include "core/clock.hpp"
+#include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 
 #include <algorithm>
-#include <vector>
-
-#include <fmt/format.h>
 
 namespace droste {
 
@@ -16,32 +14,35 @@ bool starts_a_guest(ExitReason reason) {
     return reason == ExitReason::VMLAUNCH || reason == ExitReason::VMRESUME;
 }
 
+GuestIdentity identity_of(const VmxState& vmx) {
+    const ActiveControls controls = active_controls(vmx.vmcs());
+    return {vmx.current_pointer(),
+            controls.has2(proc2::kEnableEpt) ? vmx.vmcs().ept_pointer : u64{0},
+            controls.has2(proc2::kEnableVpid) ? vmx.vmcs().vpid : u16{0}};
+}
+
 }  // namespace
 
-unsigned ExitTrace::level_of(u64 vmcs_pointer, u64 ept_pointer) {
-    const auto same = [&](const Lineage& lineage) {
-        return lineage.vmcs_pointer == vmcs_pointer && lineage.ept_pointer == ept_pointer;
-    };
-    if (!same(lineages_[last_lineage_])) {
-        auto found = std::find_if(lineages_.begin(), lineages_.end(), same);
-        if (found == lineages_.end()) {
-            found = std::min_element(
-                lineages_.begin(), lineages_.end(),
-                [](const Lineage& a, const Lineage& b) { return a.last_use < b.last_use; });
-            *found = {vmcs_pointer, ept_pointer, 0, std::min(launching_ + 1, kMaxLevels - 1)};
-        }
-        last_lineage_ = static_cast<std::size_t>(found - lineages_.begin());
+GuestLevels::Guest& ExitTrace::guest_of(const VmxState& vmx) {
+    return levels_->find(identity_of(vmx), launching_, hint_);
+}
+
+unsigned ExitTrace::level_of_current(const VmxState& vmx) const {
+    if (vmx.non_root) {
+        return level_;
     }
-    Lineage& lineage = lineages_[last_lineage_];
-    lineage.last_use = ++use_counter_;
-    return lineage.level;
+    const unsigned known = levels_->level_of_vmcs(vmx.current_pointer());
+    return known != 0 ? known : std::min(launching_ + 1, kMaxLevels - 1);
 }
 
 void ExitTrace::entered(VmxState& vmx) {
     const u64 now_ns = vmx.cpu.clock.now_ns();
-    level_ = level_of(vmx.current_pointer(), vmx.cpu.ept_root);
-    if (level_ > launching_) {
-        launching_ = 1;  // the launch has been answered
+    const GuestLevels::Guest& guest = guest_of(vmx);
+    level_ = guest.level;
+    // The launch has been answered, or its instruction failed.
+    if (level_ > launching_ || guest.identity == launcher_) {
+        launching_ = 1;
+        launcher_ = {};
     }
     ++entries_[level_];
     if (between_) {
@@ -64,7 +65,7 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     const u64 now_ns = cpu.clock.now_ns();
     last_exit_ = {};
     last_exit_.vcpu = cpu.index;
-    last_exit_.level = entry_failure ? level_of(vmx.current_pointer(), 0) : level_;
+    last_exit_.level = entry_failure ? level_of_current(vmx) : level_;
     last_exit_.reason = info.reason;
     last_exit_.entry_failure = entry_failure;
     last_exit_.qualification = info.qualification;
@@ -75,8 +76,9 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     last_exit_.exit_ns = now_ns;
     last_exit_.vmcs = &vmx.vmcs();
     ++costs_[last_exit_.level][static_cast<std::size_t>(info.reason)].count;
-    if (starts_a_guest(info.reason)) {
-        launching_ = std::max(launching_, last_exit_.level);
+    if (starts_a_guest(info.reason) && last_exit_.level >= launching_) {
+        launching_ = last_exit_.level;
+        launcher_ = identity_of(vmx);
     }
     if (sink_ != nullptr) {
         sink_->vm_exit(last_exit_);
@@ -87,33 +89,11 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     level_ = 1;
 }
 
-std::string ExitTrace::table() const {
-    struct Line {
-        unsigned level;
-        unsigned reason;
-        const ExitCost* cost;
-    };
-    std::vector<Line> lines;
-    for (unsigned level = 0; level < kMaxLevels; ++level) {
-        for (unsigned reason = 0; reason < kExitReasonLimit; ++reason) {
-            if (costs_[level][reason].count != 0) {
-                lines.push_back({level, reason, &costs_[level][reason]});
-            }
-        }
-    }
-    std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) {
-        return a.level != b.level ? a.level < b.level : a.cost->count > b.cost->count;
-    });
-    std::string text;
-    for (const Line& line : lines) {
-        const ExitCost& cost = *line.cost;
-        text +=
-            fmt::format("L{}  {:<24} {:>12} exits {:>10.1f} instructions {:>10.1f} ns each\n",
-                        line.level, name_of(static_cast<ExitReason>(line.reason)), cost.count,
-                        static_cast<double>(cost.instructions) / static_cast<double>(cost.count),
-                        static_cast<double>(cost.ns) / static_cast<double>(cost.count));
-    }
-    return text;
+void ExitTrace::reset() {
+    level_ = 1;
+    launching_ = 1;
+    launcher_ = {};
+    between_ = false;
 }
 
 }  // namespace droste

@@ -1,24 +1,20 @@
 #pragma once
 // What happened at the border between VMX root and non-root operation: counters by level and exit
 // reason, and an optional sink that gets every exit. Always on; without a sink an exit costs a few
-// additions.
-//
-// Levels. The machine's own software is L1 (VMX root operation). What a VMCS runs is L2 or deeper:
-// the processor sees one VMCS at a time, so deeper levels are attributed by lineage. A guest that
-// executed VMLAUNCH or VMRESUME (and thereby exited) started something; the next unknown {VMCS,
-// EPTP} that L1 enters is one level below the deepest guest that did so.
+// additions. How levels are told: exit_levels.hpp.
 
 #include "core/types.hpp"
 #include "cpu/vmx/exit.hpp"
+#include "cpu/vmx/exit_levels.hpp"
 
 #include <array>
+#include <memory>
+#include <span>
 #include <string>
 
 namespace droste {
 
 class VmxState;
-
-inline constexpr unsigned kMaxLevels = 10;  // L0 unused, L1 .. L9 and deeper
 
 struct VmExitRecord {
     u32 vcpu = 0;
@@ -48,6 +44,18 @@ class VmExitSink {
         const VmExitRecord& last_exit, unsigned level, u64 instructions, u64 ns, u64 now_ns) = 0;
 };
 
+// Who wants to see VMCSs that could not be entered (--vmcs-dump).
+class FailedEntrySink {
+  public:
+    FailedEntrySink() = default;
+    FailedEntrySink(const FailedEntrySink&) = delete;
+    FailedEntrySink& operator=(const FailedEntrySink&) = delete;
+    virtual ~FailedEntrySink() = default;
+
+    // `explanation`: which check failed; `dump`: dump_vmcs() with the last good entry.
+    virtual void failed_entry(const std::string& explanation, const std::string& dump) = 0;
+};
+
 struct ExitCost {
     u64 count = 0;
     u64 instructions = 0;  // retired in root operation until the next VM entry
@@ -57,38 +65,47 @@ struct ExitCost {
 class ExitTrace {
   public:
     void set_sink(VmExitSink* sink) { sink_ = sink; }
+    // One table of levels for all logical processors of a machine.
+    void share_levels(const ExitTrace& other) { levels_ = other.levels_; }
 
     void entered(VmxState& vmx);
     void exited(VmxState& vmx, const ExitInfo& info, bool entry_failure);
+    // VM entries and VM exits flush nothing but the mappings of VPID 0.
+    void flushed_on_entry() { ++entry_flushes_; }
+    void flushed_on_exit() { ++exit_flushes_; }
+    // The processor was reset: back in L1, nothing pending.
+    void reset();
 
     const ExitCost& cost(unsigned level, unsigned reason) const { return costs_[level][reason]; }
     u64 entries(unsigned level) const { return entries_[level]; }
+    u64 entry_flushes() const { return entry_flushes_; }
+    u64 exit_flushes() const { return exit_flushes_; }
     unsigned current_level() const { return level_; }
-    // One line per level and reason, most frequent first; empty when nothing exited.
-    std::string table() const;
+    // What a VM entry on the current VMCS would start, or started.
+    unsigned level_of_current(const VmxState& vmx) const;
+    const GuestLevels& levels() const { return *levels_; }
 
   private:
-    // A {VMCS, EPTP} seen at VM entry, with its level.
-    struct Lineage {
-        u64 vmcs_pointer = ~u64{0};
-        u64 ept_pointer = 0;
-        u64 last_use = 0;
-        unsigned level = 0;
-    };
-    unsigned level_of(u64 vmcs_pointer, u64 ept_pointer);
+    GuestLevels::Guest& guest_of(const VmxState& vmx);
 
     VmExitSink* sink_ = nullptr;
-    std::array<Lineage, 64> lineages_{};
-    std::size_t last_lineage_ = 0;
+    std::shared_ptr<GuestLevels> levels_ = std::make_shared<GuestLevels>();
+    std::size_t hint_ = 0;
     unsigned launching_ =
         1;  // deepest level whose VMLAUNCH/VMRESUME has not been answered by a VM entry yet
+    GuestIdentity launcher_;  // who did that
     unsigned level_ = 1;
-    u64 use_counter_ = 0;
     std::array<std::array<ExitCost, kExitReasonLimit>, kMaxLevels> costs_{};
     std::array<u64, kMaxLevels> entries_{};
+    u64 entry_flushes_ = 0, exit_flushes_ = 0;
     bool between_ = false;
     VmExitRecord last_exit_;
     u64 exit_icount_ = 0;
 };
+
+// The sum over `traces`: entries by level, then a line for each level and reason, most frequent
+// first: how many, how many a second (of `seconds`), what they cost until the next entry. Empty
+// when nothing was ever entered.
+std::string exit_table(std::span<const ExitTrace* const> traces, double seconds);
 
 }  // namespace droste

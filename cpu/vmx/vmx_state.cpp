@@ -4,6 +4,7 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry.hpp"
 #include "cpu/vmx/exec_vmx.hpp"
+#include "cpu/vmx/instruction_explain.hpp"
 #include "cpu/vmx/preemption_timer.hpp"
 #include "cpu/x86/system.hpp"
 
@@ -14,6 +15,25 @@ namespace {
 VmxConfig made_consistent(VmxConfig config, const CpuFeatures& features) {
     (void)make_consistent(config.features, features);
     return config;
+}
+
+Status execute_instruction(VmxState& vmx, const Insn& insn) {
+    switch (insn.op) {
+    case Op::VMCALL: return exec_vmcall(vmx, insn);
+    case Op::VMLAUNCH: return exec_vmlaunch(vmx, insn);
+    case Op::VMRESUME: return exec_vmresume(vmx, insn);
+    case Op::VMXOFF: return exec_vmxoff(vmx, insn);
+    case Op::VMXON: return exec_vmxon(vmx, insn);
+    case Op::VMCLEAR: return exec_vmclear(vmx, insn);
+    case Op::VMPTRLD: return exec_vmptrld(vmx, insn);
+    case Op::VMPTRST: return exec_vmptrst(vmx, insn);
+    case Op::VMREAD: return exec_vmread(vmx, insn);
+    case Op::VMWRITE: return exec_vmwrite(vmx, insn);
+    case Op::VMFUNC: return exec_vmfunc(vmx, insn);
+    case Op::INVEPT: return exec_invept(vmx, insn);
+    case Op::INVVPID: return exec_invvpid(vmx, insn);
+    default: return raise(vmx.cpu, Exception::UD);
+    }
 }
 
 }  // namespace
@@ -37,29 +57,18 @@ std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
     return vmx;
 }
 
-Status VmxState::execute(Vcpu& /*vcpu*/, const Insn& insn) {
-    switch (insn.op) {
-    case Op::VMCALL: return exec_vmcall(*this, insn);
-    case Op::VMLAUNCH: return exec_vmlaunch(*this, insn);
-    case Op::VMRESUME: return exec_vmresume(*this, insn);
-    case Op::VMXOFF: return exec_vmxoff(*this, insn);
-    case Op::VMXON: return exec_vmxon(*this, insn);
-    case Op::VMCLEAR: return exec_vmclear(*this, insn);
-    case Op::VMPTRLD: return exec_vmptrld(*this, insn);
-    case Op::VMPTRST: return exec_vmptrst(*this, insn);
-    case Op::VMREAD: return exec_vmread(*this, insn);
-    case Op::VMWRITE: return exec_vmwrite(*this, insn);
-    case Op::VMFUNC: return exec_vmfunc(*this, insn);
-    case Op::INVEPT: return exec_invept(*this, insn);
-    case Op::INVVPID: return exec_invvpid(*this, insn);
-    default: return raise(cpu, Exception::UD);
+Status VmxState::execute(Vcpu& vcpu, const Insn& insn) {
+    const Status status = execute_instruction(*this, insn);
+    if (status == Status::Fault && !vcpu.fault_is_vm_exit && vcpu.log.enabled(LogCategory::Vmx)) {
+        log_vmx_fault(*this, insn);
     }
+    return status;
 }
 
-// "Blocking of INIT": in VMX root operation it stays pending; in non-root operation it causes a VM
-// exit.
-bool VmxState::blocks_init(const Vcpu& /*vcpu*/) const {
-    return in_operation && !non_root;
+// "Other Causes of VM Exits": in VMX root operation INIT stays pending, in non-root operation it
+// causes a VM exit, but not from wait-for-SIPI.
+bool VmxState::blocks_init(const Vcpu& vcpu) const {
+    return in_operation && (!non_root || vcpu.state.activity == Activity::WaitForSipi);
 }
 
 bool VmxState::in_vmx_operation(const Vcpu& /*vcpu*/) const {
@@ -107,14 +116,18 @@ void VmxState::reset(Vcpu& /*vcpu*/) {
     vmxon_pointer = kNoVmcs;
     in_operation = false;
     preemption_timer.disarm();
-    feature_control =
-        config.feature_control_locked ? kFeatureControlLock | kFeatureControlVmxOutsideSmx : 0;
+    trace.reset();
+    feature_control = !config.feature_control_locked ? 0
+                      : config.feature_control_vmx
+                          ? kFeatureControlLock | kFeatureControlVmxOutsideSmx
+                          : kFeatureControlLock;
 }
 
 void VmxState::leave_non_root() {
     if (non_root && cpu.vpid == 0) {
         // "VM exits flush linear and combined mappings of VPID 0000H".
         ++cpu.counters.tlb_flushes;
+        trace.flushed_on_exit();
         cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid == 0; });
     }
     non_root = false;

@@ -112,8 +112,10 @@ class VmxState final : public VmxInstructions {
     Ept ept;
     Timer preemption_timer;
     ExitTrace trace;
-    bool dump_failed_entries =
-        false;  // --vmcs-dump: the whole VMCS to the log when a VM entry fails
+    // --vmcs-dump: the whole VMCS when a VM entry fails, to the sink if there is one, else to the
+    // log.
+    bool dump_failed_entries = false;
+    FailedEntrySink* failed_entry_sink = nullptr;
 
     Vmcs& vmcs() { return current->fields; }
     const Vmcs& vmcs() const { return current->fields; }

@@ -1,20 +1,9 @@
 #include "cpu/vmx/vmx_status.hpp"
 
-#include "core/log.hpp"
+#include "cpu/vmx/instruction_explain.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/decode/decoder.hpp"
 
 namespace droste {
-
-namespace {
-
-void log_failure(VmxState& vmx, const Insn& insn, std::string_view text, std::string_view detail) {
-    vmx.cpu.log.write(LogCategory::Vmx, "vCPU {} L{} rip {:#x}: {} failed: {}{}{}", vmx.cpu.index,
-                      vmx.trace.current_level(), vmx.cpu.state.rip(), mnemonic(insn.op), text,
-                      detail.empty() ? "" : "; ", detail);
-}
-
-}  // namespace
 
 std::string_view describe(VmError error) {
     switch (error) {
@@ -34,7 +23,7 @@ Status vm_succeed(Vcpu& cpu) {
 
 Status vm_fail_invalid(VmxState& vmx, const Insn& insn, std::string_view detail) {
     vmx.cpu.state.flags = LazyFlags::from_status(rflags::kCf);
-    log_failure(vmx, insn, "VMfailInvalid", detail);
+    log_vm_fail(vmx, insn, std::nullopt, "VMfailInvalid", detail);
     return Status::Next;
 }
 
@@ -44,7 +33,7 @@ Status vm_fail_valid(VmxState& vmx, const Insn& insn, VmError error, std::string
     Vmcs& target =
         vmx.non_root && vmx.guest.shadow != nullptr ? vmx.guest.shadow->fields : vmx.vmcs();
     target.instruction_error = static_cast<u32>(error);
-    log_failure(vmx, insn, describe(error), detail);
+    log_vm_fail(vmx, insn, error, describe(error), detail);
     return Status::Next;
 }
 

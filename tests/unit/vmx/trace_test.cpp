@@ -70,7 +70,49 @@ TEST_CASE("levels: what a guest's VMLAUNCH leads to is one level deeper", "[vmx]
     CHECK(m.vmx().trace.cost(2, 10).count == 2);
     CHECK(m.vmx().trace.cost(3, 10).count == 2);
     CHECK(m.vmx().trace.entries(3) == 2);
-    CHECK(m.vmx().trace.table().find("L3  CPUID") != std::string::npos);
+    const ExitTrace* trace = &m.vmx().trace;
+    const std::string table = exit_table({&trace, 1}, 2.0);
+    CHECK(table.find("L3  all, 2 VM entries") != std::string::npos);
+    CHECK(table.find("    CPUID                                  2         1.0") !=
+          std::string::npos);
+}
+
+TEST_CASE(
+    "levels: one VMCS for two levels is told by EPTP and VPID; new tables are not a new guest",
+    "[vmx][trace]") {
+    GuestLevels levels;
+    std::size_t hint = 0;
+    const auto level = [&](GuestIdentity identity, unsigned launching) {
+        return levels.find(identity, launching, hint).level;
+    };
+    CHECK(level({0x1000, 0xA000, 1}, 1) == 2);
+    CHECK(level({0x1000, 0xB000, 1}, 2) == 2);  // same VPID: L2 with another EPTP
+    CHECK(level({0x1000, 0xC000, 2}, 2) == 3);  // L2 launched something
+    CHECK(level({0x1000, 0xD000, 2}, 1) == 3);
+    CHECK(level({0x1000, 0xA000, 1}, 1) == 2);
+    CHECK(level({0x2000, 0xA000, 1}, 1) == 2);  // another VMCS, nothing launched: a second L2
+    CHECK(level({0x3000, 0, 0}, 3) == 4);
+    CHECK(levels.level_of_vmcs(0x3000) == 4);
+    CHECK(levels.level_of_vmcs(0x4000) == 0);
+    CHECK(level({0x5000, 0, 0}, 40) == kMaxLevels - 1);
+}
+
+TEST_CASE("levels: a VMLAUNCH that was not answered by a deeper guest is forgotten",
+          "[vmx][trace]") {
+    VmxMachine m;
+    m.prepare();
+    const Vmcs good = m.vmcs();
+    m.guest_code({0x0F, 0x01, 0xC2, 0x0F, 0xA2});  // vmlaunch; cpuid
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::VMLAUNCH));
+    m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode + 3);  // L1 let it fail
+    REQUIRE(m.run_guest());
+    make_guest(m, VmxMachine::kOtherVmcs, {0x0F, 0xA2}, VmxMachine::kGuestCode + 0x100);
+    m.vmcs() = good;
+    m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode + 0x100);
+    REQUIRE(m.run_guest());
+    CHECK(m.vmx().trace.entries(2) == 3);
+    CHECK(m.vmx().trace.entries(3) == 0);
 }
 
 TEST_CASE(
@@ -105,6 +147,61 @@ TEST_CASE(
     CHECK(json.find(",\n,") == std::string::npos);
     std::fclose(text_file);
     std::fclose(json_file);
+}
+
+TEST_CASE("a trace ends at its limit, says so, and JSON stays whole", "[vmx][trace]") {
+    std::FILE* text_file = std::tmpfile();
+    std::FILE* json_file = std::tmpfile();
+    VmExitRecord record;
+    Vmcs vmcs;
+    record.vmcs = &vmcs;
+    record.level = 2;
+    record.reason = ExitReason::CPUID;
+    {
+        TextExitTrace text(text_file, {}, 1000);
+        ChromeExitTrace json(
+            json_file, [](u32, unsigned, u64) { return std::string("\"\\\n\xFF"); }, 1000);
+        for (unsigned i = 0; i < 1000; ++i) {
+            for (ExitTraceWriter* writer : std::initializer_list<ExitTraceWriter*>{&text, &json}) {
+                writer->vm_exit(record);
+                writer->vm_entry(record, 2, 10, 100, 1000);
+            }
+        }
+        CHECK(text.dropped_exits() > 900);
+        CHECK(json.written_bytes() < 2000);
+    }
+    CHECK(contents(text_file).find("more VM exits are not in it") != std::string::npos);
+    const std::string json = contents(json_file);
+    CHECK(json.ends_with("\n]\n"));
+    CHECK(json.find(R"("at":"\"\\??")") != std::string::npos);
+    std::fclose(text_file);
+    std::fclose(json_file);
+}
+
+TEST_CASE("two vCPUs' exits do not mix in one line", "[vmx][trace]") {
+    std::FILE* file = std::tmpfile();
+    VmExitRecord first;
+    Vmcs vmcs;
+    first.vmcs = &vmcs;
+    first.level = 2;
+    first.reason = ExitReason::CPUID;
+    VmExitRecord second = first;
+    second.vcpu = 1;
+    second.reason = ExitReason::HLT;
+    {
+        TextExitTrace text(file);
+        text.vm_exit(first);
+        text.vm_exit(second);
+        text.vm_entry(first, 2, 11, 110, 0);
+        text.vm_entry(second, 2, 22, 220, 0);
+        text.vm_exit(first);
+    }
+    const std::string text = contents(file);
+    CHECK(text.find("CPUID rip 0x0 after 0 instructions; back in L2 after 11 ") !=
+          std::string::npos);
+    CHECK(text.find("HLT rip 0x0 after 0 instructions; back in L2 after 22 ") != std::string::npos);
+    CHECK(text.ends_with("CPUID rip 0x0 after 0 instructions\n"));
+    std::fclose(file);
 }
 
 TEST_CASE("qualifications in words", "[vmx][trace]") {
@@ -155,4 +252,72 @@ TEST_CASE("a failed entry can dump the VMCS with its difference to the last good
     const std::string text = m.log_text();
     CHECK(text.find("guest RFLAGS reserved bits") != std::string::npos);
     CHECK(text.find("(was 0x2)") != std::string::npos);
+}
+
+TEST_CASE("a failed entry reaches the sink of --vmcs-dump without the log", "[vmx][trace]") {
+    struct Sink final : FailedEntrySink {
+        std::string explanation, dump;
+        void failed_entry(const std::string& why, const std::string& what) override {
+            explanation = why;
+            dump = what;
+        }
+    } sink;
+    VmxMachine m;
+    m.vmx().dump_failed_entries = true;
+    m.vmx().failed_entry_sink = &sink;
+    m.prepare();
+    m.set(&Vmcs::ept_pointer, 0x5F);
+    m.set(&Vmcs::proc_controls, m.vmcs().proc_controls | proc::kActivateSecondary);
+    m.set(&Vmcs::proc2_controls, m.vmcs().proc2_controls | proc2::kEnableEpt);
+    (void)m.vmlaunch();
+    CHECK(sink.explanation.find("L1 rip") != std::string::npos);
+    CHECK(sink.explanation.find("VM entry to L2 failed (VMCS 0x9000)") != std::string::npos);
+    CHECK(sink.explanation.find("201AH EPT pointer (EPTP) = 0x5f  [bits 2:0 = 6") !=
+          std::string::npos);
+    CHECK(sink.dump.find("VMCS at 0x9000") != std::string::npos);
+}
+
+TEST_CASE("wrong bits of a control word are named", "[vmx][trace]") {
+    VmxMachine m;
+    m.prepare();
+    m.set(&Vmcs::guest_cr0, u64{0x1'8000'0001});
+    (void)m.vmlaunch();
+    CHECK(m.log_text().find("missing 0x20 (NE), not allowed 0x100000000") != std::string::npos);
+}
+
+TEST_CASE("a failed MSR load names the entry, the MSR and the rule", "[vmx][trace]") {
+    VmxMachine m;
+    m.prepare();
+    m.machine().poke_value<u64>(VmxMachine::kMsrLists, 0xC000'0100);  // FS base: never
+    m.vmcs().entry_msr_load_address = VmxMachine::kMsrLists;
+    m.set(&Vmcs::entry_msr_load_count, 1);
+    (void)m.vmlaunch();
+    const std::string text = m.log_text();
+    for (const char* part : {"VM-entry MSR-load area, entry 1", "Loading MSRs", "exit reason 34",
+                             "MSR 0xc0000100, reserved 0x0"}) {
+        CAPTURE(part);
+        CHECK(text.find(part) != std::string::npos);
+    }
+}
+
+TEST_CASE("failed and faulting VMX instructions say where, why and what is allowed",
+          "[vmx][trace]") {
+    VmxMachine m;
+    m.prepare();
+    u64 value = 0;
+    (void)m.vmread(0x2FFE, value);
+    (void)m.invvpid(1, 0, 0);
+    (void)m.vmxon();
+    m.cpu().cpl = 3;
+    (void)m.vmclear(VmxMachine::kOtherVmcs);
+    const std::string text = m.log_text();
+    for (const char* part :
+         {"VMREAD failed: VMREAD/VMWRITE from/to unsupported VMCS component; encoding 0x2ffe is no "
+          "field",
+          "error 12", "types 0, 1, 2, 3; VPID not 0", "after VMXOFF",
+          "VMCLEAR raises #GP(0): in VMX operation, CR4.VMXE 1, 64-bit mode, CPL 3",
+          "\"VMCLEAR—Clear Virtual-Machine Control Structure\""}) {
+        CAPTURE(part);
+        CHECK(text.find(part) != std::string::npos);
+    }
 }
