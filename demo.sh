@@ -4,14 +4,18 @@
 #
 #   ./demo.sh            a shell in the guest; Ctrl-A x ends the machine
 #   ./demo.sh --batch    runs a few commands in the guest and powers off
+#   ./demo.sh --nested   KVM in the guest runs the same kernel as its guest; a script runs in that, all power off
+#   ./demo.sh --qemu     the same with Debian's QEMU as the VMM in the guest
+#   ./demo.sh --xen      Xen with a Debian kernel as its dom0, to a shell
+#   ./demo.sh --rom      the built-in ROM, a hypervisor that runs itself eight levels deep: a second
 set -eu
 cd "$(dirname "$0")"
 . tests/boot/setup.sh
 
 case "${1:-}" in
---batch | '') ;;
+--batch | --nested | --qemu | --xen | --rom | '') ;;
 *)
-    sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'
+    sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//'
     exit 2
     ;;
 esac
@@ -38,13 +42,40 @@ else
     exit 1
 fi
 
-if ! sh tests/boot/guests.sh build/guests vmlinuz-6.1 busybox; then
-    say "no guest to boot: linux-image-6.1*-cloud-amd64 and busybox-static could not be fetched (no network?)"
+[ "${1:-}" != --rom ] || exec build/frontends/cli/droste -nographic </dev/null
+
+case "${1:-}" in
+--nested) guests="kvm-6.1" ;;
+--qemu) guests="kvm-6.1 qemu" ;;
+--xen) guests="xen vmlinuz-6.1-dom0" ;;
+*) guests= ;;
+esac
+# shellcheck disable=SC2086
+if ! sh tests/boot/guests.sh build/guests vmlinuz-6.1 busybox $guests; then
+    say "no guest to boot: the Debian packages named above could not be fetched (no network?)"
     say "what works without: build/frontends/cli/droste starts its built-in ROM, and any kernel of yours with -kernel FILE"
     exit 1
 fi
 
 options="console=ttyS0 quiet panic=-1"
+nested() { # MEMORY MAKER-OPTION...
+    memory=$1
+    shift
+    sh tests/nested/make_nested_initramfs.sh -g build/guests "$@" build/guests/nested.cpio
+    exec build/frontends/cli/droste -kernel build/guests/vmlinuz-6.1 -initrd build/guests/nested.cpio -m "$memory" \
+        -cpu nested,+vmx -no-reboot -append "$options poweroff" -nographic </dev/null
+}
+case "${1:-}" in
+--nested) nested 768 ;;
+--qemu) nested 1024 -v 2=qemu-pc ;;
+--xen)
+    sh tests/boot/make_initramfs.sh build/guests/busybox build/guests/shell.cpio
+    echo "Booting Xen; Ctrl-A x ends the machine, Ctrl-A h helps."
+    exec build/frontends/cli/droste -kernel build/guests/xen -append "console=com1 com1=115200,8n1 dom0_mem=512M noreboot=1" \
+        -initrd "build/guests/vmlinuz-6.1-dom0 console=hvc0 quiet,build/guests/shell.cpio" \
+        -cpu nested,+vmx -m 1024 -no-reboot -nographic
+    ;;
+esac
 if [ "${1:-}" = --batch ]; then
     cat >build/guests/batch.sh <<'SCRIPT'
 echo "--- uname -a"; uname -a

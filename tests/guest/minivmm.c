@@ -393,7 +393,10 @@ static void* run_vcpu(void* argument) {
     struct vcpu* cpu = argument;
     struct kvm_run* run = cpu->run;
     for (;;) {
-        if (ioctl(cpu->fd, KVM_RUN, 0) != 0 && errno != EINTR) {
+        if (ioctl(cpu->fd, KVM_RUN, 0) != 0) {
+            if (errno == EINTR || errno == EAGAIN) {
+                continue;  // EAGAIN: a vCPU that waited for its SIPI has got it
+            }
             fail("KVM_RUN");
         }
         switch (run->exit_reason) {
