@@ -36,6 +36,6 @@ need_packages() {
     fi
 }
 
-build_packages="g++ pkg-config meson ninja-build python3 nasm libfmt-dev libxbyak-dev zlib1g-dev acpica-tools"
-guest_packages="cpio"
-test_packages="catch2 libcapstone-dev binutils"
+build_packages="g++ pkg-config meson ninja-build python3 nasm libfmt-dev libxbyak-dev zlib1g-dev libcapstone-dev acpica-tools"
+guest_packages="cpio xz-utils"
+test_packages="catch2 binutils"

@@ -2,9 +2,9 @@
 //
 //   minivmm [-m MIB] [-smp N] KERNEL INITRD "COMMAND LINE"
 //
-// In-kernel irqchip and PIT, a 16450 on ports 3F8h, just enough ACPI for SMP and power-off. The guest ends the machine by
-// switching off, by a triple fault (reboot=t), or by writing a value to port F4h, which becomes the exit status. Built
-// statically: it is all there is in the initramfs of a level besides busybox.
+// In-kernel irqchip and PIT, a 16450 on ports 3F8h, a PCI bus with nothing but its bridge, just enough ACPI for SMP and
+// power-off. The guest ends the machine by switching off, by a triple fault (reboot=t), or by writing a value to port F4h,
+// which becomes the exit status. Built statically: it is all there is in the initramfs of a level besides busybox.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +32,8 @@ enum {
     kUartPort = 0x3F8,
     kUartIrq = 4,
     kExitPort = 0xF4,
+    kPciAddress = 0xCF8,
+    kPciData = 0xCFC,
 };
 
 static int vm_fd, kvm_fd;
@@ -292,6 +294,23 @@ static void pm1_read(unsigned port, uint8_t* data, unsigned size) {
     }
 }
 
+// --- PCI configuration mechanism 1: one host bridge, so that Linux finds a bus it believes in ----------------
+
+static uint32_t pci_address;
+
+static void pci_read(unsigned port, uint8_t* data, unsigned size) {
+    static const uint8_t kBridge[16] = {0x86, 0x80, 0x37, 0x12, 0, 0, 0, 0, 0, 0, 0x00, 0x06};
+    memset(data, 0xFF, size);
+    if (port == kPciAddress && size == 4) {
+        put32(data, pci_address);
+    } else if (port >= kPciData && (pci_address & 0x80FFFF00) == 0x80000000) {
+        const unsigned reg = (pci_address & 0xFC) + (port - kPciData);
+        for (unsigned i = 0; i < size; i++) {
+            data[i] = reg + i < sizeof(kBridge) ? kBridge[reg + i] : 0;
+        }
+    }
+}
+
 // --- vCPUs ---------------------------------------------------------------------------------------
 
 static void set_cpuid(int fd, unsigned index) {
@@ -362,6 +381,8 @@ static void port_io(struct kvm_run* run) {
                 uart_write(port - kUartPort, *data);
             } else if (port >= kPm1Event && port < kPm1Control + 2) {
                 pm1_write(port, data, run->io.size);
+            } else if (port == kPciAddress && run->io.size == 4) {
+                memcpy(&pci_address, data, 4);
             } else if (port == kExitPort) {
                 exit(*data);
             } else if (port == 0x64 && *data == 0xFE) {
@@ -373,6 +394,8 @@ static void port_io(struct kvm_run* run) {
                 *data = uart_read(port - kUartPort);
             } else if (port >= kPm1Event && port < kPm1Control + 2) {
                 pm1_read(port, data, run->io.size);
+            } else if (port >= kPciAddress && port < kPciData + 4) {
+                pci_read(port, data, run->io.size);
             } else if (port == 0x61) {
                 *data = 0x20;
             } else if (port == 0x71) {

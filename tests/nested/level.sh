@@ -24,7 +24,7 @@ echo "LEVEL-$level-KVM$parameters"
 append="console=ttyS0 quiet reboot=t panic=-1 poweroff"
 before=$(seconds)
 case $vmm in
-minivmm) /data/minivmm -m "$memory" -smp "$cpus" /data/vmlinuz /data/next.cpio "$append pci=off" ;;
+minivmm) /data/minivmm -m "$memory" -smp "$cpus" /data/vmlinuz /data/next.cpio "$append" ;;
 qemu-*)
     mkdir -p /lib /lib64
     ln -sf /data/qemu/lib/* /lib/

@@ -48,7 +48,7 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--keep")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     unknown = set(arguments.names) - {name for name, _, _ in VARIANTS}
     if unknown:
         parser.error(f"no variant {', '.join(sorted(unknown))}; --list names them")
