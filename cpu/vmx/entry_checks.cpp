@@ -103,8 +103,9 @@ u32 checks_reading(VmcsField field) {
     return tables().readers[static_cast<std::size_t>(field)];
 }
 
-u32 checks_stale_after_exit() {
-    return 1U << kEntry | 1U << kGuestRipRflags | 1U << kGuestNonRegister;
+u32 checks_stale_after_exit(const ActiveControls& controls) {
+    const u32 registers = controls.has_exit(vm_exit_control::kSaveEfer) ? 0 : 1U << kGuestRegisters;
+    return 1U << kEntry | registers | 1U << kGuestRipRflags | 1U << kGuestNonRegister;
 }
 
 FailedCheck

@@ -98,8 +98,9 @@ std::span<const CheckGroup> check_groups();
 // Groups with a row that reads `field`.
 u32 checks_reading(VmcsField field);
 // What a VM exit makes stale: the guest state it saves is the processor's and passes by
-// construction, except RIP, RFLAGS and the non-register state; and it clears the injection.
-u32 checks_stale_after_exit();
+// construction, except RIP, RFLAGS and the non-register state; and it clears the injection. Without
+// "save IA32_EFER" that field may not go with the CR0 saved.
+u32 checks_stale_after_exit(const ActiveControls& controls);
 
 struct FailedCheck {
     const CheckGroup* group = nullptr;

@@ -26,7 +26,9 @@ Status switch_eptp(VmxState& vmx, const Insn& insn) {
         return exit_by_vmx_instruction(vmx, insn);
     }
     vmcs.ept_pointer = pointer;
-    vmcs.eptp_index = static_cast<u16>(selected);
+    if (vmx.guest.controls.has2(proc2::kEptViolationVe)) {
+        vmcs.eptp_index = static_cast<u16>(selected);
+    }
     const bool mode_based = vmx.guest.controls.has2(proc2::kModeBasedExecute);
     vmx.ept.activate(pointer, mode_based);
     cpu.ept_root = Ept::tag_of(pointer, mode_based);

@@ -105,7 +105,7 @@ void vm_exit(VmxState& vmx, const ExitInfo& info) {
     record_exit(vmx, info);
     save_guest_state(vmx, info);
     vmx.trace.exited(vmx, info, false);
-    vmx.current->stale_checks |= checks_stale_after_exit();
+    vmx.current->stale_checks |= checks_stale_after_exit(vmx.guest.controls);
     vmx.cpu.state.interruptibility = host_interruptibility(vmx, info);
     vmx.leave_non_root();
     const Vmcs& v = vmx.vmcs();
@@ -116,7 +116,7 @@ void vm_exit(VmxState& vmx, const ExitInfo& info) {
     return_to_host(vmx);
 }
 
-void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification) {
+void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification, u32 nmi_blocking) {
     Vmcs& v = vmx.vmcs();
     v.exit_reason = static_cast<u32>(reason) | kExitReasonEntryFailure;
     v.exit_qualification = qualification;
@@ -124,6 +124,8 @@ void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification) {
     info.reason = reason;
     info.qualification = qualification;
     vmx.trace.exited(vmx, info, true);
+    // "The state of blocking by NMI is what it was before VM entry"; no other blocking is left.
+    vmx.cpu.state.interruptibility = nmi_blocking;
     vmx.leave_non_root();
     return_to_host(vmx);
 }

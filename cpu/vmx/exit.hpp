@@ -48,8 +48,8 @@ inline ExitInfo exit_by_instruction(ExitReason reason, const Insn& insn, u64 qua
 // in VMX root operation at the host's RIP (or shut down by a VMX abort).
 void vm_exit(VmxState& vmx, const ExitInfo& info);
 // A VM entry that failed while or after loading guest state: only reason and qualification, then
-// host state.
-void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification);
+// host state. `nmi_blocking`: what it was before the entry.
+void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification, u32 nmi_blocking);
 
 // exit_save_state.cpp: the guest-state area. SDM Vol. 3C, "Saving Guest State".
 void save_guest_state(VmxState& vmx, const ExitInfo& info);

@@ -44,6 +44,9 @@ void save_registers(VmxState& vmx) {
     }
 }
 
+// "Bits 31:17 and bits 11:8 of the access-rights fields are always cleared."
+constexpr u32 kDefinedRights = 0x1'F0FF;
+
 void save_segments(VmxState& vmx) {
     Vmcs& v = vmx.vmcs();
     CpuState& s = vmx.cpu.state;
@@ -52,7 +55,7 @@ void save_segments(VmxState& vmx) {
         v.*fields.selector = segment.selector;
         v.*fields.base = segment.base;
         v.*fields.limit = segment.limit;
-        v.*fields.access_rights = segment.rights;
+        v.*fields.access_rights = segment.rights & kDefinedRights;
     }
     // "The value saved for SS.DPL is always the CPL", also while SS is unusable.
     constexpr unsigned kDplShift = 5;
@@ -64,18 +67,60 @@ void save_segments(VmxState& vmx) {
     v.guest_idtr_limit = s.idtr.limit;
 }
 
-// "Saving RIP, RSP, RFLAGS, and SSP": RF is what the event would have pushed if an event caused the
-// exit.
+// RFLAGS.RF as saved. SDM Vol. 3C, "Saving RIP, RSP, RFLAGS, and SSP".
+enum class SavedRf : u8 {
+    Kept,         // the exit came between two instructions
+    Cleared,      // an instruction was intercepted
+    AsPushed,     // what delivery of the event that exits would have pushed
+    AccessFault,  // 1, or as pushed if the access belonged to the delivery of an event
+};
+
+SavedRf saved_rf(ExitReason reason) {
+    switch (reason) {
+    case ExitReason::EXCEPTION_OR_NMI: return SavedRf::AsPushed;
+    case ExitReason::EPT_VIOLATION:
+    case ExitReason::EPT_MISCONFIGURATION:
+    case ExitReason::APIC_ACCESS:
+    case ExitReason::PML_FULL: return SavedRf::AccessFault;
+    case ExitReason::EXTERNAL_INTERRUPT:
+    case ExitReason::TRIPLE_FAULT:
+    case ExitReason::INIT_SIGNAL:
+    case ExitReason::SIPI:
+    case ExitReason::INTERRUPT_WINDOW:
+    case ExitReason::NMI_WINDOW:
+    case ExitReason::TASK_SWITCH:
+    case ExitReason::MONITOR_TRAP_FLAG:
+    case ExitReason::TPR_BELOW_THRESHOLD:
+    case ExitReason::VIRTUALIZED_EOI:
+    case ExitReason::APIC_WRITE:
+    case ExitReason::PREEMPTION_TIMER: return SavedRf::Kept;
+    default: return SavedRf::Cleared;
+    }
+}
+
+// Faults push RF = 1, but for #DB.
+bool pushes_rf(EventType type, u32 vector) {
+    return type == EventType::HardwareException && vector != static_cast<u32>(Exception::DB);
+}
+
 u64 saved_rflags(const VmxState& vmx, const ExitInfo& info) {
     const u64 rflags = vmx.cpu.state.rflags();
-    const bool by_event = info.reason == ExitReason::EXCEPTION_OR_NMI &&
-                          (info.interruption_info & interruption::kValid) != 0;
-    const bool fault =
-        interruption::type_of(info.interruption_info) ==
-            static_cast<unsigned>(EventType::HardwareException) &&
-        (info.interruption_info & interruption::kVectorMask) != static_cast<u32>(Exception::DB);
     const bool repeating = vmx.cpu.repeating_at == vmx.cpu.state.rip();
-    return (by_event && fault) || repeating ? rflags | rflags::kRf : rflags;
+    bool set = repeating;
+    switch (saved_rf(info.reason)) {
+    case SavedRf::Kept: break;
+    case SavedRf::Cleared: return rflags & ~rflags::kRf;
+    case SavedRf::AsPushed:
+        set |= pushes_rf(static_cast<EventType>(interruption::type_of(info.interruption_info)),
+                         info.interruption_info & interruption::kVectorMask);
+        break;
+    case SavedRf::AccessFault: {
+        const Event& event = vmx.guest.delivered_event;
+        set |= !vmx.guest.delivering || pushes_rf(event.type, event.vector);
+        break;
+    }
+    }
+    return set ? rflags | rflags::kRf : rflags;
 }
 
 void save_non_register_state(VmxState& vmx) {

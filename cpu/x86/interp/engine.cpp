@@ -256,6 +256,7 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
 // shadows, the CS limit. Also the way through code that is not in RAM.
 void Interpreter::step(Vcpu& cpu) {
     if (code_breakpoint_hit(cpu)) {
+        ++cpu.icount;  // as fault(): the handler may have a breakpoint of its own
         return;
     }
     CodePage page;
