@@ -3,8 +3,11 @@
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/exit_qualification.hpp"
+#include "cpu/vmx/exit_trace.hpp"
 #include "cpu/vmx/vmcs.hpp"
 #include "cpu/vmx/vmcs_dump.hpp"
+#include "cpu/x86/model/msr.hpp"
+#include "cpu/x86/vcpu.hpp"
 
 #include <array>
 
@@ -65,7 +68,52 @@ std::string task_switch_text(u64 q) {
     return fmt::format("by {} to TSS {:#06x}", kSources[bits(q, 30, 31)], q & 0xFFFF);
 }
 
+// RDMSR, WRMSR: "IA32_EFER (0xc0000080)".
+std::string msr_text(const Vcpu& cpu) {
+    const auto index = static_cast<u32>(cpu.state.gpr[RCX]);
+    const MsrStore::Entry* entry = cpu.msrs->find(index);
+    return entry == nullptr ? fmt::format("MSR {:#x}", index)
+                            : fmt::format("{} ({:#x})", entry->row->name, index);
+}
+
+// VMREAD, VMWRITE: the field's encoding is in the register of bits 31:28.
+std::string vmcs_field_text(const Vcpu& cpu, const Vmcs& v) {
+    const u64 encoding = cpu.state.gpr[bits(v.exit_instruction_info, 28, 31)];
+    const VmcsFieldRow* row = find_vmcs_field(encoding);
+    return row == nullptr ? fmt::format("field {:#x}", encoding)
+                          : fmt::format("{} ({:#x})", row->name, encoding);
+}
+
 }  // namespace
+
+std::string describe_exit(const VmExitRecord& record) {
+    const std::string text =
+        describe_qualification(record.reason, record.qualification, *record.vmcs);
+    if (record.cpu == nullptr) {
+        return text;
+    }
+    const Vcpu& cpu = *record.cpu;
+    const auto& gpr = cpu.state.gpr;
+    const u64 edx_eax = gpr[RDX] << 32 | static_cast<u32>(gpr[RAX]);
+    switch (record.reason) {
+    case ExitReason::CPUID:
+        return fmt::format("leaf {:#x}, sub-leaf {:#x}", static_cast<u32>(gpr[RAX]),
+                           static_cast<u32>(gpr[RCX]));
+    case ExitReason::RDMSR: return msr_text(cpu);
+    case ExitReason::WRMSR: return fmt::format("{} := {:#x}", msr_text(cpu), edx_eax);
+    case ExitReason::XSETBV:
+        return fmt::format("XCR{} := {:#x}", static_cast<u32>(gpr[RCX]), edx_eax);
+    case ExitReason::VMREAD:
+    case ExitReason::VMWRITE: return vmcs_field_text(cpu, *record.vmcs);
+    case ExitReason::VMCALL: return fmt::format("RAX {:#x}", gpr[RAX]);
+    case ExitReason::CR_ACCESS:
+        // Only MOV to a control register has a value yet.
+        return bits(record.qualification, 4, 5) == 0
+                   ? text + fmt::format(" = {:#x}", gpr[bits(record.qualification, 8, 11)])
+                   : text;
+    default: return text;
+    }
+}
 
 std::string describe_qualification(ExitReason reason, u64 q, const Vmcs& v) {
     switch (reason) {

@@ -75,6 +75,7 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     last_exit_.guest_instructions = entry_failure ? 0 : cpu.icount - vmx.guest.entry_icount;
     last_exit_.exit_ns = now_ns;
     last_exit_.vmcs = &vmx.vmcs();
+    last_exit_.cpu = entry_failure ? nullptr : &cpu;
     ++costs_[last_exit_.level][static_cast<std::size_t>(info.reason)].count;
     if (starts_a_guest(info.reason) && last_exit_.level >= launching_) {
         launching_ = last_exit_.level;
@@ -84,6 +85,7 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
         sink_->vm_exit(last_exit_);
     }
     last_exit_.vmcs = nullptr;
+    last_exit_.cpu = nullptr;
     exit_icount_ = cpu.icount;
     between_ = true;
     level_ = 1;

@@ -27,8 +27,10 @@ struct VmExitRecord {
     u64 guest_ns = 0;  // virtual time spent in the guest before the exit
     u64 guest_instructions = 0;
     u64 exit_ns = 0;  // virtual time of the exit
-    const struct Vmcs* vmcs =
-        nullptr;  // all fields, with the exit information; valid during the call
+    // Valid during the call: all fields, with the exit information; the processor, still with the
+    // guest's registers (but not after a failed entry).
+    const struct Vmcs* vmcs = nullptr;
+    const class Vcpu* cpu = nullptr;
 };
 
 class VmExitSink {

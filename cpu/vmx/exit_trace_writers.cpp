@@ -79,9 +79,7 @@ void TextExitTrace::vm_exit(const VmExitRecord& record) {
     line = fmt::format("{:14.3f} us vCPU {} L{}{} {}{}", microseconds(record.exit_ns), record.vcpu,
                        record.level, deepest_mark(record.level),
                        record.entry_failure ? "VM entry failed: " : "", name_of(record.reason));
-    if (const std::string words =
-            describe_qualification(record.reason, record.qualification, *record.vmcs);
-        !words.empty()) {
+    if (const std::string words = describe_exit(record); !words.empty()) {
         line += fmt::format(" ({})", words);
     }
     line += fmt::format(" rip {:#x}", record.guest_rip);
@@ -151,8 +149,7 @@ void ChromeExitTrace::vm_exit(const VmExitRecord& record) {
     }
     last_ns_ = record.exit_ns;
     name_tracks(record.vcpu, record.level);
-    const std::string words =
-        describe_qualification(record.reason, record.qualification, *record.vmcs);
+    const std::string words = describe_exit(record);
     event(fmt::format(
         R"({{"name":"{}","cat":"guest","ph":"X","pid":{},"tid":{},"ts":{:.3f},"dur":{:.3f},)"
         R"("args":{{"exit":"{}","qualification":"{}","rip":"{:#x}","at":"{}","instructions":{},)"

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 
 namespace droste {
 
@@ -43,6 +44,8 @@ class VmcsCache {
     void clear(Vcpu& cpu, PhysAddr address);
     void write_back_all(Vcpu& cpu);
     void forget_all();
+
+    std::span<const BoundVmcs> entries() const { return entries_; }
 
     u64 binds = 0, evictions = 0;
 

@@ -1,8 +1,11 @@
 #include "frontends/cli/command_line.hpp"
 
+#include "core/assert.hpp"
 #include "cpu/x86/model/cpu_models.hpp"
+#include "frontends/cli/cpu_choice.hpp"
 #include "frontends/cli/devices.hpp"
 #include "frontends/cli/exit_status.hpp"
+#include "frontends/cli/explain_options.hpp"
 #include "frontends/cli/option_values.hpp"
 #include "frontends/cli/values.hpp"
 
@@ -26,9 +29,11 @@ using Apply = Expected<void> (*)(Parse& parse, std::string_view value);
 
 struct OptionRow {
     std::string_view name;   // without dashes
-    std::string_view value;  // what --help calls its value; empty: it takes none
+    std::string_view value;  // what --help calls its value; empty: it takes none; [X]: or none
     std::string_view help;   // empty: accepted but not listed
     Apply apply;
+
+    constexpr bool value_is_optional() const { return value.starts_with('['); }
 };
 
 // An option that stores its value as it is.
@@ -70,7 +75,7 @@ Expected<void> apply_cpu(Parse& parse, std::string_view value) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(Feature::kCount); ++i) {
         parse.line.answer += fmt::format(" {}", feature_name(static_cast<Feature>(i)));
     }
-    parse.line.answer += "\n";
+    parse.line.answer += "\n\nFeatures of VMX, with +vmx or -cpu max:\n" + list_vmx_features();
     return {};
 }
 Expected<void> apply_serial(Parse& parse, std::string_view value) {
@@ -99,6 +104,15 @@ Expected<void> apply_rtc(Parse& parse, std::string_view value) {
 Expected<void> apply_icount(Parse& parse, std::string_view /*value*/) {
     parse.line.machine.clock_mode = Clock::Mode::Counting;
     return {};
+}
+Expected<void> apply_icount_ns(Parse& parse, std::string_view value) {
+    const auto number = parse_number(value);
+    if (!number || *number < 1 || *number > Clock::kMaxCountingNsPerInsn) {
+        return Error{fmt::format("--icount-ns {}: expected 1 to {} ns an instruction", value,
+                                 Clock::kMaxCountingNsPerInsn)};
+    }
+    parse.line.machine.counting_ns = *number;
+    return apply_icount(parse, {});
 }
 Expected<void> apply_name(Parse& parse, std::string_view value) {
     parse.line.name = value.substr(0, value.find(','));
@@ -139,7 +153,7 @@ constexpr std::array kOptions = {
     OptionRow{"m",         "SIZE", "RAM: MiB, or with suffix K, M, G (default 128M, at most 64G)",    on_line<set_memory>},
     OptionRow{"smp",       "N",    "number of CPUs, 1 to 255 (default 1)",                            on_line<set_smp>},
     OptionRow{"cpu",       "MODEL[,+FEATURE][,-FEATURE]", "CPU model (-cpu help)",                    apply_cpu},
-    OptionRow{"machine",   "TYPE[,PROPERTY=VALUE]", "pc; accel=, entry=auto|32|64 (Linux entry point)", on_line<set_machine>},
+    OptionRow{"machine",   "TYPE[,PROPERTY=VALUE]", "pc; accel=, entry=auto|32|64, feature-control=enabled|disabled|unlocked", on_line<set_machine>},
     OptionRow{"M",         "TYPE", "",                                                                on_line<set_machine>},
     OptionRow{"accel",     "NAME", "interp",                                                          on_line<set_accelerator>},
     OptionRow{"rtc",       "base=utc|localtime|DATE", "wall clock at power-on (default utc; with --icount 2024-01-01)", apply_rtc},
@@ -160,11 +174,16 @@ constexpr std::array kOptions = {
     OptionRow{"timeout",   "SEC",  "end the run after that many seconds, status 124",                 on_line<set_timeout>},
     OptionRow{"until",     "TEXT", "end the run when the guest has printed TEXT, status 0",           apply_until},
     OptionRow{"icount",    "",     "time from retired instructions: two runs are identical",          apply_icount},
+    OptionRow{"icount-ns", "N",    "--icount with N ns an instruction, 1 to 1000 (default 10)",       apply_icount_ns},
     OptionRow{"stats",     "",     "print counters to standard error at the end",                     set_flag<&CommandLine::stats>},
     OptionRow{"v",         "",     "say what is loaded and how the run ended",                        set_flag<&CommandLine::verbose>},
     OptionRow{"verbose",   "",     "",                                                                set_flag<&CommandLine::verbose>},
     OptionRow{"d",         "ITEM,...", "log these events (-d help)",                                  on_line<set_log_items>},
     OptionRow{"D",         "FILE", "log to FILE instead of standard error",                           store<&CommandLine::log_file>},
+    OptionRow{"vmexit-trace", "FILE[,format=text|json][,limit=SIZE]", "each VM exit, decoded; FILE.json for Perfetto; - for the terminal", on_line<set_exit_trace>},
+    OptionRow{"symbols",   "LEVEL:FILE[,offset=N]", "names for code of that level (1: the hypervisor): ELF or System.map", on_line<add_symbols>},
+    OptionRow{"vmcs-dump", "[FILE]", "the whole VMCS whenever a VM entry fails (default -)",          on_line<set_vmcs_dump>},
+    OptionRow{"config",    "FILE", "options from FILE, a line each (droste nested enable writes one)", apply_nothing},
     OptionRow{"version",   "",     "print the version",                                               apply_version},
     OptionRow{"help",      "",     "print this text",                                                 apply_help},
     OptionRow{"h",         "",     "",                                                                apply_help},
@@ -210,8 +229,30 @@ void start_builtin_rom(CommandLine& line) {
     }
 }
 
+bool is_stdio(const CharSpec& spec) {
+    return spec.kind == CharSpec::Kind::Stdio;
+}
+
+Expected<void> choose_cpu(CommandLine& line) {
+    const auto choice = parse_cpu(line.cpu_model);
+    if (!choice) {
+        return choice.error();
+    }
+    MachineConfig& machine = line.machine;
+    machine.cpu_model = line.cpu_model;
+    machine.cpu = choice.value().cpu;
+    machine.vmx.features = choice.value().vmx.features;
+    if (line.explain.wants_vmx() && !machine.cpu.has(Feature::VMX)) {
+        line.warnings.push_back(
+            fmt::format("-cpu {} has no VMX: there will be no VM exit to explain "
+                        "(-cpu MODEL,+vmx)",
+                        line.cpu_model));
+    }
+    return {};
+}
+
 // What can be checked and filled in only when all options are known.
-Expected<void> finish(Parse& parse) {
+Expected<void> finish(Parse& parse, Purpose purpose) {
     CommandLine& line = parse.line;
     const BootRequest& boot = line.machine.boot;
     if (boot.kernel.empty()) {
@@ -221,7 +262,7 @@ Expected<void> finish(Parse& parse) {
         if (!line.machine.bios.empty() && !boot.append.empty()) {
             return Error{"-append without -kernel: a command line needs a kernel to read it"};
         }
-        if (line.machine.bios.empty()) {
+        if (line.machine.bios.empty() && purpose == Purpose::Run) {
             start_builtin_rom(line);
         }
     } else if (!line.machine.bios.empty()) {
@@ -242,16 +283,17 @@ Expected<void> finish(Parse& parse) {
     if (line.serials.empty() && line.defaults && (line.nographic || !line.display_none)) {
         line.serials.push_back({.kind = CharSpec::Kind::Stdio, .path = {}, .with_monitor = true});
     }
-    return {};
+    line.explain.console_on_stdout =
+        std::any_of(line.serials.begin(), line.serials.end(), is_stdio) ||
+        std::any_of(line.debug_consoles.begin(), line.debug_consoles.end(),
+                    [](const DebugConsoleSpec& spec) { return is_stdio(spec.chars); });
+    return choose_cpu(line);
 }
 
 }  // namespace
 
-Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments,
-                                         i64 now_seconds,
-                                         i64 utc_offset_seconds) {
-    Parse parse;
-    parse.time = {now_seconds, utc_offset_seconds};
+Expected<std::vector<GivenOption>> split_arguments(std::span<const std::string_view> arguments) {
+    std::vector<GivenOption> options;
     for (std::size_t i = 0; i < arguments.size(); ++i) {
         const std::string_view argument = arguments[i];
         if (argument.size() < 2 || argument[0] != '-') {
@@ -259,46 +301,135 @@ Expected<CommandLine> parse_command_line(std::span<const std::string_view> argum
                 fmt::format("'{}': not an option; disk images cannot be given yet", argument)};
         }
         std::string_view name = argument.substr(argument[1] == '-' ? 2 : 1);
-        std::optional<std::string_view> attached;
+        std::optional<std::string> value;
         if (const std::size_t equals = name.find('=');
             argument[1] == '-' && equals != std::string_view::npos) {
-            attached = name.substr(equals + 1);
+            value = name.substr(equals + 1);
             name = name.substr(0, equals);
         }
         const OptionRow* option = find_option(name);
         if (option == nullptr) {
             return unknown_option(argument, name);
         }
-        if (attached && option->value.empty()) {
+        if (value && option->value.empty()) {
             return Error{fmt::format("{}: takes no value", argument)};
         }
-        std::string_view value;
-        if (attached) {
-            value = *attached;
-        } else if (!option->value.empty()) {
-            if (i + 1 == arguments.size()) {
+        if (!value && !option->value.empty()) {
+            const bool another = i + 1 < arguments.size();
+            if (option->value_is_optional()) {
+                if (another && (!arguments[i + 1].starts_with('-') || arguments[i + 1] == "-")) {
+                    value = arguments[++i];
+                }
+            } else if (!another) {
                 return Error{fmt::format("{}: needs a value ({})", argument, option->value)};
+            } else {
+                value = arguments[++i];
             }
-            value = arguments[++i];
         }
-        if (const auto applied = option->apply(parse, value); !applied) {
-            return applied.error();
+        options.push_back({std::string(name), std::move(value), {}, 0});
+    }
+    return options;
+}
+
+Expected<std::vector<GivenOption>> options_of(const ConfigFile& file) {
+    std::vector<GivenOption> options;
+    for (std::size_t i = 0; i < file.lines.size(); ++i) {
+        const ConfigLine& line = file.lines[i];
+        if (line.name.empty()) {
+            continue;
+        }
+        const std::string where = fmt::format("{}:{}: ", file.path, i + 1);
+        const OptionRow* option = find_option(line.name);
+        if (option == nullptr) {
+            return Error{where + unknown_option(line.name, line.name).message};
+        }
+        if (line.name == "config") {
+            return Error{where + "a file of options cannot name another"};
+        }
+        if (line.value && option->value.empty()) {
+            return Error{fmt::format("{}{}: takes no value", where, line.name)};
+        }
+        if (!line.value && !option->value.empty() && !option->value_is_optional()) {
+            return Error{fmt::format("{}{}: needs a value ({} = {})", where, line.name, line.name,
+                                     option->value)};
+        }
+        options.push_back({line.name, line.value, where, i});
+    }
+    return options;
+}
+
+Expected<std::vector<GivenOption>> expand_config(std::vector<GivenOption> options) {
+    std::vector<GivenOption> expanded;
+    for (GivenOption& option : options) {
+        if (option.name != "config") {
+            expanded.push_back(std::move(option));
+            continue;
+        }
+        const auto file = read_config(option.value.value_or(""));
+        if (!file) {
+            return file.error();
+        }
+        auto contents = options_of(file.value());
+        if (!contents) {
+            return contents.error();
+        }
+        for (GivenOption& inner : contents.value()) {
+            expanded.push_back(std::move(inner));
+        }
+    }
+    return expanded;
+}
+
+bool option_repeats(std::string_view name) {
+    constexpr std::array<std::string_view, 10> kRepeating = {
+        "serial", "debugcon", "chardev", "device", "global", "machine", "M", "symbols", "d", "rtc"};
+    return std::find(kRepeating.begin(), kRepeating.end(), name) != kRepeating.end();
+}
+
+Expected<CommandLine> parse_options(std::span<const GivenOption> options,
+                                    Purpose purpose,
+                                    i64 now_seconds,
+                                    i64 utc_offset_seconds) {
+    Parse parse;
+    parse.time = {now_seconds, utc_offset_seconds};
+    for (const GivenOption& given : options) {
+        const OptionRow* option = find_option(given.name);
+        DROSTE_ASSERT(option != nullptr);
+        if (const auto applied = option->apply(parse, given.value.value_or("")); !applied) {
+            return Error{given.where + applied.error().message};
         }
         if (!parse.line.answer.empty()) {
             return std::move(parse.line);
         }
     }
-    if (const auto finished = finish(parse); !finished) {
+    if (const auto finished = finish(parse, purpose); !finished) {
         return finished.error();
     }
     return std::move(parse.line);
+}
+
+Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments,
+                                         i64 now_seconds,
+                                         i64 utc_offset_seconds) {
+    auto given = split_arguments(arguments);
+    if (!given) {
+        return given.error();
+    }
+    const auto options = expand_config(std::move(given).value());
+    if (!options) {
+        return options.error();
+    }
+    return parse_options(options.value(), Purpose::Run, now_seconds, utc_offset_seconds);
 }
 
 std::string help_text() {
     std::string text =
         "usage: droste -kernel FILE [-initrd FILE] [-append TEXT] [options]\n"
         "       droste -bios FILE [options]\n"
-        "       droste [options]          (the built-in ROM, a hypervisor that nests itself)\n\n"
+        "       droste [options]          (the built-in ROM, a hypervisor that nests itself)\n"
+        "       droste nested status|enable [--config FILE] [options]\n"
+        "                                 (is this machine fit for a hypervisor inside? make it "
+        "so)\n\n"
         "An x86-64 PC. Options have one dash or two, as in QEMU.\n\n";
     for (const OptionRow& row : kOptions) {
         if (!row.help.empty()) {

@@ -4,6 +4,8 @@
 
 #include "core/error.hpp"
 #include "core/types.hpp"
+#include "frontends/cli/config_file.hpp"
+#include "frontends/debugger/vmx_explainer.hpp"
 #include "frontends/machine/config.hpp"
 
 #include <chrono>
@@ -35,8 +37,9 @@ struct CommandLine {
     // To standard error before the start.
     std::vector<std::string> warnings;
 
-    MachineConfig machine;  // backends and CPU features are still to be filled in
+    MachineConfig machine;  // backends are still to be filled in
     std::string cpu_model;
+    ExplainOptions explain;
     std::vector<CharSpec> serials;
     std::vector<DebugConsoleSpec> debug_consoles;
     std::map<std::string, CharSpec> chardevs;
@@ -58,11 +61,36 @@ struct CommandLine {
     bool rtc_base_given = false;
 };
 
-// `arguments` without the program's name. `now_seconds`, `utc_offset_seconds`: the native wall
-// clock, for -rtc.
+// An option as it was given, before anybody looked at its value.
+struct GivenOption {
+    std::string name;  // without dashes
+    std::optional<std::string> value;
+    std::string where;            // "FILE:LINE: " if it comes from --config
+    std::size_t config_line = 0;  // its position in that file
+};
+
+// Takes arguments (without the program's name) apart. --config stays as it is.
+Expected<std::vector<GivenOption>> split_arguments(std::span<const std::string_view> arguments);
+// Puts the contents of files in the place of --config.
+Expected<std::vector<GivenOption>> expand_config(std::vector<GivenOption> options);
+// The options of one file, checked for names and for values being there.
+Expected<std::vector<GivenOption>> options_of(const ConfigFile& file);
+
+enum class Purpose : u8 {
+    Run,       // a machine that starts: something boots, the ROM if nothing else
+    Describe,  // a machine to talk about
+};
+// `now_seconds`, `utc_offset_seconds`: the native wall clock, for -rtc.
+Expected<CommandLine> parse_options(std::span<const GivenOption> options,
+                                    Purpose purpose,
+                                    i64 now_seconds,
+                                    i64 utc_offset_seconds);
+// All of it.
 Expected<CommandLine> parse_command_line(std::span<const std::string_view> arguments,
                                          i64 now_seconds,
                                          i64 utc_offset_seconds);
+// May be given more than once, each time adding something.
+bool option_repeats(std::string_view name);
 
 std::string help_text();
 std::string version_text();

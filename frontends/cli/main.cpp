@@ -1,9 +1,9 @@
 // The droste program: command line -> machine -> run -> exit status.
 
-#include "cpu/x86/model/cpu_models.hpp"
 #include "frontends/cli/command_line.hpp"
 #include "frontends/cli/consoles.hpp"
 #include "frontends/cli/exit_status.hpp"
+#include "frontends/cli/nested_command.hpp"
 #include "frontends/headless/machine_report.hpp"
 #include "frontends/headless/monitor.hpp"
 #include "frontends/headless/poll_loop_posix.hpp"
@@ -102,15 +102,14 @@ void report_end(const CommandLine& line, const RunControl& control, int status) 
 
 // Everything from a parsed command line on.
 int run(CommandLine& line) {
-    const auto features = parse_cpu_model(line.cpu_model);
-    if (!features) {
-        return user_error(features.error());
-    }
-    line.machine.cpu = features.value();
     Log log;
     const auto log_file = open_log(line, log);
     if (!log_file) {
         return user_error(log_file.error());
+    }
+    const auto explainer = VmxExplainer::open(line.explain);
+    if (!explainer) {
+        return user_error(explainer.error());
     }
     RunControl control;
     PollLoop loop;
@@ -118,6 +117,7 @@ int run(CommandLine& line) {
     loop.add(signals);
     std::chrono::steady_clock::time_point start;
     std::string statistics;
+    std::vector<std::string> explanation_notes;
     {
         Consoles consoles(loop, control);
         if (const auto opened = consoles.open(line); !opened) {
@@ -128,6 +128,7 @@ int run(CommandLine& line) {
             return user_error(created.error());
         }
         Pc& pc = *created.value();
+        explainer.value()->attach(pc);
         for (const std::string& note : consoles.notes()) {
             tell(fmt::format("{}\n", note));
         }
@@ -147,6 +148,7 @@ int run(CommandLine& line) {
         consoles.enter_raw_mode();
         start = std::chrono::steady_clock::now();
         run_loop.run();
+        explanation_notes = explainer.value()->detach();
         if (line.stats) {
             statistics = describe_counters(pc, std::chrono::steady_clock::now() - start);
         }
@@ -154,20 +156,40 @@ int run(CommandLine& line) {
     const int status = exit_status_of(control, !line.until.empty());
     std::fflush(stdout);
     report_end(line, control, status);
+    for (const std::string& note : explanation_notes) {
+        tell(fmt::format("droste: {}\n", note));
+    }
     tell(statistics);
     return status;
 }
 
+int print_answer(const std::string& answer, int status) {
+    const bool printed = std::fwrite(answer.data(), 1, answer.size(), stdout) == answer.size();
+    return printed && std::fflush(stdout) == 0 ? status : static_cast<int>(kExitOutputClosed);
+}
+
+// droste nested ...
+int nested(int argc, char** argv) {
+    const std::vector<std::string_view> arguments(argv + 2, argv + argc);
+    const auto answer = nested_command(arguments);
+    if (!answer) {
+        return user_error(answer.error());
+    }
+    tell(answer.value().remarks);
+    return print_answer(answer.value().output, answer.value().status);
+}
+
 int main_or_throw(int argc, char** argv) {
     occupy_standard_descriptors();
+    if (argc > 1 && std::string_view(argv[1]) == "nested") {
+        return nested(argc, argv);
+    }
     auto line = read_command_line(argc, argv);
     if (!line) {
         return user_error(line.error());
     }
     if (!line.value().answer.empty()) {
-        const std::string& answer = line.value().answer;
-        const bool printed = std::fwrite(answer.data(), 1, answer.size(), stdout) == answer.size();
-        return printed && std::fflush(stdout) == 0 ? kExitPowerOff : kExitOutputClosed;
+        return print_answer(line.value().answer, kExitPowerOff);
     }
     for (const std::string& warning : line.value().warnings) {
         tell(fmt::format("droste: warning: {}\n", warning));

@@ -97,7 +97,8 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
 
 Expected<void> set_machine(CommandLine& line, std::string_view value) {
     constexpr std::array<std::string_view, 2> kTypes = {"pc", "pc-i440fx"};
-    constexpr std::array<std::string_view, 4> kKeys = {"type", "accel", "entry", "usb"};
+    constexpr std::array<std::string_view, 5> kKeys = {"type", "accel", "entry", "feature-control",
+                                                       "usb"};
     if (value == "help" || value == "?") {
         line.answer = "Supported machines are:\npc    PC with i440FX and PIIX3 (default; pc-i440fx "
                       "is another name)\n";
@@ -120,6 +121,13 @@ Expected<void> set_machine(CommandLine& line, std::string_view value) {
             }
             line.machine.boot.entry_64 =
                 property.value == "auto" ? std::nullopt : std::optional(property.value == "64");
+        } else if (property.key == "feature-control") {
+            constexpr std::array<std::string_view, 3> kStates = {"enabled", "disabled", "unlocked"};
+            if (std::find(kStates.begin(), kStates.end(), property.value) == kStates.end()) {
+                return unknown_value("-machine feature-control", property.value, kStates);
+            }
+            line.machine.vmx.feature_control_locked = property.value != "unlocked";
+            line.machine.vmx.feature_control_vmx = property.value == "enabled";
         } else if (property.key == "usb" && property.value == "off") {
             continue;
         } else {

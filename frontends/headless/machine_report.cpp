@@ -1,5 +1,7 @@
 #include "frontends/headless/machine_report.hpp"
 
+#include "frontends/debugger/vmx_report.hpp"
+
 #include <array>
 #include <string_view>
 
@@ -122,6 +124,7 @@ std::string describe_counters(Pc& pc, std::optional<std::chrono::nanoseconds> el
     text += fmt::format("{:<24}{:>16.3f}\n", "virtual time, s",
                         static_cast<double>(pc.clock().now_ns()) / 1e9);
     text += fmt::format("{:<24}{:>16}\n", "RAM touched, MiB", pc.memory().resident_bytes() >> 20);
+    text += describe_exits(pc);
     if (elapsed) {
         const double seconds = static_cast<double>(elapsed->count()) / 1e9;
         text += fmt::format("{:<24}{:>16.3f}\n", "time, s", seconds);

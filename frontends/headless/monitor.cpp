@@ -1,6 +1,7 @@
 #include "frontends/headless/monitor.hpp"
 
 #include "cpu/x86/system.hpp"
+#include "frontends/debugger/vmx_report.hpp"
 #include "frontends/headless/machine_report.hpp"
 
 #include <algorithm>
@@ -44,7 +45,19 @@ std::string info(Context& context, const Words& words) {
     if (what == "stats") {
         return describe_counters(context.pc, std::nullopt);
     }
-    return "info registers | status | stats\n";
+    if (what == "vmx") {
+        return describe_vmx(context.pc);
+    }
+    if (what == "vmcs") {
+        const auto address = words.size() > 2 ? number(words[2]) : std::nullopt;
+        return words.size() > 2 && !address ? "info vmcs [ADDRESS], e.g. info vmcs 0x9000\n"
+                                            : describe_vmcs(context.pc, address);
+    }
+    if (what == "exits") {
+        const std::string table = describe_exits(context.pc);
+        return table.empty() ? "no VM entry so far\n" : table;
+    }
+    return "info registers | status | stats | vmx | vmcs [ADDRESS] | exits\n";
 }
 
 // xp /COUNTFORMATSIZE ADDRESS, e.g. xp /16xb 0x7c00: physical memory.
@@ -104,7 +117,7 @@ std::string help(Context& context, const Words& words);
 // clang-format off
 constexpr std::array kCommands = {
     CommandRow{"help",         "this list",                             help},
-    CommandRow{"info",         "registers | status | stats",            info},
+    CommandRow{"info",         "registers | status | stats | vmx | vmcs [ADDRESS] | exits", info},
     CommandRow{"xp",           "/FORMAT ADDRESS: show physical memory", examine},
     CommandRow{"stop",         "pause the machine",
                [](Context& c, const Words&) { c.control.set_paused(true); return std::string(); }},

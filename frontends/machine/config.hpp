@@ -3,6 +3,7 @@
 
 #include "core/clock.hpp"
 #include "core/types.hpp"
+#include "cpu/vmx/capabilities.hpp"
 #include "cpu/x86/features.hpp"
 #include "frontends/machine/boot_plan.hpp"
 
@@ -31,7 +32,10 @@ struct MachineConfig {
     u64 ram_bytes = u64{128} << 20;
     u32 vcpu_count = 1;
     CpuFeatures cpu;
+    std::string cpu_model;                // as -cpu names it, for reports
+    VmxConfig vmx = VmxConfig::nested();  // if the CPU has VMX
     Clock::Mode clock_mode = Clock::Mode::FreeRunning;
+    u64 counting_ns = Clock::kCountingNsPerInsn;  // ns an instruction in Mode::Counting
     i64 rtc_start_seconds = 0;  // the wall clock at power-on, seconds since 1970
     BootRequest boot;           // with a kernel: it is started directly
     std::string bios;           // otherwise: this firmware

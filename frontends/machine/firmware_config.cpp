@@ -2,6 +2,7 @@
 
 #include "frontends/machine/e820.hpp"
 #include "frontends/machine/memory_map.hpp"
+#include "frontends/machine/nested_report.hpp"
 
 namespace droste {
 
@@ -47,10 +48,13 @@ Expected<void> fill_firmware_config(FwCfg& fw_cfg,
     for (const AcpiTables::Block& block : tables.blocks) {
         files.push_back({std::string(block.name), block.bytes});
     }
-    if (config.cpu.has(Feature::VMX)) {
-        files.push_back(
-            {"etc/msr_feature_control", {5, 0, 0, 0, 0, 0, 0, 0}});  // locked, VMX outside SMX
+    if (config.cpu.has(Feature::VMX) && config.vmx.feature_control_locked) {
+        // Locked; VMX outside SMX, or not at all.
+        const u8 value = config.vmx.feature_control_vmx ? 5 : 1;
+        files.push_back({"etc/msr_feature_control", {value, 0, 0, 0, 0, 0, 0, 0}});
     }
+    const std::string report = render_nested_report(nested_report(config));
+    files.push_back({"opt/droste/nested", {report.begin(), report.end()}});
     for (File& file : files) {
         if (auto added = fw_cfg.add_file(file.name, std::move(file.bytes)); !added) {
             return added;

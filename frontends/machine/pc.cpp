@@ -73,7 +73,7 @@ Pc::create(const MachineConfig& config, Log& log, RunControl& control) {
 Pc::Pc(const MachineConfig& config, Log& log, std::unique_ptr<GuestMemory> memory)
     : config_(config)
     , log_(log)
-    , clock_(config.clock_mode)
+    , clock_(config.clock_mode, config.counting_ns)
     , events_(clock_)
     , memory_(std::move(memory))
     , bus_(log)
@@ -85,12 +85,18 @@ Pc::~Pc() {
 
 void Pc::make_vcpus() {
     config_.cpu.vcpu_count = config_.vcpu_count;
+    VmxConfig vmx = config_.vmx;
+    if (!config_.bios.empty()) {
+        // Firmware sets and locks IA32_FEATURE_CONTROL itself; fw_cfg tells it how.
+        vmx.feature_control_locked = false;
+    }
     const Vcpu::Wiring wiring = {*memory_, bus_, clock_, events_, log_};
     for (u32 index = 0; index < config_.vcpu_count; ++index) {
         vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
         engines_.push_back(make_interpreter());
         if (config_.cpu.has(Feature::VMX)) {
-            vmx_.push_back(make_vmx(*vcpus_.back(), VmxConfig::nested()));
+            vmx_.push_back(make_vmx(*vcpus_.back(), vmx));
+            vmx_.back()->trace.share_levels(vmx_.front()->trace);
         }
         apic_bus_.attach(*vcpus_.back()->apic);
         if (index == 0) {

@@ -42,6 +42,8 @@ class Pc {
     GuestMemory& memory() { return *memory_; }
     Bus& bus() { return bus_; }
     std::span<const std::unique_ptr<Vcpu>> vcpus() const { return vcpus_; }
+    // One a vCPU; empty if the CPU model has no VMX.
+    std::span<const std::unique_ptr<VmxState>> vmx() const { return vmx_; }
     ExecutionEngine& engine(const Vcpu& cpu) { return *engines_[cpu.index]; }
     // What was loaded, a line each.
     std::span<const std::string> boot_notes() const { return notes_; }

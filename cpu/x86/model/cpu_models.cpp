@@ -421,6 +421,10 @@ std::span<const CpuModel> cpu_models() {
     return kModels;
 }
 
+const CpuModel* cpu_model_of(std::string_view spec) {
+    return find_model(normalized(spec.substr(0, spec.find(','))));
+}
+
 std::string_view feature_name(Feature feature) {
     return feature == kNone ? "none" : kFeatureNames[static_cast<std::size_t>(feature)];
 }

@@ -24,6 +24,9 @@ struct CpuModel {
 std::span<const CpuModel> cpu_models();
 inline constexpr std::string_view kDefaultCpuModel = "nested";
 
+// The model that a -cpu text starts with, aliases resolved; null if there is none of that name.
+const CpuModel* cpu_model_of(std::string_view spec);
+
 // As features.inc spells it.
 std::string_view feature_name(Feature feature);
 // Takes QEMU's spellings too (sse4_1, pni, abm ...); Feature::kNone if unknown.

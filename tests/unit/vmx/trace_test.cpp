@@ -137,8 +137,8 @@ TEST_CASE(
         m.vmx().trace.set_sink(nullptr);
     }
     const std::string text = contents(text_file);
-    CHECK(text.find("L2 CR_ACCESS (MOV to CR3 from RAX) rip 0x10000 [mov cr3, rax]") !=
-          std::string::npos);
+    CHECK(text.find("L2 CR_ACCESS (MOV to CR3 from RAX = 0x") != std::string::npos);
+    CHECK(text.find(") rip 0x10000 [mov cr3, rax] after") != std::string::npos);
     CHECK(text.find("back in L2 after") != std::string::npos);
     const std::string json = contents(json_file);
     CHECK(json.front() == '[');
