@@ -1,6 +1,7 @@
 // VM exits caused by instructions: reason, qualification, length and instruction information.
 
 #include "cpu/vmx/exit_qualification.hpp"
+#include "tests/unit/vmx/exit_cases.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>
@@ -96,6 +97,14 @@ const std::vector<Case> kCases = {
 // clang-format on
 
 }  // namespace
+
+std::vector<ExitReason> droste::test::instruction_exit_reasons() {
+    std::vector<ExitReason> reasons;
+    for (const Case& c : kCases) {
+        reasons.push_back(c.reason);
+    }
+    return reasons;
+}
 
 TEST_CASE("an intercepted instruction exits with its reason, qualification, length and information",
           "[vmx][exits]") {
