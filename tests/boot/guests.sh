@@ -7,15 +7,16 @@
 # Each GUEST becomes CACHE_DIR/GUEST: a file; kvm-* a folder with the KVM modules of that kernel, qemu a folder
 # with qemu-system-x86_64, its libraries and its ROM images. What is already there is not fetched again, so a filled
 # cache works without a network. Exit 0 when all are there, 1 when one could not be had (each is named).
+# Without GUEST all but qemu, which only the long tests need.
 # Nothing is installed: packages are downloaded and unpacked, which needs no root. If the system's package
 # lists do not know a package, a private list inside CACHE_DIR (Debian 12, security, backports, from the system's own mirrors) is used.
 set -eu
 
-[ $# -ge 1 ] || { sed -n '2,11p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
 mkdir -p "$1"
 cache=$(cd "$1" && pwd)
 shift
-[ $# -gt 0 ] || set -- vmlinuz-6.1 vmlinuz-6.12 busybox memtest seabios xen kvm-6.1 kvm-6.12 vmlinuz-6.1-dom0 qemu
+[ $# -gt 0 ] || set -- vmlinuz-6.1 vmlinuz-6.12 busybox memtest seabios xen kvm-6.1 kvm-6.12 vmlinuz-6.1-dom0
 
 private_apt="$cache/apt"
 private=no

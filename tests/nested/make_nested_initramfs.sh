@@ -59,7 +59,8 @@ done
 # shellcheck disable=SC2086
 sh "$root/tests/boot/guests.sh" "$guests" $needed
 if [ ! -x "$guests/minivmm" ] || [ "$root/tests/guest/minivmm.c" -nt "$guests/minivmm" ]; then
-    ${CC:-cc} -O2 -static -pthread -o "$guests/minivmm" "$root/tests/guest/minivmm.c"
+    ${CC:-cc} -O2 -static -pthread -o "$guests/minivmm.$$" "$root/tests/guest/minivmm.c"
+    mv "$guests/minivmm.$$" "$guests/minivmm"
 fi
 
 work=$(mktemp -d)

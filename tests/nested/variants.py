@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """variants.py DROSTE [--list] [NAME...]: KVM with each of its parameters, other kernels, more CPUs, other VMMs.
 
-A line for each variant (all of them, or those named): what it is, whether every claim of kvm.py held, and the native
-seconds. The last line counts them. --keep DIR keeps each console's output in DIR/NAME."""
+A line for each variant (all of them, or those named): what it is, whether every claim of kvm.py held, and the seconds of
+native processor time. The last line counts them. --keep DIR keeps each console's output in DIR/NAME."""
 
 import argparse
 import os
@@ -76,7 +76,7 @@ def main():
         wrong = [f"{claim} ({instead})" for claim, truth, instead in kvm.claims(options, status, text) if not truth]
         up = re.search(rf"^LEVEL-{options.levels}-USERLAND.*uptime=(\S+)", text, re.MULTILINE)
         child = (kvm.line(text, 1, "CHILD-EXIT") or "- -").split()[1]
-        print(f"{'FAIL' if wrong else 'ok  '} {name:36}{seconds:6.1f} s; level 2 ran {child} s, userland of the last level after "
+        print(f"{'FAIL' if wrong else 'ok  '} {name:36}{seconds:6.1f} s; level 2 ran {child} s, the last level came to userland after "
               f"{up.group(1) if up else '-'} s{': ' + '; '.join(wrong) if wrong else ''}", flush=True)
         passed, failed = passed + (not wrong), failed + bool(wrong)
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
