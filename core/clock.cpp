@@ -14,7 +14,8 @@ constexpr u64 kMaxCatchUpNs = 20'000'000;  // what a single synchronize() tries 
 constexpr u64 kMinMeasuredNs = 50'000;     // shorter stretches measure noise
 }  // namespace
 
-Clock::Clock(Mode mode) : mode_(mode), counter_(&zero_counter_) {
+Clock::Clock(Mode mode, u64 counting_ns)
+    : mode_(mode), counter_(&zero_counter_), ns_per_insn_fp_(counting_ns << kRateShift) {
     host_origin_ns_ = host_ns();
     last_sync_host_ns_ = host_origin_ns_;
 }

@@ -5,8 +5,8 @@
 // never sees a jump. What differs between the two modes is the rate and what idling does:
 //  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the host's
 //    monotonic clock; idling sleeps.
-//  - counting (--icount): a fixed kCountingNsPerInsn for each instruction; idling skips to the next
-//    deadline. Two runs are identical.
+//  - counting (--icount): a fixed number of ns for each instruction (--icount-ns, kCountingNsPerInsn
+//    unless told); idling skips to the next deadline. Two runs are identical.
 // Time is in nanoseconds from power-on. The guest's TSC ticks at kTscHz, i.e. once a nanosecond.
 
 #include "core/types.hpp"
@@ -19,7 +19,11 @@ class Clock {
   public:
     enum class Mode : u8 { FreeRunning, Counting };
 
-    explicit Clock(Mode mode);
+    static constexpr u64 kCountingNsPerInsn = 10;
+    static constexpr u64 kMaxCountingNsPerInsn = 1000;
+
+    // `counting_ns`: ns an instruction in counting mode, 1 to kMaxCountingNsPerInsn.
+    explicit Clock(Mode mode, u64 counting_ns = kCountingNsPerInsn);
 
     Mode mode() const { return mode_; }
     // Current virtual time in ns: monotonic, cheap (no system call).
@@ -43,8 +47,6 @@ class Clock {
     // Free-running, after an idle sleep: virtual time becomes the host's, but at most `limit_ns`.
     void resume_from_sleep(u64 limit_ns);
 
-    static constexpr u64 kCountingNsPerInsn = 10;
-
   private:
     static constexpr unsigned kRateShift = 20;
     static u64 host_ns();
@@ -56,7 +58,7 @@ class Clock {
     u64 zero_counter_ = 0;
     u64 base_ns_ = 0;
     u64 base_count_ = 0;
-    u64 ns_per_insn_fp_ = kCountingNsPerInsn << kRateShift;
+    u64 ns_per_insn_fp_;
     u64 host_origin_ns_ = 0;  // host time at which virtual time was 0
     u64 last_sync_host_ns_ = 0;
     u64 last_sync_count_ = 0;

@@ -29,6 +29,7 @@ refused "unknown option" -frobnicate
 refused "not an option" disk.img
 refused "needs a value" -kernel
 refused "takes no value" --icount=4 -kernel "$kernel"
+refused "expected 1 to 1000 ns" --icount-ns 0 -kernel "$kernel"
 refused "expected a size" -m lots
 refused "expected 1M to 64G" -m 0
 refused "expected 1M to 64G" -m 65G

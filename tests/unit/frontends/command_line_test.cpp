@@ -91,6 +91,13 @@ TEST_CASE("Command line: character devices by id, and the debug console's port")
     CHECK(line.debug_consoles[1].port == 0x403);
 }
 
+TEST_CASE("Command line: --icount-ns sets the rate and turns counting on") {
+    const CommandLine line = parsed({"-kernel", "k", "--icount-ns", "2"});
+    CHECK(line.machine.clock_mode == Clock::Mode::Counting);
+    CHECK(line.machine.counting_ns == 2);
+    CHECK(parsed({"-kernel", "k"}).machine.counting_ns == Clock::kCountingNsPerInsn);
+}
+
 TEST_CASE("Command line: with --icount the clock starts at a fixed time unless one is given") {
     const i64 fixed = parsed({"-kernel", "k", "--icount"}).machine.rtc_start_seconds;
     CHECK(fixed == *parse_datetime("2024-01-01"));
