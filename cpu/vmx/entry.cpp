@@ -9,6 +9,7 @@
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/entry_load_state.hpp"
 #include "cpu/vmx/exec_vmx.hpp"
+#include "cpu/vmx/instruction_explain.hpp"
 #include "cpu/vmx/vmcs_dump.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/vmx/vmx_status.hpp"
@@ -30,8 +31,9 @@ void report_failure(VmxState& vmx, u64 host_rip, Explain explain_it) {
         return;
     }
     const std::string text =
-        fmt::format("vCPU {} L1 rip {:#x}: VM entry to L{} failed (VMCS {:#x})\n{}", vmx.cpu.index,
-                    host_rip, vmx.trace.level_of_current(vmx), vmx.current_pointer(), explain_it());
+        fmt::format("vCPU {} L1 {}: VM entry to L{} failed (VMCS {:#x})\n{}", vmx.cpu.index,
+                    describe_rip(vmx, host_rip), vmx.trace.level_of_current(vmx),
+                    vmx.current_pointer(), explain_it());
     log.write(LogCategory::Vmx, "{}", text);
     if (!vmx.dump_failed_entries) {
         return;

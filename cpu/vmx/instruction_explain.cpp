@@ -86,25 +86,29 @@ std::string allowed(const VmxState& vmx, Op op, VmError error) {
 }
 
 std::string head(const VmxState& vmx, const Insn& insn) {
-    return fmt::format("vCPU {} L{} rip {:#x}: {}", vmx.cpu.index, vmx.trace.current_level(),
-                       vmx.cpu.state.rip(), mnemonic(insn.op));
+    return fmt::format("vCPU {} L{} {}: {}", vmx.cpu.index, vmx.trace.current_level(),
+                       describe_rip(vmx, vmx.cpu.state.rip()), mnemonic(insn.op));
 }
 
 }  // namespace
 
 void log_vm_fail(VmxState& vmx,
                  const Insn& insn,
+                 bool valid,
                  std::optional<VmError> error,
-                 std::string_view text,
                  std::string_view detail) {
     if (!vmx.cpu.log.enabled(LogCategory::Vmx) || error == VmError::EntryInvalidControls ||
         error == VmError::EntryInvalidHostState) {
         return;
     }
+    const std::string_view text = error ? describe(*error) : detail;
     std::string message = fmt::format(
         "{} failed: {}{}{}\n  manual:  SDM Vol. 3C, \"{}\"\n  result:  {}", head(vmx, insn), text,
-        detail.empty() ? "" : "; ", detail, manual_title(insn.op),
-        error ? fmt::format("VMfailValid, error {}", static_cast<u32>(*error)) : "VMfailInvalid");
+        error && !detail.empty() ? "; " : "", error ? detail : "", manual_title(insn.op),
+        valid   ? fmt::format("VMfailValid, error {}", static_cast<u32>(*error))
+        : error ? fmt::format("VMfailInvalid (no current VMCS to hold error {})",
+                              static_cast<u32>(*error))
+                : "VMfailInvalid");
     const std::string instead = error ? allowed(vmx, insn.op, *error) : std::string();
     if (!instead.empty()) {
         message += fmt::format("\n  allowed: {}", instead);
@@ -135,6 +139,12 @@ void log_vmx_fault(VmxState& vmx, const Insn& insn) {
         (cpu.state.cr4 & cr4::kVmxe) != 0 ? 1 : 0, mode, cpu.cpl, manual_title(insn.op),
         insn.op == Op::VMXON ? "CR4.VMXE 1, protected or 64-bit mode, CPL 0"
                              : "after VMXON, protected or 64-bit mode, CPL 0, an operand in reach");
+}
+
+std::string describe_rip(const VmxState& vmx, u64 rip) {
+    const std::string name =
+        vmx.name_of_code ? vmx.name_of_code(vmx.trace.current_level(), rip) : std::string();
+    return name.empty() ? fmt::format("rip {:#x}", rip) : fmt::format("rip {:#x} <{}>", rip, name);
 }
 
 std::string describe_unsupported_field(u64 encoding) {

@@ -20,7 +20,9 @@
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>
+#include <functional>
 #include <memory>
+#include <string>
 
 namespace droste {
 
@@ -116,6 +118,8 @@ class VmxState final : public VmxInstructions {
     // log.
     bool dump_failed_entries = false;
     FailedEntrySink* failed_entry_sink = nullptr;
+    // Symbols, for messages: the name of what lies at an address of code of a level. May be empty.
+    std::function<std::string(unsigned level, u64 rip)> name_of_code;
 
     Vmcs& vmcs() { return current->fields; }
     const Vmcs& vmcs() const { return current->fields; }

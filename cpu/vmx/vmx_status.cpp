@@ -23,7 +23,7 @@ Status vm_succeed(Vcpu& cpu) {
 
 Status vm_fail_invalid(VmxState& vmx, const Insn& insn, std::string_view detail) {
     vmx.cpu.state.flags = LazyFlags::from_status(rflags::kCf);
-    log_vm_fail(vmx, insn, std::nullopt, "VMfailInvalid", detail);
+    log_vm_fail(vmx, insn, false, std::nullopt, detail);
     return Status::Next;
 }
 
@@ -33,14 +33,17 @@ Status vm_fail_valid(VmxState& vmx, const Insn& insn, VmError error, std::string
     Vmcs& target =
         vmx.non_root && vmx.guest.shadow != nullptr ? vmx.guest.shadow->fields : vmx.vmcs();
     target.instruction_error = static_cast<u32>(error);
-    log_vm_fail(vmx, insn, error, describe(error), detail);
+    log_vm_fail(vmx, insn, true, error, detail);
     return Status::Next;
 }
 
 Status vm_fail(VmxState& vmx, const Insn& insn, VmError error, std::string_view detail) {
-    return vmx.current != nullptr
-               ? vm_fail_valid(vmx, insn, error, detail)
-               : vm_fail_invalid(vmx, insn, detail.empty() ? describe(error) : detail);
+    if (vmx.current != nullptr) {
+        return vm_fail_valid(vmx, insn, error, detail);
+    }
+    vmx.cpu.state.flags = LazyFlags::from_status(rflags::kCf);
+    log_vm_fail(vmx, insn, false, error, detail);
+    return Status::Next;
 }
 
 }  // namespace droste

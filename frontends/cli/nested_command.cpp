@@ -135,6 +135,9 @@ void correct_feature_control(Correction& c) {
                   ? fmt::format("removed -{} {}", option.name, before)
                   : fmt::format("changed -{} {} to {}", option.name, before, *option.value));
     }
+    std::erase_if(c.options, [](const GivenOption& option) {
+        return (option.name == "machine" || option.name == "M") && option.value == "";
+    });
 }
 
 void correct_memory(Correction& c) {
@@ -146,10 +149,6 @@ void correct_memory(Correction& c) {
         c.say(fmt::format("added -m {} (the default is 128M)", enough));
         c.options.push_back({"m", enough, {}, 0});
     }
-}
-
-bool is_removed(const GivenOption& option) {
-    return (option.name == "machine" || option.name == "M") && option.value == "";
 }
 
 Correction correct(Options options) {
@@ -193,9 +192,6 @@ std::string quoted(std::string_view text) {
 std::string as_arguments(const Options& options) {
     std::string text;
     for (const GivenOption& option : options) {
-        if (is_removed(option)) {
-            continue;
-        }
         text += text.empty() ? "" : " ";
         text += option.name == "vmcs-dump" && option.value
                     ? fmt::format("--{}={}", option.name, quoted(*option.value))
@@ -208,12 +204,15 @@ std::string as_arguments(const Options& options) {
 // Puts the options into the file: lines that came from it stay where they are.
 ConfigFile merged(const ConfigFile& file, const Options& options) {
     ConfigFile result = file;
-    std::vector<bool> gone(file.lines.size(), false);
+    std::vector<bool> gone;
+    for (const ConfigLine& line : file.lines) {
+        gone.push_back(!line.name.empty());
+    }
     for (const GivenOption& option : options) {
         const ConfigLine line = make_config_line(option.name, option.value);
         if (!option.where.empty()) {
             const ConfigLine& old = file.lines[option.config_line];
-            gone[option.config_line] = is_removed(option);
+            gone[option.config_line] = false;
             if (old.value != option.value) {
                 result.lines[option.config_line] = line;
             }
@@ -224,7 +223,7 @@ ConfigFile merged(const ConfigFile& file, const Options& options) {
                          [&](const ConfigLine& old) { return old.name == option.name; });
         if (!option_repeats(option.name) && same != result.lines.end()) {
             *same = line;
-        } else if (!is_removed(option)) {
+        } else {
             result.lines.push_back(line);
         }
     }

@@ -96,6 +96,11 @@ void VmxExplainer::attach(Pc& pc) {
     }
     for (const auto& vmx : pc.vmx()) {
         vmx->trace.set_sink(writer_.get());
+        if (!symbols_.empty()) {
+            vmx->name_of_code = [this](unsigned level, u64 rip) {
+                return symbols_.describe(level, rip);
+            };
+        }
         if (dump_out_ != nullptr) {
             vmx->dump_failed_entries = true;
             vmx->failed_entry_sink = this;
@@ -110,6 +115,7 @@ std::vector<std::string> VmxExplainer::detach() {
     }
     for (const auto& vmx : pc_->vmx()) {
         vmx->trace.set_sink(nullptr);
+        vmx->name_of_code = nullptr;
         vmx->failed_entry_sink = nullptr;
         vmx->dump_failed_entries = false;
     }

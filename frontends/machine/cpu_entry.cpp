@@ -12,9 +12,6 @@ namespace {
 
 namespace rights = segment_rights;
 
-constexpr u32 kIa32FeatureControl = 0x3A;
-constexpr u64 kFeatureControlLocked = 1U << 0, kFeatureControlVmxOutsideSmx = 1U << 2;
-
 Segment flat_segment(u16 selector, u32 type, bool long_code) {
     Segment segment;
     segment.selector = selector;
@@ -27,10 +24,8 @@ Segment flat_segment(u16 selector, u32 type, bool long_code) {
 }  // namespace
 
 void apply_firmware_settings(Vcpu& cpu) {
+    // IA32_FEATURE_CONTROL is in place already: VmxConfig.
     msr_firmware_mtrrs(cpu);
-    if (cpu.features.has(Feature::VMX)) {
-        write_msr(cpu, kIa32FeatureControl, kFeatureControlLocked | kFeatureControlVmxOutsideSmx);
-    }
 }
 
 void apply_virtual_wire_mode(Vcpu& cpu) {
