@@ -5,6 +5,7 @@
 #include "cpu/vmx/preemption_timer.hpp"
 #include "cpu/vmx/segment_fields.hpp"
 #include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/system/delivery.hpp"
 
 namespace droste {
 
@@ -98,29 +99,27 @@ SavedRf saved_rf(ExitReason reason) {
     }
 }
 
-// Faults push RF = 1, but for #DB.
-bool pushes_rf(EventType type, u32 vector) {
-    return type == EventType::HardwareException && vector != static_cast<u32>(Exception::DB);
+// The event that exits, as far as what it pushes is concerned.
+Event exiting_event(const ExitInfo& info) {
+    Event event;
+    event.type = static_cast<EventType>(interruption::type_of(info.interruption_info));
+    event.vector = static_cast<u8>(info.interruption_info & interruption::kVectorMask);
+    event.payload = info.qualification;
+    return event;
 }
 
 u64 saved_rflags(const VmxState& vmx, const ExitInfo& info) {
-    const u64 rflags = vmx.cpu.state.rflags();
-    const bool repeating = vmx.cpu.repeating_at == vmx.cpu.state.rip();
-    bool set = repeating;
+    const Vcpu& cpu = vmx.cpu;
+    const u64 rflags = cpu.state.rflags();
     switch (saved_rf(info.reason)) {
-    case SavedRf::Kept: break;
     case SavedRf::Cleared: return rflags & ~rflags::kRf;
-    case SavedRf::AsPushed:
-        set |= pushes_rf(static_cast<EventType>(interruption::type_of(info.interruption_info)),
-                         info.interruption_info & interruption::kVectorMask);
-        break;
-    case SavedRf::AccessFault: {
-        const Event& event = vmx.guest.delivered_event;
-        set |= !vmx.guest.delivering || pushes_rf(event.type, event.vector);
-        break;
+    case SavedRf::AsPushed: return pushed_rflags(cpu, exiting_event(info));
+    case SavedRf::AccessFault:
+        return vmx.guest.delivering ? pushed_rflags(cpu, vmx.guest.delivered_event)
+                                    : rflags | rflags::kRf;
+    default: break;
     }
-    }
-    return set ? rflags | rflags::kRf : rflags;
+    return cpu.repeating_at == cpu.state.rip() ? rflags | rflags::kRf : rflags;
 }
 
 void save_non_register_state(VmxState& vmx) {

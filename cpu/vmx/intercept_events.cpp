@@ -68,7 +68,11 @@ bool GuestIntercepts::event(Vcpu& cpu, const Event& event) {
     return true;
 }
 
-void GuestIntercepts::delivering(Vcpu& /*cpu*/, const Event& event) {
+// "Architectural State Before a VM Exit": when an event causes a VM exit only indirectly, "there is
+// no blocking by STI or by MOV SS when the VM exit commences", and an inactive processor is active.
+void GuestIntercepts::delivering(Vcpu& cpu, const Event& event) {
+    cpu.state.interruptibility &= ~(blocking::kSti | blocking::kMovSs);
+    cpu.state.activity = Activity::Active;
     vmx_.guest.delivering = true;
     vmx_.guest.delivered_event = event;
 }

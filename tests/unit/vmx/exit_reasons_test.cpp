@@ -253,3 +253,31 @@ TEST_CASE("INIT stays pending while the guest waits for a SIPI", "[vmx][exits]")
     CHECK(m.exited_with(ExitReason::SIPI));
     CHECK((m.cpu().attention.load() & attention::kInit) != 0);
 }
+
+TEST_CASE("an exit in the middle of a delivery finds no shadow and an active processor",
+          "[vmx][exits]") {
+    const auto without_idt = [](M& m) {
+        m.prepare();
+        m.guest_code({0x0F, 0x0B});
+        ept(m, kPage | 0x37);
+        m.machine().poke_value<u64>(m.ept_entry_address(M::kGuestIdt), 0);
+        m.vmcs().guest_rflags |= rflags::kIf;
+        m.vmx().current->stale_checks = ~0U;
+    };
+    M shadow;
+    without_idt(shadow);
+    shadow.set(&Vmcs::guest_interruptibility, blocking::kSti);
+    REQUIRE(shadow.run_guest());
+    CHECK(shadow.exited_with(ExitReason::EPT_VIOLATION));
+    CHECK(shadow.vmcs().idt_vectoring_info == (kValid | 3U << 8 | 6));
+    CHECK(shadow.vmcs().guest_interruptibility == 0);
+
+    M asleep;
+    without_idt(asleep);
+    asleep.set(&Vmcs::guest_activity_state, 1);
+    pend(asleep, 0x50);
+    REQUIRE(asleep.run_guest());
+    CHECK(asleep.exited_with(ExitReason::EPT_VIOLATION));
+    CHECK(asleep.vmcs().idt_vectoring_info == (kValid | 0x50));
+    CHECK(asleep.vmcs().guest_activity_state == 0);
+}
