@@ -157,6 +157,8 @@ constexpr auto kExecutionControls = std::to_array<EntryCheck>({
     {"virtualization-exception information address", "with \"EPT-violation #VE\", the address is 4-KByte aligned and within the physical-address width",
      [](C c) { return !c.controls.has2(proc2::kEptViolationVe) || c.page_address_ok(c.vmcs.ve_information_address); },
      {ve_information_address, proc2_controls, proc_controls}},
+    {"TSC multiplier", "with \"use TSC scaling\", the TSC multiplier is not 0",
+     [](C c) { return !c.controls.has2(proc2::kUseTscScaling) || c.vmcs.tsc_multiplier != 0; }, {tsc_multiplier, proc2_controls, proc_controls}},
 });
 
 constexpr auto kExecutionControlsMemory = std::to_array<EntryCheck>({

@@ -153,6 +153,7 @@ std::map<std::string, Violate> control_violations() {
         {"VMREAD-bitmap address", [](VmxMachine& m) { secondary(m, proc2::kVmcsShadowing), m.vmcs().vmread_bitmap = 8; }},
         {"VMWRITE-bitmap address", [](VmxMachine& m) { secondary(m, proc2::kVmcsShadowing), m.vmcs().vmwrite_bitmap = 8; }},
         {"virtualization-exception information address", [](VmxMachine& m) { ept(m, proc2::kEptViolationVe), m.vmcs().ve_information_address = 8; }},
+        {"TSC multiplier", [](VmxMachine& m) { secondary(m, proc2::kUseTscScaling); }},
         {"TPR threshold above VTPR", [](VmxMachine& m) { tpr_shadow(m), m.vmcs().tpr_threshold = 1; }},
         {"VM-exit controls reserved bits", [](VmxMachine& m) { m.vmcs().exit_controls &= ~1U; }},
         {"saving the preemption timer needs the timer", [](VmxMachine& m) { m.vmcs().exit_controls |= vm_exit_control::kSavePreemptionTimer; }},
