@@ -78,6 +78,7 @@ def line(text, level, kind):
 def claims(options, status, text):
     """What must be true of a run: (name, truth, what is there instead)."""
     kernels, cpus, parameters = by_level(options.kernel), by_level(options.cpus), by_level(options.parameters)
+    vmms = by_level(options.vmm)
     yield "exit status 0 after power-off", status == 0, status
     for level in range(1, options.levels + 1):
         userland = line(text, level, "USERLAND")
@@ -102,7 +103,9 @@ def claims(options, status, text):
         yield "the guest's script reaches its end", "SCRIPT-DONE failed=0" in text, ""
     for level in range(1, options.levels):
         child = line(text, level, "CHILD-EXIT")
-        yield f"level {level} sees its child end well", child is not None and child.startswith("0 "), child
+        vmm = vmms.get(level + 1, "minivmm")
+        yield (f"level {level} sees its child end well under {vmm}",
+               child is not None and child.startswith("0 ") and child.endswith(" " + vmm), child)
         yield f"level {level} unloads KVM", line(text, level, "KVM-UNLOADED") is not None, "no such line"
     complaints = [text_line for text_line in text.splitlines() if COMPLAINT.search(text_line)]
     yield "no kernel complains", not complaints, complaints[:3]

@@ -3,7 +3,7 @@
 #
 #   LEVEL-1-USERLAND kernel=... cpus=... uptime=...     uptime in seconds of this level's clock
 #   LEVEL-1-KVM ept=Y vpid=Y ...                        what kvm_intel made of its parameters
-#   LEVEL-1-CHILD-EXIT status seconds
+#   LEVEL-1-CHILD-EXIT status seconds vmm
 #   LEVEL-1-KVM-UNLOADED
 . /data/level.conf
 seconds() {
@@ -35,5 +35,5 @@ qemu-*)
     ;;
 esac
 status=$?
-echo "LEVEL-$level-CHILD-EXIT $status $(awk "BEGIN { print $(seconds) - $before }")"
+echo "LEVEL-$level-CHILD-EXIT $status $(awk "BEGIN { print $(seconds) - $before }") $vmm"
 rmmod kvm_intel && rmmod kvm && echo "LEVEL-$level-KVM-UNLOADED"
