@@ -194,21 +194,32 @@ std::vector<u8> random_guest_code(Random& random) {
     // Meant for 64-bit mode; in the others the bytes mean something else that is as good.
     static const std::vector<u8> kSnippets[] = {
         {0x90},
-        {0x48, 0x01, 0xD8},                                // add rax, rbx
-        {0x8B, 0x03},                                      // mov eax, [rbx]
-        {0x89, 0x43, 0x40},                                // mov [rbx+40h], eax
-        {0x50, 0x59},                                      // push rax; pop rcx
-        {0x0F, 0xA2},                                      // cpuid
-        {0x0F, 0x31},                                      // rdtsc
-        {0x0F, 0x01, 0xF9},                                // rdtscp
-        {0xEC},                                            // in al, dx
-        {0xE7, 0x80},                                      // out 80h, eax
-        {0xF3, 0x6E},                                      // rep outsb
-        {0xF3, 0xAA},                                      // rep stosb
-        {0xB9, 0x80, 0x00, 0x00, 0xC0, 0x0F, 0x32},        // rdmsr EFER
-        {0xB9, 0x74, 0x01, 0x00, 0x00, 0x0F, 0x30},        // wrmsr SYSENTER_CS
-        {0xB9, 0x08, 0x08, 0x00, 0x00, 0x0F, 0x30},        // wrmsr x2APIC TPR
-        {0xB9, 0x0B, 0x08, 0x00, 0x00, 0x0F, 0x30},        // wrmsr x2APIC EOI
+        {0x48, 0x01, 0xD8},                                            // add rax, rbx
+        {0x8B, 0x03},                                                  // mov eax, [rbx]
+        {0x89, 0x43, 0x40},                                            // mov [rbx+40h], eax
+        {0x50, 0x59},                                                  // push rax; pop rcx
+        {0x0F, 0xA2},                                                  // cpuid
+        {0x0F, 0x31},                                                  // rdtsc
+        {0x0F, 0x01, 0xF9},                                            // rdtscp
+        {0xEC},                                                        // in al, dx
+        {0xE7, 0x80},                                                  // out 80h, eax
+        {0xF3, 0x6E},                                                  // rep outsb
+        {0xF3, 0xAA},                                                  // rep stosb
+        {0xB9, 0x80, 0x00, 0x00, 0xC0, 0x0F, 0x32},                    // rdmsr EFER
+        {0xB9, 0x74, 0x01, 0x00, 0x00, 0x0F, 0x30},                    // wrmsr SYSENTER_CS
+        {0xB9, 0x08, 0x08, 0x00, 0x00, 0x0F, 0x30},                    // wrmsr x2APIC TPR
+        {0x31, 0xC0, 0x31, 0xD2, 0xB9, 0x0B, 0x08, 0, 0, 0x0F, 0x30},  // wrmsr x2APIC EOI
+        {0x31, 0xD2, 0xB9, 0x3F, 0x08, 0, 0, 0x0F, 0x30},              // wrmsr x2APIC self-IPI
+        {0x89, 0x83, 0xB0, 0, 0, 0},                                   // mov [rbx+B0h], eax
+        {0x89, 0x83, 0xF0, 0, 0, 0},                                   // mov [rbx+F0h], eax
+        {0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 4, 0},     // mov dword [rbx+300h], 40041h
+        {0x8B, 0x43, 0x20},                                // mov eax, [rbx+20h]
+        {0x0F, 0xC7, 0x1B},                                // xrstors [rbx]
+        {0x0F, 0xC7, 0xF8},                                // rdseed eax
+        {0x0F, 0x09},                                      // wbinvd
+        {0x0F, 0x33},                                      // rdpmc
+        {0x66, 0x0F, 0x38, 0x80, 0x0B},                    // invept rcx, [rbx]
+        {0xF3, 0x0F, 0xC7, 0x33},                          // vmxon [rbx]
         {0x0F, 0x20, 0xC0, 0x0F, 0x22, 0xC0},              // mov rax, cr0; mov cr0, rax
         {0x0F, 0x20, 0xD8, 0x0F, 0x22, 0xD8},              // cr3
         {0x0F, 0x20, 0xE0, 0x34, 0x80, 0x0F, 0x22, 0xE0},  // cr4: flips PGE

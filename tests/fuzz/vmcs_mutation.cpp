@@ -308,6 +308,19 @@ void mutate_controls(Random& random, VmxMachine& m) {
                   kIa32e = vm_entry_control::kIa32eModeGuest;
     v.exit_controls = (legal(random, caps.exit) & ~kHost64) | (v.exit_controls & kHost64);
     v.entry_controls = (legal(random, caps.entry) & ~kIa32e) | (v.entry_controls & kIa32e);
+    if (random.one_in(4)) {  // the whole virtual APIC, one way or the other
+        constexpr u32 kModes = proc2::kVirtualizeX2apicMode | proc2::kVirtualizeApicAccesses;
+        v.proc2_controls &= ~kModes;
+        v.proc2_controls |=
+            proc2::kVirtualInterruptDelivery | proc2::kApicRegisterVirtualization |
+            (random.one_in(2) ? proc2::kVirtualizeX2apicMode : proc2::kVirtualizeApicAccesses);
+        v.proc_controls |= proc::kUseMsrBitmaps;
+        v.proc_controls &= ~proc::kInterruptWindowExiting;
+        v.guest_rflags |= rflags::kIf;
+        v.guest_interrupt_status = static_cast<u16>(random.next());
+        v.eoi_exit_bitmap_0 = v.eoi_exit_bitmap_2 = random.next();
+        mutate_virtual_apic(random, m);
+    }
     // Most of the time what exits before the first instruction stays off.
     if (!random.one_in(4)) {
         v.proc_controls &= ~(proc::kNmiWindowExiting | proc::kMonitorTrapFlag);

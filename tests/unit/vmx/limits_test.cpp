@@ -18,7 +18,6 @@ using M = VmxMachine;
 // A page that is neither RAM nor a device: reads as all ones, writes are lost.
 constexpr u64 kNowhere = u64{1} << 40;
 constexpr u64 kBeyondWidth = u64{1} << 46;
-constexpr u64 kCode = M::kGuestCode;
 constexpr u32 kStar = 0xC000'0081;
 
 void secondary(M& m, u32 bits) {
