@@ -38,8 +38,9 @@ void report_failure(VmxState& vmx, u64 host_rip, Explain explain_it) {
     if (!vmx.dump_failed_entries) {
         return;
     }
+    const Vmcs* last_good = vmx.current->last_good.get();
     const std::string dump =
-        dump_vmcs(vmx.vmcs(), vmx.caps, vmx.current_pointer(), vmx.current->last_good.get());
+        dump_failed_vmcs(vmx.vmcs(), vmx.caps, vmx.current_pointer(), last_good);
     if (vmx.failed_entry_sink != nullptr) {
         vmx.failed_entry_sink->failed_entry(text, dump);
     } else {

@@ -247,4 +247,17 @@ std::string diff_vmcs(const Vmcs& before, const Vmcs& after, const VmxCapabiliti
     return text;
 }
 
+std::string dump_failed_vmcs(const Vmcs& vmcs,
+                             const VmxCapabilities& caps,
+                             PhysAddr address,
+                             const Vmcs* last_good) {
+    std::string head = "No VM entry with this VMCS has succeeded yet\n";
+    if (last_good != nullptr) {
+        const std::string changes = diff_vmcs(*last_good, vmcs, caps);
+        head = changes.empty() ? "Nothing changed since the last good VM entry\n"
+                               : "Changed since the last good VM entry\n" + changes;
+    }
+    return head + dump_vmcs(vmcs, caps, address, last_good);
+}
+
 }  // namespace droste

@@ -81,7 +81,7 @@ result = hyper("fail", f"--vmcs-dump={path('dump')}")
 dump = read("dump")
 claim("--vmcs-dump writes a dump for each failed entry", dump.count("VMCS at 0x") == 4, dump[:500])
 claim("with all groups and decoded bits", in_order(dump, [
-    "check:   guest RFLAGS", "Guest-state area", "6820 Guest RFLAGS", "0x0000000000000000  (was 0x2)",
+    "check:   guest RFLAGS", "Changed since the last good VM entry", "Guest RFLAGS", "(was 0x2)", "Guest-state area", "6820 Guest RFLAGS", "0x0000000000000000  (was 0x2)",
     "Host-state area", "VM-execution control fields", "VM-exit", "VM-entry"]) is None, dump[:3000])
 claim("and says nothing on the terminal", result.stderr == "", result.stderr)
 result = hyper("fail", "--vmcs-dump")

@@ -228,7 +228,7 @@ int main(int argc, char** argv) {
     __get_cpuid(0x80000001, &a, &b, &ext_c, &ext_d);
     __get_cpuid(0x80000007, &a, &b, &c, &timers_d);
     __get_cpuid(1, &a, &b, &c, &d);
-    snprintf(text, sizeof text, "%s, %s%s", vendor, brand,
+    snprintf(text, sizeof text, "%s%s%s%s", vendor, brand[0] ? ", " : "", brand,
              c >> 31 ? "; a hypervisor is below" : "");
     say("ok", "CPU", text);
     const int wide = ext_d >> 29 & 1 && ext_d >> 20 & 1 && d >> 6 & 1 && d >> 9 & 1;

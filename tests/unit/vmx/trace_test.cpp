@@ -252,6 +252,7 @@ TEST_CASE("a failed entry can dump the VMCS with its difference to the last good
     const std::string text = m.log_text();
     CHECK(text.find("guest RFLAGS reserved bits") != std::string::npos);
     CHECK(text.find("(was 0x2)") != std::string::npos);
+    CHECK(text.find("Changed since the last good VM entry\n") != std::string::npos);
 }
 
 TEST_CASE("a failed entry reaches the sink of --vmcs-dump without the log", "[vmx][trace]") {
@@ -275,6 +276,7 @@ TEST_CASE("a failed entry reaches the sink of --vmcs-dump without the log", "[vm
     CHECK(sink.explanation.find("201AH EPT pointer (EPTP) = 0x5f  [bits 2:0 = 6") !=
           std::string::npos);
     CHECK(sink.dump.find("VMCS at 0x9000") != std::string::npos);
+    CHECK(sink.dump.starts_with("No VM entry with this VMCS has succeeded yet\n"));
 }
 
 TEST_CASE("wrong bits of a control word are named", "[vmx][trace]") {
