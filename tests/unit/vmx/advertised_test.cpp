@@ -388,3 +388,27 @@ TEST_CASE("advanced EPT-violation information: bits 11:9 of the qualification",
     M gone = without(F::EptAdvancedInformation);
     CHECK(violate(gone) == 0);
 }
+
+TEST_CASE("VMFUNC 0 writes the EPTP index only with \"EPT-violation #VE\"", "[vmx][capabilities]") {
+    for (const u32 ve : {0U, proc2::kEptViolationVe}) {
+        CAPTURE(ve);
+        M m;
+        m.prepare();
+        m.guest_code({0x0F, 0x01, 0xD4, 0x0F, 0xA2});
+        Vmcs& v = m.vmcs();
+        v.proc_controls |= proc::kActivateSecondary;
+        v.proc2_controls = proc2::kEnableEpt | proc2::kEnableVmFunctions | ve;
+        v.ept_pointer = m.make_identity_ept(7);
+        v.vm_function_controls = kVmFunctionEptpSwitching;
+        v.eptp_list_address = M::kBitmaps + 0x2000;
+        v.ve_information_address = M::kBitmaps + 0x3000;
+        v.eptp_index = 77;
+        m.machine().poke_value<u64>(v.eptp_list_address + 5 * 8, v.ept_pointer);
+        m.state().gpr[RAX] = 0;
+        m.state().gpr[RCX] = 5;
+        m.vmx().current->stale_checks = ~0U;
+        REQUIRE(m.run_guest());
+        CHECK(m.exited_with(ExitReason::CPUID));
+        CHECK(v.eptp_index == (ve != 0 ? 5 : 77));
+    }
+}

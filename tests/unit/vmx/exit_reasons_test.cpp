@@ -281,3 +281,12 @@ TEST_CASE("an exit in the middle of a delivery finds no shadow and an active pro
     CHECK(asleep.vmcs().idt_vectoring_info == (kValid | 0x50));
     CHECK(asleep.vmcs().guest_activity_state == 0);
 }
+
+TEST_CASE("reserved access rights of an unusable segment are saved as 0", "[vmx][exits]") {
+    M m;
+    m.prepare();
+    m.guest_code({0x0F, 0xA2});
+    m.set(&Vmcs::guest_ldtr_access_rights, 0xFFFF'0F82);
+    REQUIRE(m.run_guest());
+    CHECK(m.vmcs().guest_ldtr_access_rights == 0x1'0082);
+}
