@@ -9,38 +9,16 @@ Peers that are not installed are left out and said so.
 import argparse
 import json
 import math
-import os
 import pathlib
-import select
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+
+import emulators
 
 HERE = pathlib.Path(__file__).resolve().parent
-APPEND = "console=ttyS0 quiet"
-ISOLINUX = pathlib.Path("/usr/lib/ISOLINUX/isolinux.bin")
-LDLINUX = pathlib.Path("/usr/lib/syslinux/modules/bios/ldlinux.c32")
-
-BOCHSRC = """\
-megs: 512
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
-cpu: model=corei7_haswell_4770, count=1, ips=100000000, reset_on_triple_fault=0
-clock: sync=none, time0=1700000000
-ata0: enabled=1
-ata0-master: type=cdrom, path={iso}, status=inserted
-boot: cdrom
-com1: enabled=1, mode=file, dev={serial}
-display_library: sdl2
-speaker: enabled=0
-sound: driver=dummy
-log: {work}/bochs.log
-panic: action=fatal
-error: action=report
-"""
 
 
 def build_initramfs(work):
@@ -55,71 +33,6 @@ def build_initramfs(work):
     with open(out, "wb") as target:
         subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=names.encode(), stdout=target, cwd=root, check=True)
     return out
-
-
-def build_iso(work, kernel, initrd):
-    boot = work / "iso/isolinux"
-    boot.mkdir(parents=True)
-    for source, name in ((ISOLINUX, "isolinux.bin"), (LDLINUX, "ldlinux.c32"), (kernel, "vmlinuz"), (initrd, "initrd")):
-        shutil.copy(source, boot / name)
-    (boot / "isolinux.cfg").write_text(
-        f"default linux\nprompt 0\ntimeout 1\nlabel linux\n  kernel /isolinux/vmlinuz\n  append initrd=/isolinux/initrd {APPEND}\n")
-    iso = work / "bench.iso"
-    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", iso, "-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat",
-                    "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", work / "iso"],
-                   check=True, stderr=subprocess.DEVNULL)
-    return iso
-
-
-def lines_of_pipe(command, timeout):
-    """Yields (host time, line) as the console prints them."""
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    pending = b""
-    try:
-        while time.monotonic() - start < timeout:
-            if not select.select([process.stdout], [], [], 0.5)[0]:
-                if process.poll() is not None:
-                    return
-                continue
-            chunk = os.read(process.stdout.fileno(), 65536)
-            now = time.monotonic() - start
-            if not chunk:
-                return
-            pending += chunk
-            *whole, pending = pending.split(b"\n")
-            for line in whole:
-                yield now, line.decode(errors="replace").strip()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def lines_of_file(command, path, timeout, environment):
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               env={**os.environ, **environment})
-    offset, pending = 0, b""
-    try:
-        while time.monotonic() - start < timeout:
-            data = b""
-            if path.exists():
-                with open(path, "rb") as source:
-                    source.seek(offset)
-                    data = source.read()
-            now = time.monotonic() - start
-            offset += len(data)
-            pending += data
-            *whole, pending = pending.split(b"\n")
-            for line in whole:
-                yield now, line.decode(errors="replace").strip()
-            if not data:
-                if process.poll() is not None:
-                    return
-                time.sleep(0.005)
-    finally:
-        process.kill()
-        process.wait()
 
 
 def measure(lines):
@@ -160,23 +73,15 @@ def main():
     with tempfile.TemporaryDirectory(prefix="droste-bench-") as name:
         work = pathlib.Path(name)
         initrd = build_initramfs(work)
-        serial = work / "serial"
-        linux = ["-m", "512", "-kernel", options.kernel, "-initrd", initrd, "-append", APPEND, "-no-reboot"]
-        runners = {"droste": lambda: lines_of_pipe([options.droste.resolve(), *linux, "-nographic"], options.timeout)}
+        linux = ["-m", "512", "-kernel", options.kernel, "-initrd", initrd, "-append", emulators.APPEND, "-no-reboot"]
+        runners = {"droste": lambda: emulators.lines_of_pipe([options.droste.resolve(), *linux, "-nographic"], options.timeout)}
         peers = [p for p in options.peers.split(",") if p]
         if "qemu" in peers and shutil.which("qemu-system-x86_64"):
-            runners["qemu"] = lambda: lines_of_pipe(
+            runners["qemu"] = lambda: emulators.lines_of_pipe(
                 ["qemu-system-x86_64", "-accel", "tcg", *linux, "-nographic"], options.timeout)
-        if "bochs" in peers and shutil.which("bochs") and shutil.which("xorriso") and ISOLINUX.exists():
-            iso = build_iso(work, options.kernel, initrd)
-            (work / "bochsrc").write_text(BOCHSRC.format(iso=iso, serial=serial, work=work))
-            (work / "rc").write_text("c\n")
-
-            def bochs():
-                serial.unlink(missing_ok=True)
-                return lines_of_file(["bochs", "-q", "-f", work / "bochsrc", "-rc", work / "rc"], serial, options.timeout,
-                                     {"SDL_VIDEODRIVER": "dummy"})
-            runners["bochs"] = bochs
+        if "bochs" in peers and emulators.bochs_installed():
+            iso = emulators.build_iso(work, {"vmlinuz": options.kernel, "initrd": initrd}, emulators.linux_label())
+            runners["bochs"] = lambda: emulators.bochs(work, iso, 512, options.timeout)
         for peer in peers:
             if peer not in runners:
                 print(f"{peer}: not installed, left out", file=sys.stderr)

@@ -86,13 +86,13 @@ fetch() {
 # fetch_kernel VERSION PACKAGE-REGEX: vmlinuz-VERSION and kvm-VERSION, which belong together, so both are taken
 # out of one package. The modules are kept uncompressed, in the order they load in.
 fetch_kernel() {
-    [ ! -s "$cache/vmlinuz-$1" ] || [ ! -f "$cache/kvm-$1/kvm-intel.ko" ] || return 0
+    [ ! -s "$cache/vmlinuz-$1" ] || [ ! -f "$cache/kvm-$1/kvm-amd.ko" ] || return 0
     [ "$guest" != "vmlinuz-$1" ] || [ ! -s "$cache/vmlinuz-$1" ] || return 0
     unpack "$2" "vmlinuz-$1" || { echo "guests.sh: cannot get $guest (Debian package $2): no network?" >&2; return 1; }
     tree="$cache/vmlinuz-$1.root"
     rm -rf "$cache/kvm-$1" "$cache/kvm-$1.part"
     mkdir "$cache/kvm-$1.part"
-    for module in irqbypass kvm kvm-intel; do
+    for module in irqbypass kvm kvm-intel kvm-amd; do
         found=$(find "$tree" -name "$module.ko*" -type f | head -n 1)
         case $found in
         *.xz) xz -dc "$found" >"$cache/kvm-$1.part/$module.ko" ;;
