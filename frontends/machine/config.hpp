@@ -36,9 +36,9 @@ struct MachineConfig {
     VmxConfig vmx = VmxConfig::nested();  // if the CPU has VMX
     Clock::Mode clock_mode = Clock::Mode::FreeRunning;
     u64 counting_ns = Clock::kCountingNsPerInsn;  // ns an instruction in Mode::Counting
-    i64 rtc_start_seconds = 0;  // the wall clock at power-on, seconds since 1970
-    BootRequest boot;           // with a kernel: it is started directly
-    std::string bios;           // otherwise: this firmware
+    i64 rtc_start_seconds = 0;                    // the wall clock at power-on, seconds since 1970
+    BootRequest boot;                             // with a kernel: it is started directly
+    std::string bios;                             // otherwise: this firmware
     std::array<CharBackend*, kMaxSerialPorts> serial{};  // null: the port does not exist
     std::vector<DebugConsoleConfig> debug_consoles;
     std::vector<DebugExitConfig> debug_exits;
