@@ -44,10 +44,8 @@ entry:
     lodsb
     cmp al, ' '
     jne .skip_file_name
-    mov al, [esi]
-    mov [word_at], al
-    mov al, [esi + 1]
-    mov [word_at + 1], al
+    mov eax, [esi]
+    mov [word_at], eax
 
     ; Flat segments of our own, an IDT with #UD and #GP, 4-MByte pages one to one.
     lgdt [gdt_pointer]
@@ -89,7 +87,7 @@ entry:
     rdmsr
     mov [vmxon_region], eax
     mov [vmcs], eax
-    cmp word [word_at], 'lo'
+    cmp dword [word_at], 'lock'
     jne .on
     mov dword [after_fault], do_locked
 .on:
@@ -108,17 +106,20 @@ entry:
     cmp word [word_at], 'st'
     je do_storm
 
-    ; "loop" and "locked" begin with the same letters.
-    mov dword [after_fault], 0
-    mov al, 'o'
-    out 0xE9, al
-    mov al, 'n'
-    out 0xE9, al
+    cmp dword [word_at], 'lock'
+    je do_unlocked
     ENTER_GUEST vmlaunch
 .again:
     call skip_instruction
     ENTER_GUEST vmresume
     jmp .again
+
+do_unlocked:
+    mov al, 'o'
+    out 0xE9, al
+    mov al, 'n'
+    out 0xE9, al
+    jmp off
 
 do_locked:
     mov al, 'g'
@@ -390,7 +391,7 @@ descriptor: dq 1, 0
 msr_list: dd 0xC0000100, 0, 0x1234, 0
 wanted_name: db "opt/droste/nested", 0
 .end:
-word_at: dw 0
+word_at: dd 0
 after_fault: dd 0
 after_exit: dd 0
 pin_controls: dd 0
