@@ -1,8 +1,8 @@
 #!/bin/sh
 # Second opinion on the guest tests: runs them in Debian's Bochs and compares port E9h with their "expect" lines.
 #   tests/guest/witness.sh [system/NAME ...]        (needs nasm, bochs, bochs-sdl, bochsbios)
-# Known differences: system/debug, where Bochs pushes RF = 0 for the general-detect fault, and system/debug_rep, where it
-# pushes RF = 0 between two iterations (the manual says 1 for both).
+# Known differences: system/debug, where Bochs pushes RF = 0 for the general-detect fault, and where it
+# pushes RF = 0 between two iterations of REP (system/debug, system/debug_rep); the manual says 1 for both.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)

@@ -13,8 +13,8 @@
 ; expect: 0001 4FF0 0
 ; expect: 0002 4FF0 0
 ; expect: step REP
-; expect: 0000 4FF0 0
-; expect: 0000 4FF0 0
+; expect: 0000 4FF0 1
+; expect: 0000 4FF0 1
 ; expect: 0002 4FF0 0
 ; expect: 0003 4FF0 0
 ; expect: step INT
