@@ -17,7 +17,7 @@ namespace droste {
 
 class Vcpu;
 
-inline constexpr unsigned kTlbEntries = 1024;
+inline constexpr unsigned kTlbEntries = 2048;
 inline constexpr u64 kNoTag = ~u64{0};  // never equals a page-aligned address
 
 struct TlbEntry {
@@ -49,7 +49,7 @@ struct AddressSpaceKey {
 };
 
 struct TlbContext {
-    static constexpr unsigned kCodeEntries = 256;
+    static constexpr unsigned kCodeEntries = 1024;
     AddressSpaceKey key;
     bool used = false;
     u64 last_use = 0;

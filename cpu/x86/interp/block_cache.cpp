@@ -48,6 +48,19 @@ void BlockCache::enroll(PhysAddr page, Block* block, unsigned first_byte, unsign
     }
 }
 
+Block* BlockCache::recall(PhysAddr start, u32 mode) {
+    const auto found = pages_.find(start & kPageMask);
+    if (found == pages_.end()) {
+        return nullptr;
+    }
+    for (Block* block : found->second.blocks) {
+        if (block->start == start && block->mode == mode) {
+            return table_[slot(start, mode)] = block;
+        }
+    }
+    return nullptr;
+}
+
 Block* BlockCache::insert(PhysAddr start,
                           u32 mode,
                           const Insn* insns,

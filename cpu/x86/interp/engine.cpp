@@ -224,7 +224,11 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
         return Status::Next;
     }
     const DecodeMode mode = decode_mode(cpu);
-    Block* block = cpu.blocks->find(page.page | (linear % kPageBytes), mode_key(mode));
+    const PhysAddr start = page.page | (linear % kPageBytes);
+    Block* block = cpu.blocks->find(start, mode_key(mode));
+    if (block == nullptr) {
+        block = cpu.blocks->recall(start, mode_key(mode));
+    }
     if (block == nullptr) {
         block = decode_block(cpu, page, linear, mode);
         if (block == nullptr) {
