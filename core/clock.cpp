@@ -15,7 +15,9 @@ constexpr u64 kMinMeasuredNs = 50'000;     // shorter stretches measure noise
 }  // namespace
 
 Clock::Clock(Mode mode, u64 counting_ns)
-    : mode_(mode), counter_(&zero_counter_), ns_per_insn_fp_(counting_ns << kRateShift) {
+    : mode_(mode)
+    , counter_(&zero_counter_)
+    , ns_per_insn_fp_(counting_ns << kRateShift) {
     host_origin_ns_ = host_ns();
     last_sync_host_ns_ = host_origin_ns_;
 }

@@ -5,7 +5,8 @@
 // never sees a jump. What differs between the two modes is the rate and what idling does:
 //  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the host's
 //    monotonic clock; idling sleeps.
-//  - counting (--icount): a fixed number of ns for each instruction (--icount-ns, kCountingNsPerInsn
+//  - counting (--icount): a fixed number of ns for each instruction (--icount-ns,
+//  kCountingNsPerInsn
 //    unless told); idling skips to the next deadline. Two runs are identical.
 // Time is in nanoseconds from power-on. The guest's TSC ticks at kTscHz, i.e. once a nanosecond.
 

@@ -73,8 +73,8 @@ inline constexpr u16 kInsnAligned =
 
 struct Insn {
     ExecFn exec = nullptr;
-    u64 imm = 0;  // immediate, sign-extended to 64 bits where the manual sign-extends it to the
-                  // operand size; J: the displacement; ptr16:16/32: the offset; ENTER: Iw
+    u64 imm = 0;   // immediate, sign-extended to 64 bits where the manual sign-extends it to the
+                   // operand size; J: the displacement; ptr16:16/32: the offset; ENTER: Iw
     i64 disp = 0;  // displacement of the memory operand. RIP-relative: counted from the *start* of
                    // the instruction (length already added). moffs: the offset
     Op op{};
@@ -89,11 +89,11 @@ struct Insn {
     // (Form::G, reg = Sreg), PUSH I, far transfers, near branches: opsize.
     u8 width = 0;
     Form form = Form::None;
-    u8 reg = 0;  // G: register number with REX.R. Byte registers AH CH DH BH are 20..23 (only
-                 // without REX). Sreg/CRn/DRn/opcode extension of a group row: the ModRM.reg value
-                 // (with REX.R for CR/DR)
-    u8 rm = 0;             // E when it is a register, with REX.B; byte registers as in `reg`
-    u8 vvvv = 0;           // B: VEX.vvvv (already complemented)
+    u8 reg = 0;   // G: register number with REX.R. Byte registers AH CH DH BH are 20..23 (only
+                  // without REX). Sreg/CRn/DRn/opcode extension of a group row: the ModRM.reg value
+                  // (with REX.R for CR/DR)
+    u8 rm = 0;    // E when it is a register, with REX.B; byte registers as in `reg`
+    u8 vvvv = 0;  // B: VEX.vvvv (already complemented)
     u8 base = kZeroSlot;   // 0..15, kZeroSlot, kRipSlot
     u8 index = kZeroSlot;  // 0..15, kZeroSlot
     u8 scale = 0;          // shift count 0..3

@@ -44,7 +44,7 @@ struct GuestKind {
     bool vpid = false;
     bool accessed_dirty = false;
     bool handlers_return = false;  // exception handlers skip two bytes; otherwise they are HLT
-    bool host_32 = false;  // the host is a 32-bit one with PAE paging
+    bool host_32 = false;          // the host is a 32-bit one with PAE paging
 };
 GuestKind random_guest_kind(Random& random);
 

@@ -50,8 +50,8 @@ class BlockCache {
         Block* block = table_[slot(start, mode)];
         return block != nullptr && block->start == start && block->mode == mode ? block : nullptr;
     }
-    // After find() found nothing: the block that another one pushed out of its slot, back in it; null
-    // if there is none.
+    // After find() found nothing: the block that another one pushed out of its slot, back in it;
+    // null if there is none.
     Block* recall(PhysAddr start, u32 mode);
     // Copies the instructions. `second_page` as in Block. Returns the block to execute.
     Block* insert(PhysAddr start,
@@ -82,7 +82,8 @@ class BlockCache {
     static std::size_t slot(PhysAddr start, u32 mode) {
         // Fibonacci hashing: kernels of several levels lie at like offsets in like sequences.
         constexpr u64 kGolden = 0x9E37'79B9'7F4A'7C15;
-        return static_cast<std::size_t>(((start ^ (u64{mode} << 40)) * kGolden) >> (64 - kSlotBits));
+        return static_cast<std::size_t>(((start ^ (u64{mode} << 40)) * kGolden) >>
+                                        (64 - kSlotBits));
     }
     Insn* allocate(unsigned count);
     void enroll(PhysAddr page, Block* block, unsigned first_byte, unsigned last_byte);
