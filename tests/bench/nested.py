@@ -5,7 +5,7 @@ Every emulator boots Debian's 6.1 kernel with KVM; minivmm (tests/guest) boots t
 so on. Each level runs nested_rows.c before it starts the next. Times are the host's, between lines on the serial console:
 
   LN userland   power-on to level N's shell (the rows that ran before are taken out)
-  LN compute    fixed work without exits; LN walk: a page touched for each of 400,000 reads, so misses in the TLB
+  LN compute    fixed work without exits; LN walk: a page touched for each of 1,200,000 reads, so misses in the TLB
   LN cpuid, us  one CPUID: below L1 a VM exit, handled by the level above
   exit          a CPUID exit and the entry after it under the smallest hypervisor there can be (exits.asm), in ns and in cycles
                 of this machine's time-stamp counter
@@ -75,8 +75,12 @@ def build_initramfs(work, guests, levels):
 
 def measure(lines):
     """{(level, row): seconds}, sums of the rows, and the counts of the cpuid rows."""
-    times, sums, counts, started, in_rows = {}, {}, {}, {}, 0.0
+    times, sums, counts, in_rows = {}, {}, {}, 0.0
     for now, line in lines:
+        if line == "<":
+            began = now
+        elif line == ">":
+            took = now - began
         if "ROW " not in line:
             continue
         words = line[line.index("ROW "):].split()
@@ -86,12 +90,10 @@ def measure(lines):
         if row == "userland":
             times[level, row] = now - in_rows
             rows_began = now
-        elif words[3] == "start":
-            started[level, row] = now
-        else:
-            times[level, row] = now - started[level, row]
+        elif words[3] == "end":
+            times[level, row] = took
             if row == "cpuid":
-                counts[level] = int(words[4])
+                counts[level] = int(words[5])
                 in_rows += now - rows_began
             else:
                 sums[row, level] = words[4]

@@ -2,6 +2,8 @@
 //
 //   nested_rows LEVEL CPUIDS
 //
+// Of a row ROW LEVEL NAME the lines "<" and ">" enclose the work: short, because below level 1 each character is VM exits.
+//
 // compute  integer arithmetic, branches, calls and memory within 256 KiB: no exits, translations stay warm
 // walk     reads spread over 32 MiB, a page each: a TLB miss or two for each read
 // cpuid    CPUIDS times CPUID: one VM exit each below level 1
@@ -26,7 +28,7 @@ __attribute__((noinline)) static uint64_t mix(uint64_t a, uint64_t b) {
 
 static uint64_t compute(uint8_t* memory) {
     uint64_t sum = 1, state = 88172645463325252u;
-    for (int i = 0; i < 4000000; i++) {
+    for (int i = 0; i < 12000000; i++) {
         const uint64_t r = next(&state);
         uint64_t* cell = (uint64_t*)(memory + (r & (kSmall - 8)));
         if (r & 0x10000) {
@@ -40,7 +42,7 @@ static uint64_t compute(uint8_t* memory) {
 
 static uint64_t walk(uint8_t* memory) {
     uint64_t sum = 0, state = 88172645463325252u;
-    for (int i = 0; i < 400000; i++) {
+    for (int i = 0; i < 1200000; i++) {
         sum += memory[(next(&state) % (kLarge / kPage)) * kPage + (i & 63) * 64];
     }
     return sum;
@@ -54,6 +56,16 @@ static uint64_t cpuid_loop(unsigned count) {
         sum += b;
     }
     return sum;
+}
+
+static void begin(const char* level, const char* row) {
+    printf("ROW %s %s start\n", level, row);
+    printf("<\n");
+}
+
+static void end(const char* level, const char* row, uint64_t sum, unsigned count) {
+    printf(">\n");
+    printf("ROW %s %s end %llx %u\n", level, row, (unsigned long long)sum, count);
 }
 
 int main(int argc, char** argv) {
@@ -73,13 +85,15 @@ int main(int argc, char** argv) {
         memory[i] = (uint8_t)(i >> 6);
     }
     (void)compute(memory);  // warm
-    printf("ROW %s compute start\n", level);
-    printf("ROW %s compute end %llx\n", level, (unsigned long long)compute(memory));
+    begin(level, "compute");
+    uint64_t sum = compute(memory);
+    end(level, "compute", sum, 0);
     (void)walk(memory);
-    printf("ROW %s walk start\n", level);
-    printf("ROW %s walk end %llx\n", level, (unsigned long long)walk(memory));
-    printf("ROW %s cpuid start\n", level);
-    const uint64_t sum = cpuid_loop(cpuids);
-    printf("ROW %s cpuid end %u %llx\n", level, cpuids, (unsigned long long)sum);
+    begin(level, "walk");
+    sum = walk(memory);
+    end(level, "walk", sum, 0);
+    begin(level, "cpuid");
+    sum = cpuid_loop(cpuids);
+    end(level, "cpuid", sum, cpuids);
     return 0;
 }
