@@ -156,6 +156,13 @@ class Report {
     }
     bool has(Feature feature) const { return config_.cpu.has(feature); }
 
+    // Off, and worth a word: what goes with EPT or VPID is not named beside it.
+    bool lacks(F feature) const {
+        const VmxFeatureRow& row = row_of(feature);
+        const F owner = row.bit < 32 ? F::Ept : F::Vpid;
+        return !has(feature) && (row.word != CapabilityWord::EptVpid || has(owner));
+    }
+
     template <typename Which>
     std::vector<std::string_view> absent(std::initializer_list<Which> features) const {
         std::vector<std::string_view> names;
@@ -205,8 +212,9 @@ class Report {
                has(F::Ept) ? "off (vmx-unrestricted-guest): real-mode code of guests has to be "
                              "emulated, firmware often fails"
                            : "off: it needs EPT");
-        add_if(has(F::Vpid), State::Warn, "VPID", "on, nothing is flushed at VM entry and VM exit",
-               "off (vmx-vpid): each VM entry and VM exit flushes the TLB");
+        add_if(has(F::Vpid), State::Missing, "VPID",
+               "on, nothing is flushed at VM entry and VM exit",
+               "off (vmx-vpid): each VM entry and VM exit flushes the TLB, Hyper-V does not start");
         const auto savers = absent({F::UseMsrBitmaps, F::TprShadow, F::ApicRegisterVirtualization,
                                     F::VirtualInterruptDelivery, F::PostedInterrupts,
                                     F::VmcsShadowing, F::Pml, F::PreemptionTimer});
@@ -236,7 +244,8 @@ class Report {
     std::vector<std::string_view> needed_by_all() const {
         std::vector<std::string_view> names;
         for (const VmxWish& wish : kVmxWishes) {
-            if (wish.needed_by != 0 && wish.feature != F::Ept && !has(wish.feature)) {
+            const bool reported_alone = wish.feature == F::Ept || wish.feature == F::Vpid;
+            if (wish.needed_by != 0 && !reported_alone && lacks(wish.feature)) {
                 names.push_back(row_of(wish.feature).name);
             }
         }
@@ -282,7 +291,7 @@ class Report {
             needs.push_back("vmx");
         } else {
             for (const VmxWish& wish : kVmxWishes) {
-                if (!has(wish.feature)) {
+                if (lacks(wish.feature)) {
                     judge(row_of(wish.feature).name, wish.needed_by, wish.wanted_by);
                 }
             }
