@@ -5,6 +5,7 @@
 #include "cpu/vmx/preemption_timer.hpp"
 #include "cpu/vmx/segment_fields.hpp"
 #include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/delivery.hpp"
 
 namespace droste {
@@ -128,7 +129,13 @@ void save_non_register_state(VmxState& vmx) {
     v.guest_activity_state = static_cast<u32>(s.activity);
     v.guest_interruptibility = s.interruptibility;
     constexpr u64 kEnabledBreakpoint = 1U << 12;
-    const u64 pending = s.pending_debug & (dr6::kBs | 0xF);
+    u64 pending = s.pending_debug & (dr6::kBs | 0xF);
+    // The single-step trap that MOV SS holds back is seen only here: the CPU takes that of the next
+    // instruction in its place.
+    if ((s.interruptibility & blocking::kMovSs) != 0 && (s.rflags_system & rflags::kTf) != 0 &&
+        (s.debugctl & debugctl::kBtf) == 0) {
+        pending |= dr6::kBs;
+    }
     v.guest_pending_debug = pending | ((pending & 0xF) != 0 ? kEnabledBreakpoint : 0);
 }
 
