@@ -59,8 +59,10 @@ struct TlbContext {
         ~u64{0};  // range of linear addresses that came from large pages: INVLPG there drops it all
     u64 large_last = 0;
     std::array<std::array<TlbEntry, kTlbEntries>, 3> data;
-    std::array<std::array<u64, kTlbEntries / 64>, 3> filled{};  // which entries to clear on a flush
     std::array<std::array<CodeTlbEntry, kCodeEntries>, 2> code;  // [0] supervisor, [1] user
+    // Which entries may hold a tag, a bit each: what a flush has to look at.
+    std::array<std::array<u64, kTlbEntries / 64>, 3> data_filled{};
+    std::array<std::array<u64, kCodeEntries / 64>, 2> code_filled{};
 };
 
 // Remembers that translations around `linear` came from a large page (see TlbContext::large_first).

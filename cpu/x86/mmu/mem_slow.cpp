@@ -58,7 +58,7 @@ void fill(Vcpu& cpu,
     const bool plain_write =
         page.kind == PageKind::Ram && translation.writable && (*page.flags & kPageHasCode) == 0;
     entry.write_tag = plain_write ? linear_page : kNoTag;
-    context.filled[c][index / 64] |= bit(static_cast<unsigned>(index % 64));
+    context.data_filled[c][index / 64] |= bit(static_cast<unsigned>(index % 64));
     if (large) {
         note_large_page(context, linear, translation.page_bytes);
     }

@@ -479,8 +479,9 @@ void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
 Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
     const LinearAddr page = linear & kPageMask;
     TlbContext& context = cpu.tlb.current();
-    CodeTlbEntry& entry =
-        context.code[cpu.cpl == 3 ? 1 : 0][(linear >> kPageShift) % TlbContext::kCodeEntries];
+    const std::size_t user = cpu.cpl == 3 ? 1 : 0;
+    const std::size_t index = (linear >> kPageShift) % TlbContext::kCodeEntries;
+    CodeTlbEntry& entry = context.code[user][index];
     if (entry.tag == page) [[likely]] {
         out = {page, entry.page & kPageMask, entry.host};
         return Status::Next;
@@ -502,6 +503,7 @@ Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
     if (host.host != nullptr && !cpu.apic->claims(physical)) {
         const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
         entry = {page, physical | (translation.global ? 1U : 0U) | (large ? 2U : 0U), host.host};
+        context.code_filled[user][index / 64] |= bit(static_cast<unsigned>(index % 64));
         if (large) {
             note_large_page(context, linear, translation.page_bytes);
         }

@@ -38,6 +38,30 @@ AddressSpaceKey current_key(const Vcpu& cpu) {
     return key;
 }
 
+// Visits the entries of `tables` that may hold a tag. `visit` says whether the entry still may.
+template <typename Tables, typename Filled, typename Visit>
+void visit_filled(Tables& tables, Filled& filled, Visit visit) {
+    for (std::size_t t = 0; t < tables.size(); ++t) {
+        for (std::size_t word = 0; word < filled[t].size(); ++word) {
+            for (u64 pending = filled[t][word]; pending != 0; pending &= pending - 1) {
+                const auto index = static_cast<unsigned>(std::countr_zero(pending));
+                if (!visit(tables[t][word * 64 + index])) {
+                    filled[t][word] &= ~bit(index);
+                }
+            }
+        }
+    }
+}
+
+void drop(TlbEntry& entry) {
+    entry.read_tag = kNoTag;
+    entry.write_tag = kNoTag;
+}
+
+void drop(CodeTlbEntry& entry) {
+    entry.tag = kNoTag;
+}
+
 }  // namespace
 
 Tlb::Tlb() {
@@ -88,31 +112,15 @@ void Tlb::activate(Vcpu& cpu) {
 }
 
 void Tlb::flush_context(TlbContext& context, bool keep_global) {
-    for (std::size_t c = 0; c < context.data.size(); ++c) {
-        for (std::size_t word = 0; word < context.filled[c].size(); ++word) {
-            u64 pending = context.filled[c][word];
-            u64 kept = 0;
-            while (pending != 0) {
-                const auto index = static_cast<unsigned>(std::countr_zero(pending));
-                pending &= pending - 1;
-                TlbEntry& entry = context.data[c][word * 64 + index];
-                if (keep_global && (entry.page & 1) != 0) {
-                    kept |= bit(index);
-                } else {
-                    entry.read_tag = kNoTag;
-                    entry.write_tag = kNoTag;
-                }
-            }
-            context.filled[c][word] = kept;
+    const auto flush = [keep_global](auto& entry) {
+        const bool keep = keep_global && (entry.page & 1) != 0;
+        if (!keep) {
+            drop(entry);
         }
-    }
-    for (auto& table : context.code) {
-        for (CodeTlbEntry& entry : table) {
-            if (!keep_global || (entry.page & 1) == 0) {
-                entry.tag = kNoTag;
-            }
-        }
-    }
+        return keep;
+    };
+    visit_filled(context.data, context.data_filled, flush);
+    visit_filled(context.code, context.code_filled, flush);
     if (!keep_global) {
         context.large_first = ~u64{0};
         context.large_last = 0;
@@ -135,28 +143,22 @@ namespace {
 // INVLPG inside a large page must drop every fragment of it. Which size it had is not recorded: all
 // large-page fragments of the same GiB go.
 void drop_large_fragments(TlbContext& context, u64 linear) {
-    for (std::size_t c = 0; c < context.data.size(); ++c) {
-        for (std::size_t word = 0; word < context.filled[c].size(); ++word) {
-            u64 pending = context.filled[c][word];
-            while (pending != 0) {
-                const auto index = static_cast<unsigned>(std::countr_zero(pending));
-                pending &= pending - 1;
-                TlbEntry& entry = context.data[c][word * 64 + index];
-                const u64 tag = entry.read_tag != kNoTag ? entry.read_tag : entry.write_tag;
-                if ((entry.page & 2) != 0 && tag >> 30 == linear >> 30) {
-                    entry.read_tag = kNoTag;
-                    entry.write_tag = kNoTag;
-                }
-            }
+    const auto in_same_gib = [linear](u64 tag) { return tag >> 30 == linear >> 30; };
+    visit_filled(context.data, context.data_filled, [&](TlbEntry& entry) {
+        const u64 tag = entry.read_tag != kNoTag ? entry.read_tag : entry.write_tag;
+        const bool keep = (entry.page & 2) == 0 || !in_same_gib(tag);
+        if (!keep) {
+            drop(entry);
         }
-    }
-    for (auto& table : context.code) {
-        for (CodeTlbEntry& entry : table) {
-            if (entry.tag != kNoTag && (entry.page & 2) != 0 && entry.tag >> 30 == linear >> 30) {
-                entry.tag = kNoTag;
-            }
+        return keep;
+    });
+    visit_filled(context.code, context.code_filled, [&](CodeTlbEntry& entry) {
+        const bool keep = (entry.page & 2) == 0 || !in_same_gib(entry.tag);
+        if (!keep) {
+            drop(entry);
         }
-    }
+        return keep;
+    });
 }
 
 }  // namespace
@@ -170,14 +172,13 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
         TlbEntry& entry = table[(linear >> kPageShift) % kTlbEntries];
         if ((entry.read_tag == page || entry.write_tag == page) &&
             (!only_global || (entry.page & 1) != 0)) {
-            entry.read_tag = kNoTag;
-            entry.write_tag = kNoTag;
+            drop(entry);
         }
     }
     for (auto& table : context.code) {
         CodeTlbEntry& entry = table[(linear >> kPageShift) % TlbContext::kCodeEntries];
         if (entry.tag == page && (!only_global || (entry.page & 1) != 0)) {
-            entry.tag = kNoTag;
+            drop(entry);
         }
     }
 }
@@ -230,27 +231,19 @@ void Tlb::flush_page_of_vpid(u16 vpid, u64 linear) {
 namespace {
 
 void drop_write_tags_of(TlbContext& context, PhysAddr page) {
-    for (std::size_t c = 0; c < context.data.size(); ++c) {
-        for (std::size_t word = 0; word < context.filled[c].size(); ++word) {
-            u64 pending = context.filled[c][word];
-            while (pending != 0) {
-                const auto index = static_cast<unsigned>(std::countr_zero(pending));
-                pending &= pending - 1;
-                TlbEntry& entry = context.data[c][word * 64 + index];
-                if ((entry.page & kPageMask) == page) {
-                    entry.write_tag = kNoTag;
-                }
-            }
+    visit_filled(context.data, context.data_filled, [page](TlbEntry& entry) {
+        if ((entry.page & kPageMask) == page) {
+            entry.write_tag = kNoTag;
         }
-    }
+        return true;
+    });
 }
 
 void drop_all_write_tags(TlbContext& context) {
-    for (auto& table : context.data) {
-        for (TlbEntry& entry : table) {
-            entry.write_tag = kNoTag;
-        }
-    }
+    visit_filled(context.data, context.data_filled, [](TlbEntry& entry) {
+        entry.write_tag = kNoTag;
+        return true;
+    });
 }
 
 }  // namespace
