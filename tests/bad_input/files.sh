@@ -4,20 +4,8 @@
 . "$(dirname "$0")/../boot/lib.sh"
 kernel=$2
 
-# refused NAME SENTENCE-PART OPTION...
-refused() {
-    name=$1
-    want=$2
-    shift 2
-    timeout 20 "$droste" "$@" -display none </dev/null >"$scratch/out" 2>"$scratch/err"
-    status=$?
-    lines=$(wc -l <"$scratch/err")
-    if [ $status -eq 2 ] && [ "$lines" -eq 1 ] && [ ! -s "$scratch/out" ] && grep -q -F -e "$want" "$scratch/err"; then
-        ok "$name"
-    else
-        bad "$name" "status $status, $lines lines: $(head -c 300 "$scratch/err" | tr '\n' ' ') (wanted: $want)"
-    fi
-}
+# refused_file NAME SENTENCE-PART OPTION...
+refused_file() { refused_as "$@" -display none; }
 
 : >"$scratch/empty"
 mkdir "$scratch/directory"
@@ -30,37 +18,37 @@ head -c 70000000 /dev/zero >"$scratch/large"
 [ "$(id -u)" -eq 0 ] || { : >"$scratch/locked" && chmod 0 "$scratch/locked"; }
 
 for option in -kernel -bios; do
-    refused "$option: missing" "No such file" $option "$scratch/missing"
-    refused "$option: empty" "is empty" $option "$scratch/empty"
-    refused "$option: directory" "is a directory" $option "$scratch/directory"
+    refused_file "$option: missing" "No such file" $option "$scratch/missing"
+    refused_file "$option: empty" "is empty" $option "$scratch/empty"
+    refused_file "$option: directory" "is a directory" $option "$scratch/directory"
     [ ! -e "$scratch/locked" ] || refused "$option: unreadable" "Permission denied" $option "$scratch/locked"
 done
-refused "-kernel: garbage" "neither a Linux bzImage" -kernel "$scratch/garbage"
-refused "-kernel: script" "neither a Linux bzImage" -kernel "$scratch/script"
-refused "-kernel: truncated multiboot" "truncated" -kernel "$scratch/short"
-refused "-kernel: truncated gzip" "gzip" -kernel "$scratch/short.gz"
-refused "-kernel: damaged gzip" "gzip" -kernel "$scratch/bad.gz"
-refused "-kernel: an ELF program" "neither a multiboot header nor a PVH" -kernel "$droste" -m 4G
-refused "-bios: odd size" "multiple of 64 KiB" -bios "$scratch/garbage"
-refused "-bios: too large" "multiple of 64 KiB up to 16 MiB" -bios "$scratch/large"
-refused "module: missing" "No such file" -kernel "$kernel" -initrd "$scratch/missing x"
-refused "module: empty" "is empty" -kernel "$kernel" -initrd "$kernel,$scratch/empty"
-refused "module: directory" "is a directory" -kernel "$kernel" -initrd "$scratch/directory"
-refused "module: too large" "do not fit" -kernel "$kernel" -initrd "$scratch/large" -m 32
-refused "multiboot: RAM too small" "-m" -kernel "$kernel" -m 1
+refused_file "-kernel: garbage" "neither a Linux bzImage" -kernel "$scratch/garbage"
+refused_file "-kernel: script" "neither a Linux bzImage" -kernel "$scratch/script"
+refused_file "-kernel: truncated multiboot" "truncated" -kernel "$scratch/short"
+refused_file "-kernel: truncated gzip" "gzip" -kernel "$scratch/short.gz"
+refused_file "-kernel: damaged gzip" "gzip" -kernel "$scratch/bad.gz"
+refused_file "-kernel: an ELF program" "neither a multiboot header nor a PVH" -kernel "$droste" -m 4G
+refused_file "-bios: odd size" "multiple of 64 KiB" -bios "$scratch/garbage"
+refused_file "-bios: too large" "multiple of 64 KiB up to 16 MiB" -bios "$scratch/large"
+refused_file "module: missing" "No such file" -kernel "$kernel" -initrd "$scratch/missing x"
+refused_file "module: empty" "is empty" -kernel "$kernel" -initrd "$kernel,$scratch/empty"
+refused_file "module: directory" "is a directory" -kernel "$kernel" -initrd "$scratch/directory"
+refused_file "module: too large" "do not fit" -kernel "$kernel" -initrd "$scratch/large" -m 32
+refused_file "multiboot: RAM too small" "-m" -kernel "$kernel" -m 1
 
 # Linux images: the real one cut at every interesting place.
 if sh "$here/../boot/guests.sh" "$guests" vmlinuz-6.1 >/dev/null 2>&1; then
     linux=$guests/vmlinuz-6.1
     for bytes in 512 600 1024 20480 100000 10000000; do
         head -c $bytes "$linux" >"$scratch/cut"
-        refused "Linux: cut to $bytes bytes" "kernel '" -kernel "$scratch/cut" -m 256
+        refused_file "Linux: cut to $bytes bytes" "kernel '" -kernel "$scratch/cut" -m 256
     done
-    refused "Linux: RAM too small" "needs RAM up to" -kernel "$linux" -m 32
-    refused "Linux: initrd missing" "No such file" -kernel "$linux" -initrd "$scratch/missing" -m 256
-    refused "Linux: initrd empty" "is empty" -kernel "$linux" -initrd "$scratch/empty" -m 256
-    refused "Linux: initrd does not fit" "do not fit" -kernel "$linux" -initrd "$scratch/large" -m 128
-    refused "Linux: command line too long" "at most 2047" -kernel "$linux" -m 256 -append "$(head -c 3000 "$scratch/garbage")"
-    refused "Linux: 64-bit entry without long mode" "64-bit" -kernel "$linux" -m 256 -cpu max,-lm -machine entry=64
+    refused_file "Linux: RAM too small" "needs RAM up to" -kernel "$linux" -m 32
+    refused_file "Linux: initrd missing" "No such file" -kernel "$linux" -initrd "$scratch/missing" -m 256
+    refused_file "Linux: initrd empty" "is empty" -kernel "$linux" -initrd "$scratch/empty" -m 256
+    refused_file "Linux: initrd does not fit" "do not fit" -kernel "$linux" -initrd "$scratch/large" -m 128
+    refused_file "Linux: command line too long" "at most 2047" -kernel "$linux" -m 256 -append "$(head -c 3000 "$scratch/garbage")"
+    refused_file "Linux: 64-bit entry without long mode" "64-bit" -kernel "$linux" -m 256 -cpu max,-lm -machine entry=64
 fi
 finish

@@ -4,19 +4,6 @@
 . "$(dirname "$0")/../boot/lib.sh"
 kernel=$2
 
-# refused SENTENCE-PART OPTION...
-refused() {
-    want=$1
-    shift
-    timeout 10 "$droste" "$@" </dev/null >"$scratch/out" 2>"$scratch/err"
-    status=$?
-    lines=$(wc -l <"$scratch/err")
-    if [ $status -eq 2 ] && [ "$lines" -eq 1 ] && [ ! -s "$scratch/out" ] && grep -q -F -e "$want" "$scratch/err"; then
-        ok "$*"
-    else
-        bad "$*" "status $status, $lines lines: $(head -c 300 "$scratch/err" | tr '\n' ' ') (wanted: $want)"
-    fi
-}
 run() { # options that must be accepted
     timeout 20 "$droste" -kernel "$kernel" -append off -display none "$@" </dev/null >"$scratch/out" 2>&1
     equal "accepted: $*" 0 $?

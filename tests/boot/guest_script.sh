@@ -1,18 +1,5 @@
-# Runs in the guest, in busybox's shell: each check compares an output with the known right one and prints
-# one line. `droste.cpus=N` on the kernel's command line says how many CPUs there must be. The last line
-# tells the test outside that everything was reached.
-failed=0
-check() { # NAME EXPECTED COMMAND
-    got=$(eval "$3" 2>&1)
-    if [ "$got" = "$2" ]; then
-        echo "CHECK $1 ok"
-    else
-        echo "CHECK $1 BAD: expected '$2', got '$got'"
-        failed=$((failed + 1))
-    fi
-}
-work=$(mktemp -d)
-cd "$work" || exit 1
+# Runs in the guest behind guest_check.sh. `droste.cpus=N` on the kernel's command line says how many CPUs there must be.
+start_checks
 cpus=$(sed -n 's/.*droste\.cpus=\([0-9]*\).*/\1/p' /proc/cmdline)
 
 [ -z "$cpus" ] || check "processors" "$cpus" 'nproc'
@@ -40,6 +27,4 @@ check "signals: trap" got 'sh -c "trap \"echo got\" USR1; kill -USR1 \$\$"'
 check "signals: kill" 137 'sleep 100 & kill -9 $!; wait $! 2>/dev/null; echo $?'
 check "signals: alarm" 143 'timeout 1 sleep 100 2>/dev/null; echo $?'
 check "time passes" ok 'a=$(date +%s); sleep 2; b=$(date +%s); [ $((b - a)) -ge 2 ] && [ $((b - a)) -le 4 ] && echo ok'
-cd /
-rm -rf "$work"
-echo "SCRIPT-DONE failed=$failed"
+finish_checks

@@ -29,6 +29,27 @@ equal() {
 contains() {
     if grep -a -q -F -e "$3" "$2"; then ok "$1"; else bad "$1" "'$3' is not in: $(tail -c 300 "$2" | tr -d '\r' | tail -n 3)"; fi
 }
+# refused_as NAME SENTENCE-PART OPTION...: one sentence on standard error that has the part in it, exit status 2, and
+# nothing starts.
+refused_as() {
+    name=$1
+    want=$2
+    shift 2
+    timeout 20 "$droste" "$@" </dev/null >"$scratch/out" 2>"$scratch/err"
+    status=$?
+    lines=$(wc -l <"$scratch/err")
+    if [ $status -eq 2 ] && [ "$lines" -eq 1 ] && [ ! -s "$scratch/out" ] && grep -q -F -e "$want" "$scratch/err"; then
+        ok "$name"
+    else
+        bad "$name" "status $status, $lines lines: $(head -c 300 "$scratch/err" | tr '\n' ' ') (wanted: $want)"
+    fi
+}
+# refused SENTENCE-PART OPTION...: the options are the name.
+refused() {
+    part=$1
+    shift
+    refused_as "$*" "$part" "$@"
+}
 finish() {
     echo "$passed passed, $failed failed"
     [ $failed -eq 0 ]

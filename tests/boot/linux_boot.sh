@@ -6,7 +6,8 @@ kernel=$2
 cpus=$3
 shift 3
 need_guests "$kernel" busybox
-sh "$here/make_initramfs.sh" "$guests/busybox" "$scratch/initramfs.cpio" "$here/guest_script.sh"
+cat "$here/guest_check.sh" "$here/guest_script.sh" >"$scratch/script.sh"
+sh "$here/make_initramfs.sh" "$guests/busybox" "$scratch/initramfs.cpio" "$scratch/script.sh"
 
 "$droste" -kernel "$guests/$kernel" -initrd "$scratch/initramfs.cpio" -m 512 -smp "$cpus" -no-reboot --timeout 600 \
     -append "console=ttyS0 quiet poweroff panic=-1 droste.cpus=$cpus" "$@" </dev/null >"$scratch/out" 2>&1

@@ -1,17 +1,6 @@
-# Runs in the last level, in busybox's shell: each check compares an output with the known right one. A shorter relative of
-# tests/boot/guest_script.sh, for the many variants.
-failed=0
-check() { # NAME EXPECTED COMMAND
-    got=$(eval "$3" 2>&1)
-    if [ "$got" = "$2" ]; then
-        echo "CHECK $1 ok"
-    else
-        echo "CHECK $1 BAD: expected '$2', got '$got'"
-        failed=$((failed + 1))
-    fi
-}
-work=$(mktemp -d)
-cd "$work" || exit 1
+# Runs in the last level behind tests/boot/guest_check.sh. A shorter relative of tests/boot/guest_script.sh, for the many
+# variants.
+start_checks
 check "arithmetic" 5000050000 'expr 100000 \* 100001 / 2'
 check "pipes" 3334 'seq 1 10000 | cat | cat | awk "\$1 % 3 == 1" | wc -l'
 check "sha256" "67d4ff71d43921d5739f387da09746f405e425b07d727e4c69d029461d1f051f  -" 'seq 1 1000 | sha256sum'
@@ -20,6 +9,4 @@ check "processes" "20 42" 'for i in $(seq 20); do (echo $i >p.$i) & done; wait; 
 check "floating point" 1.6439345667 'awk "BEGIN { for (i = 1; i <= 1000; i++) s += 1 / (i * i); printf \"%.10f\", s }"'
 check "signals" 143 'timeout 1 sleep 100 2>/dev/null; echo $?'
 check "processors" ok '[ "$(grep -c ^processor /proc/cpuinfo)" = "$(nproc)" ] && echo ok'
-cd /
-rm -rf "$work"
-echo "SCRIPT-DONE failed=$failed"
+finish_checks

@@ -11,7 +11,7 @@
 #   -c N=CPUS     vCPUs of level N, from 2 on                                               1
 #   -m N=MIB      memory of level N, from 2 on                     256 for the last, 256 more a level above
 #   -v N=VMM      what runs level N, from 2 on: minivmm, qemu-pc or qemu-microvm            minivmm
-#   -s SCRIPT     runs in the last level, in busybox's shell                                guest_script.sh here
+#   -s SCRIPT     runs in the last level, behind tests/boot/guest_check.sh                  guest_script.sh here
 #
 # Each level prints lines that begin with LEVEL-N: see level.sh.
 set -eu
@@ -67,7 +67,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 {
     echo "echo \"LEVEL-$levels-USERLAND kernel=\$(uname -r) cpus=\$(nproc) uptime=\$(cut -d ' ' -f 1 /proc/uptime)\""
-    cat "$script"
+    cat "$root/tests/boot/guest_check.sh" "$script"
 } >"$work/script.sh"
 sh "$root/tests/boot/make_initramfs.sh" "$guests/busybox" "$work/next.cpio" "$work/script.sh"
 level=$((levels - 1))

@@ -4,7 +4,8 @@
 . "$(dirname "$0")/../boot/lib.sh"
 cpus=${2:-1}
 need_guests xen vmlinuz-6.1-dom0 busybox
-sh "$root/tests/boot/make_initramfs.sh" "$guests/busybox" "$scratch/initramfs.cpio" "$here/guest_script.sh"
+cat "$root/tests/boot/guest_check.sh" "$here/guest_script.sh" >"$scratch/script.sh"
+sh "$root/tests/boot/make_initramfs.sh" "$guests/busybox" "$scratch/initramfs.cpio" "$scratch/script.sh"
 
 "$droste" -kernel "$guests/xen" -append "console=com1 com1=115200,8n1 dom0_mem=512M noreboot=1 loglvl=all" \
     -initrd "$guests/vmlinuz-6.1-dom0 console=hvc0 quiet panic=-1 poweroff,$scratch/initramfs.cpio" \
