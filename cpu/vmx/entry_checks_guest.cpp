@@ -11,6 +11,7 @@
 #include "cpu/x86/model/msr.hpp"
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/regs.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
 
 namespace droste {
 
@@ -104,8 +105,8 @@ bool pending_bs_needed_here(C c) {
            c.vmcs.guest_activity_state == activity(Activity::Hlt);
 }
 bool steps(C c) {
-    constexpr u64 kBtf = 1U << 1;
-    return (c.vmcs.guest_rflags & rflags::kTf) != 0 && (c.vmcs.guest_ia32_debugctl & kBtf) == 0;
+    return (c.vmcs.guest_rflags & rflags::kTf) != 0 &&
+           (c.vmcs.guest_ia32_debugctl & debugctl::kBtf) == 0;
 }
 
 bool has_link(C c) {

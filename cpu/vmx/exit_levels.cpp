@@ -25,13 +25,7 @@ GuestLevels::find(const GuestIdentity& identity, unsigned launching, std::size_t
 
 unsigned GuestLevels::guess(const GuestIdentity& identity, unsigned launching) const {
     const unsigned deeper = std::min(launching + 1, kMaxLevels - 1);
-    const Guest* same_vmcs = nullptr;
-    for (const Guest& guest : guests_) {
-        if (guest.level != 0 && guest.identity.vmcs_pointer == identity.vmcs_pointer &&
-            (same_vmcs == nullptr || guest.last_use > same_vmcs->last_use)) {
-            same_vmcs = &guest;
-        }
-    }
+    const Guest* same_vmcs = latest_on(identity.vmcs_pointer);
     if (same_vmcs == nullptr) {
         return deeper;
     }
@@ -41,6 +35,11 @@ unsigned GuestLevels::guess(const GuestIdentity& identity, unsigned launching) c
 }
 
 unsigned GuestLevels::level_of_vmcs(u64 vmcs_pointer) const {
+    const Guest* latest = latest_on(vmcs_pointer);
+    return latest == nullptr ? 0 : latest->level;
+}
+
+const GuestLevels::Guest* GuestLevels::latest_on(u64 vmcs_pointer) const {
     const Guest* latest = nullptr;
     for (const Guest& guest : guests_) {
         if (guest.level != 0 && guest.identity.vmcs_pointer == vmcs_pointer &&
@@ -48,7 +47,7 @@ unsigned GuestLevels::level_of_vmcs(u64 vmcs_pointer) const {
             latest = &guest;
         }
     }
-    return latest == nullptr ? 0 : latest->level;
+    return latest;
 }
 
 }  // namespace droste

@@ -44,6 +44,8 @@ class GuestLevels {
     unsigned level_of_vmcs(u64 vmcs_pointer) const;
 
   private:
+    // The guest that ran last on that VMCS; null if none did.
+    const Guest* latest_on(u64 vmcs_pointer) const;
     unsigned guess(const GuestIdentity& identity, unsigned launching) const;
 
     std::array<Guest, 64> guests_{};

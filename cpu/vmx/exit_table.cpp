@@ -23,10 +23,7 @@ std::vector<Line> lines_of(std::span<const ExitTrace* const> traces) {
         for (unsigned reason = 0; reason < kExitReasonLimit; ++reason) {
             ExitCost sum;
             for (const ExitTrace* trace : traces) {
-                const ExitCost& cost = trace->cost(level, reason);
-                sum.count += cost.count;
-                sum.instructions += cost.instructions;
-                sum.ns += cost.ns;
+                sum += trace->cost(level, reason);
             }
             if (sum.count != 0) {
                 lines.push_back({level, reason, sum});
@@ -78,16 +75,12 @@ std::string exit_table(std::span<const ExitTrace* const> traces, double seconds)
             ExitCost sum;
             for (const Line& other : lines) {
                 if (other.level == level) {
-                    sum.count += other.cost.count;
-                    sum.instructions += other.cost.instructions;
-                    sum.ns += other.cost.ns;
+                    sum += other.cost;
                 }
             }
             text += row(fmt::format("L{}", level),
                         fmt::format("all, {} VM entries", entries_of[level]), sum, seconds);
-            all.count += sum.count;
-            all.instructions += sum.instructions;
-            all.ns += sum.ns;
+            all += sum;
         }
         text += row("", name_of(static_cast<ExitReason>(line.reason)), line.cost, seconds);
     }

@@ -62,6 +62,13 @@ struct ExitCost {
     u64 count = 0;
     u64 instructions = 0;  // retired in root operation until the next VM entry
     u64 ns = 0;            // virtual time of the same
+
+    ExitCost& operator+=(const ExitCost& other) {
+        count += other.count;
+        instructions += other.instructions;
+        ns += other.ns;
+        return *this;
+    }
 };
 
 class ExitTrace {

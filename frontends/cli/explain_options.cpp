@@ -19,6 +19,12 @@ Error unknown_key(std::string_view option,
                              fmt::join(known, ", "))};
 }
 
+// The first property of a list is a file, whose name may have a '=' in it.
+std::string file_name(const Property& property) {
+    return property.key.empty() ? property.value
+                                : fmt::format("{}={}", property.key, property.value);
+}
+
 }  // namespace
 
 Expected<void> set_exit_trace(CommandLine& line, std::string_view value) {
@@ -28,8 +34,7 @@ Expected<void> set_exit_trace(CommandLine& line, std::string_view value) {
     const std::vector<Property> properties = parse_properties(value);
     for (const Property& property : properties) {
         if (&property == &properties.front()) {
-            trace.path = property.key.empty() ? property.value
-                                              : fmt::format("{}={}", property.key, property.value);
+            trace.path = file_name(property);
         } else if (property.key == "format") {
             constexpr std::array<std::string_view, 2> kFormats = {"text", "json"};
             if (std::find(kFormats.begin(), kFormats.end(), property.value) == kFormats.end()) {
@@ -76,8 +81,7 @@ Expected<void> add_symbols(CommandLine& line, std::string_view value) {
     const std::vector<Property> properties = parse_properties(value.substr(colon + 1));
     for (const Property& property : properties) {
         if (&property == &properties.front()) {
-            file.path = property.key.empty() ? property.value
-                                             : fmt::format("{}={}", property.key, property.value);
+            file.path = file_name(property);
         } else if (property.key == "offset") {
             const auto offset = parse_number(property.value);
             if (!offset) {

@@ -56,16 +56,14 @@ u32& word_of(CpuidResult& result, Register reg) {
 
 // A feature the model has may be hidden, or shown, by the state of the vCPU.
 bool shows(const Vcpu& cpu, Feature feature) {
-    constexpr u32 kMiscEnable = 0x1A0;
     switch (feature) {
     case Feature::OSXSAVE:
         return cpu.features.has(Feature::XSAVE) && (cpu.state.cr4 & cr4::kOsxsave) != 0;
     case Feature::OSPKE: return cpu.features.has(Feature::PKU) && (cpu.state.cr4 & cr4::kPke) != 0;
     case Feature::APIC: return cpu.features.has(feature) && cpu.apic->globally_enabled();
     case Feature::HTT: return cpu.features.vcpu_count > 1;
-    // IA32_MISC_ENABLE[18].
     case Feature::MONITOR:
-        return cpu.features.has(feature) && test_bit(cpu.msrs->value(kMiscEnable), 18);
+        return cpu.features.has(feature) && misc_enable_bit(cpu, kMiscEnableMonitor);
     // "SYSCALL/SYSRET available in 64-bit mode": the bit reads 0 elsewhere.
     case Feature::SYSCALL: return cpu.features.has(feature) && cpu.long_mode64;
     // Only where somebody executes the instructions.
@@ -95,8 +93,8 @@ constexpr u32 letters(std::string_view four) {
 }
 
 CpuidResult vendor(const Vcpu& cpu, u32 /*subleaf*/) {
-    // IA32_MISC_ENABLE[22] "limit CPUID maxval": for systems that cannot handle more than leaf 2.
-    const bool limited = test_bit(cpu.msrs->value(0x1A0), 22);
+    // For systems that cannot handle more than leaf 2.
+    const bool limited = misc_enable_bit(cpu, kMiscEnableLimitCpuid);
     return {limited ? 2 : kMaxBasicLeaf, letters("Genu"), letters("ntel"), letters("ineI")};
 }
 

@@ -16,13 +16,6 @@
 
 namespace droste {
 
-namespace {
-
-constexpr u32 kMiscEnable = 0x1A0;
-constexpr u64 kMiscEnableMonitor = bit(18);
-
-}  // namespace
-
 MsrStore::MsrStore(const CpuFeatures& features) : has_monitor_(features.has(Feature::MONITOR)) {
     const std::array tables = {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu()};
     u32 slots = 0;
@@ -68,8 +61,12 @@ void MsrStore::reset() {
         std::fill_n(values_.begin() + entry.slot, entry.row->count, entry.row->reset);
     }
     if (has_monitor_) {
-        set_value(kMiscEnable, value(kMiscEnable) | kMiscEnableMonitor);
+        set_value(kMiscEnable, value(kMiscEnable) | bit(kMiscEnableMonitor));
     }
+}
+
+bool misc_enable_bit(const Vcpu& cpu, unsigned position) {
+    return test_bit(cpu.msrs->value(kMiscEnable), position);
 }
 
 // --- RDMSR, WRMSR. ---

@@ -77,6 +77,12 @@ class MsrStore {
     bool has_monitor_;  // IA32_MISC_ENABLE[18] starts as CPUID's MONITOR
 };
 
+// IA32_MISC_ENABLE. SDM Vol. 4, "IA-32 Architectural MSRs".
+inline constexpr u32 kMiscEnable = 0x1A0;
+inline constexpr unsigned kMiscEnableMonitor = 18;     // "ENABLE MONITOR FSM"
+inline constexpr unsigned kMiscEnableLimitCpuid = 22;  // "Limit CPUID Maxval"
+bool misc_enable_bit(const Vcpu& cpu, unsigned position);
+
 // Power-on (all MSRs) or INIT (what INIT changes). SDM Vol. 3A, Table "IA-32 and Intel 64 Processor
 // States Following Power-up, Reset, or INIT". The local APIC's own state is
 // LocalApic::reset()/init().

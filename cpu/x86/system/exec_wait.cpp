@@ -38,12 +38,6 @@ Status probe_monitored_address(Vcpu& cpu, const Insn& insn, u64 offset) {
     return probe_load(cpu, linear, 1, seg);
 }
 
-// SDM Vol. 4, "IA-32 Architectural MSRs", IA32_MISC_ENABLE, "ENABLE MONITOR FSM".
-bool monitor_enabled(const Vcpu& cpu) {
-    constexpr u32 kMiscEnable = 0x1A0;
-    return test_bit(cpu.msrs->value(kMiscEnable), 18);
-}
-
 u64 truncate_address(const Insn& insn, u64 value) {
     return insn.addrsize == 8   ? value
            : insn.addrsize == 4 ? static_cast<u32>(value)
@@ -55,7 +49,7 @@ u64 truncate_address(const Insn& insn, u64 value) {
 // MONITOR: SDM Vol. 2B, "MONITOR—Set Up Monitor Address". #UD above level 0 and with
 // IA32_MISC_ENABLE[18] = 0.
 Status exec_monitor(Vcpu& cpu, const Insn& insn) {
-    if (cpu.cpl != 0 || !monitor_enabled(cpu)) {
+    if (cpu.cpl != 0 || !misc_enable_bit(cpu, kMiscEnableMonitor)) {
         return raise(cpu, Exception::UD);
     }
     if (intercepted(cpu, insn, Interceptable::MONITOR)) {
@@ -69,7 +63,7 @@ Status exec_monitor(Vcpu& cpu, const Insn& insn) {
 
 // MWAIT: ECX[0] = treat masked interrupts as break events; other bits are reserved.
 Status exec_mwait(Vcpu& cpu, const Insn& insn) {
-    if (cpu.cpl != 0 || !monitor_enabled(cpu)) {
+    if (cpu.cpl != 0 || !misc_enable_bit(cpu, kMiscEnableMonitor)) {
         return raise(cpu, Exception::UD);
     }
     if (intercepted(cpu, insn, Interceptable::MWAIT)) {

@@ -13,8 +13,6 @@ using namespace droste::test;
 
 namespace {
 
-constexpr u32 kMiscEnable = 0x1A0;  // its reset value depends on MONITOR
-
 bool faults(Vcpu& cpu, Status status) {
     return status == Status::Fault && cpu.fault.vector == static_cast<u8>(Exception::GP) &&
            cpu.fault.has_error_code && cpu.fault.error_code == 0;
@@ -60,6 +58,7 @@ TEST_CASE("MSR rows: power-on values are the rows'", "[msr]") {
     ApicMachine machine;
     msr_reset(machine.cpu(), true);
     for_each_msr(machine, [&](const MsrRow& row, u32 index) {
+        // IA32_MISC_ENABLE's reset value depends on MONITOR.
         if (row.access != MsrAccess::WriteOnly && row.read == nullptr && index != kMiscEnable) {
             u64 value = 0;
             REQUIRE(read_msr(machine.cpu(), index, value) == Status::Next);

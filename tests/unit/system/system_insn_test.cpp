@@ -247,8 +247,8 @@ TEST_CASE("MONITOR and MWAIT do not exist with IA32_MISC_ENABLE[18] = 0", "[mwai
     Guest g;
     g.protected_mode();
     g.reg(RAX) = 0x7000;
-    constexpr u32 kMiscEnable = 0x1A0;
-    g.cpu().msrs->set_value(kMiscEnable, g.cpu().msrs->value(kMiscEnable) & ~bit(18));
+    g.cpu().msrs->set_value(kMiscEnable,
+                            g.cpu().msrs->value(kMiscEnable) & ~bit(kMiscEnableMonitor));
     CHECK(g.exec({0x0F, 0x01, 0xC8}) == fault(Exception::UD));
     CHECK(g.exec({0x0F, 0x01, 0xC9}) == fault(Exception::UD));
 }
