@@ -104,6 +104,11 @@ struct CpuState {
     u64 tsc_adjust = 0;
     u64 umwait_control = 0;
 
+    // Control-flow enforcement (cet.hpp).
+    u64 u_cet = 0, s_cet = 0, ssp = 0;
+    u64 pl0_ssp = 0, pl1_ssp = 0, pl2_ssp = 0, pl3_ssp = 0;
+    u64 interrupt_ssp_table = 0;
+
     X87State x87;
     u32 mxcsr = 0x1F80;
     std::array<Ymm, 16> ymm{};

@@ -64,7 +64,8 @@ inline constexpr u64 kVme = 1U << 0, kPvi = 1U << 1, kTsd = 1U << 2, kDe = 1U <<
                      kPae = 1U << 5, kMce = 1U << 6, kPge = 1U << 7, kPce = 1U << 8,
                      kOsfxsr = 1U << 9, kOsxmmexcpt = 1U << 10, kUmip = 1U << 11, kLa57 = 1U << 12,
                      kVmxe = 1U << 13, kSmxe = 1U << 14, kFsgsbase = 1U << 16, kPcide = 1U << 17,
-                     kOsxsave = 1U << 18, kSmep = 1U << 20, kSmap = 1U << 21, kPke = 1U << 22;
+                     kOsxsave = 1U << 18, kSmep = 1U << 20, kSmap = 1U << 21, kPke = 1U << 22,
+                     kCet = 1U << 23;
 }  // namespace cr4
 // SDM Vol. 4, IA32_EFER.
 namespace efer {

@@ -18,6 +18,7 @@ struct StageTwoAccess {
     bool paging_structure =
         false;  // the access is to a guest paging-structure entry (read, or A/D update)
     bool paging_structure_write = false;  // ... which also writes it (A/D update)
+    bool shadow_stack = false;            // a shadow-stack access (cet.hpp)
     bool user_linear =
         false;  // for MBEC and advanced information: translation of a user-mode linear address
     bool writable_linear = false;

@@ -89,12 +89,17 @@ class Vcpu {
     bool alignment_checked = false;  // CPL 3, CR0.AM and RFLAGS.AC
     u64 stack_mask = 0xFFFF;         // of RSP in implicit stack accesses
     u64 rip_mask = 0xFFFF;
+    u8 cet = 0;  // what of control-flow enforcement is in force at this CPL: kCet* bits below
     u8 fpu_blocked = 0;  // why FPU/SIMD instructions fault: kFpu* bits below
     TlbEntry* data_tlb =
         nullptr;  // data translations of the current address space and privilege class
 
     static constexpr u8 kFpuEm = 1U << 0, kFpuTs = 1U << 1, kFpuNoOsfxsr = 1U << 2,
                         kFpuNoOsxsave = 1U << 3, kFpuNoAvxState = 1U << 4 /* XCR0 lacks SSE+AVX */;
+
+    static constexpr u8 kCetShadowStack = 1U << 0,
+                        kCetTracked = 1U << 1,  // ENDBR_EN
+        kCetWaiting = 1U << 2;                  // ... and the next instruction must be ENDBR
 
     // Interrupt and step requests. Written by others, so atomic; `attention & attention_mask` is
     // polled at every block boundary. The mask drops what cannot be taken now (kInterrupt while

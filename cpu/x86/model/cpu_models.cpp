@@ -106,6 +106,8 @@ constexpr auto kFeatureAliases = std::to_array<FeatureAlias>({
     {"ibrs", SPEC_CTRL},
     {"gbpages", PDPE1GB},
     {"selfsnoop", SS},
+    {"shstk", CET_SS},
+    {"ibt", CET_IBT},
 });
 
 // QEMU's properties that change nothing here: features are always checked, nothing migrates between
@@ -143,6 +145,7 @@ constexpr auto kNeeds = std::to_array<Need>({
     {PAT, MSR},           {MCA, MCE},            {MCA, MSR},            {SEP, MSR},           {PDCM, MSR},
     {SPEC_CTRL, MSR},     {STIBP, SPEC_CTRL},    {SSBD, SPEC_CTRL},     {L1D_FLUSH, MSR},     {ARCH_CAPABILITIES, MSR},
     {VMX, MSR},           {VMX, PAE},            {CLFLUSHOPT, CLFSH},   {CLWB, CLFSH},        {FSRM, ERMS},
+    {CET_SS, MSR},        {CET_IBT, MSR},        {CET_SSS, CET_SS},
 });
 // clang-format on
 

@@ -215,7 +215,13 @@ CpuidResult thermal_and_power(const Vcpu& cpu, u32 subleaf) {
 }
 
 CpuidResult extended_features(const Vcpu& cpu, u32 subleaf) {
-    return feature_words(cpu, 7, subleaf);  // EAX: highest subleaf, 0
+    CpuidResult result = feature_words(cpu, 7, subleaf);
+    if (subleaf == 0) {
+        const CpuidResult next = feature_words(cpu, 7, 1);
+        const bool any = (next.eax | next.ebx | next.ecx | next.edx) != 0;
+        result.eax = any ? 1 : 0;  // the highest subleaf
+    }
+    return result;
 }
 
 // Leaf 0DH. SDM Vol. 1, "Enumeration of CPU Support for XSAVE Instructions and XSAVE-Supported
@@ -234,12 +240,17 @@ CpuidResult xsave_state(const Vcpu& cpu, u32 subleaf) {
         if (cpu.features.has(Feature::XSAVEC)) {
             result.ebx = xsave_compacted_bytes(cpu.state.xcr0 | cpu.state.xss);
         }
-        result.ecx = cpu.features.has(Feature::XSAVES) ? static_cast<u32>(kXssSupported) : 0;
+        result.ecx = static_cast<u32>(xss_supported(cpu.features));
         return result;
     }
+    constexpr u32 kSupervisor = 1, kAligned = 2;
     for (const XstateComponent& component : kXstateComponents) {
-        if (component.number == subleaf && test_bit(supported, subleaf)) {
-            return {component.bytes, component.offset, component.aligned64 ? 2U : 0U, 0};
+        if (component.number == subleaf &&
+            test_bit(supported | xss_supported(cpu.features), subleaf)) {
+            return {component.bytes, component.offset,
+                    (component.supervisor() ? kSupervisor : 0) |
+                        (component.aligned64 ? kAligned : 0),
+                    0};
         }
     }
     return {};

@@ -17,11 +17,12 @@
 namespace droste {
 
 MsrStore::MsrStore(const CpuFeatures& features) : has_monitor_(features.has(Feature::MONITOR)) {
-    const std::array tables = {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu()};
+    const std::array tables = {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu(),
+                               msr_rows_cet()};
     u32 slots = 0;
     for (const std::span<const MsrRow> table : tables) {
         for (const MsrRow& row : table) {
-            if (features.has(row.feature)) {
+            if (row.exists(features)) {
                 entries_.push_back({&row, slots});
                 slots += row.count;
             }

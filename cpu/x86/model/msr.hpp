@@ -37,6 +37,12 @@ struct MsrRow {
                  u64& value) = nullptr;  // instead of the stored value; false: #GP(0)
     bool (*write)(Vcpu&, u32 index, u64 value) = nullptr;  // instead of storing; false: #GP(0)
     u32 count = 1;                                         // this many consecutive MSRs are alike
+    Feature alternative = Feature::kCount;                 // brings the MSR too; kCount: none does
+
+    bool exists(const CpuFeatures& features) const {
+        return features.has(feature) ||
+               (alternative != Feature::kCount && features.has(alternative));
+    }
 };
 
 // All rows, in index order within each table.
@@ -45,6 +51,7 @@ msr_rows_platform();  // msr_table_platform.cpp: identification, mitigations, po
 std::span<const MsrRow> msr_rows_memory();  // msr_table_memory.cpp: MTRRs, PAT, machine check
 std::span<const MsrRow>
 msr_rows_cpu();  // msr_table_cpu.cpp: TSC, APIC, SYSENTER, debug, EFER, bases, VMX
+std::span<const MsrRow> msr_rows_cet();  // msr_table_cet.cpp: control-flow enforcement
 
 class MsrStore {
   public:

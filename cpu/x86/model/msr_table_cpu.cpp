@@ -115,6 +115,12 @@ bool write_efer(Vcpu& cpu, u32 /*index*/, u64 value) {
     return true;
 }
 
+// --- IA32_XSS. ---
+
+bool check_xss(const Vcpu& cpu, u32 /*index*/, u64 value) {
+    return (value & ~xss_supported(cpu.features)) == 0;
+}
+
 // --- VMX: cpu/vmx owns the values. ---
 
 bool read_vmx(Vcpu& cpu, u32 index, u64& value) {
@@ -159,7 +165,8 @@ constexpr auto kRows = std::to_array<MsrRow>({
      .read = read_tsc_deadline, .write = write_tsc_deadline},
     {.index = 0x800, .name = "x2APIC registers", .feature = Feature::X2APIC, .writable = kAllBits, .read = read_x2apic,
      .write = write_x2apic, .count = 0x100},
-    {.index = 0xDA0, .name = "IA32_XSS", .feature = Feature::XSAVES, .writable = kXssSupported, .field = &CpuState::xss},
+    {.index = 0xDA0, .name = "IA32_XSS", .feature = Feature::XSAVES, .writable = kAllBits, .field = &CpuState::xss,
+     .check = check_xss},
     {.index = 0xC000'0080, .name = "IA32_EFER", .writable = kAllBits, .field = &CpuState::efer, .check = check_efer,
      .write = write_efer},
     {.index = 0xC000'0081, .name = "IA32_STAR", .feature = Feature::LM, .writable = kAllBits, .field = &CpuState::star},

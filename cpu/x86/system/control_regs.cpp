@@ -51,6 +51,8 @@ constexpr auto kCr4Bits = std::to_array<Cr4Bit>({
     {cr4::kSmep, Feature::SMEP},
     {cr4::kSmap, Feature::SMAP},
     {cr4::kPke, Feature::PKU},
+    {cr4::kCet, Feature::CET_SS},
+    {cr4::kCet, Feature::CET_IBT},
 });
 
 bool pae_paging(u64 cr0, u64 cr4, u64 efer) {
@@ -102,6 +104,9 @@ Status write_cr0(Vcpu& cpu, u64 value) {
         return illegal(cpu);
     }
     if (cpu.vmx != nullptr && (~value & cpu.vmx->cr0_required(cpu)) != 0) {
+        return illegal(cpu);
+    }
+    if ((s.cr4 & cr4::kCet) != 0 && (value & cr0::kWp) == 0) {
         return illegal(cpu);
     }
     const u64 efer = efer_with_paging(s.efer, value);
@@ -171,6 +176,9 @@ Status write_cr4(Vcpu& cpu, u64 value) {
         return illegal(cpu);
     }
     if (cpu.vmx != nullptr && (~value & cpu.vmx->cr4_required(cpu)) != 0) {
+        return illegal(cpu);
+    }
+    if ((value & cr4::kCet) != 0 && (s.cr0 & cr0::kWp) == 0) {
         return illegal(cpu);
     }
     constexpr u64 kReloadsPdptes = cr4::kPge | cr4::kPse | cr4::kPae | cr4::kSmep;

@@ -1,6 +1,7 @@
 // The derived state of a vCPU: what CR0, CR4, EFER, RFLAGS, CS, SS and XCR0 say about how code
 // runs. It is computed here and nowhere else. SDM Vol. 3A, "Modes of Operation", "Mode Switching".
 
+#include "cpu/x86/cet.hpp"
 #include "cpu/x86/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
 
@@ -29,6 +30,18 @@ u8 fpu_blocks(const CpuState& s) {
     return static_cast<u8>(blocked);
 }
 
+u8 cet_state(const Vcpu& cpu) {
+    if ((cpu.state.cr4 & cr4::kCet) == 0) {
+        return 0;
+    }
+    unsigned state = shadow_stack_enabled(cpu, cpu.cpl) ? Vcpu::kCetShadowStack : 0U;
+    if (endbranch_enabled(cpu, cpu.cpl)) {
+        const bool waiting = (cet_control(cpu.state, cpu.cpl) & cet::kTracker) != 0;
+        state |= Vcpu::kCetTracked | (waiting ? Vcpu::kCetWaiting : 0U);
+    }
+    return static_cast<u8>(state);
+}
+
 PrivilegeClass data_privilege(const Vcpu& cpu) {
     if (cpu.cpl == 3) {
         return PrivilegeClass::User;
@@ -50,6 +63,7 @@ void mode_changed(Vcpu& cpu) {
     cpu.alignment_checked =
         cpu.cpl == 3 && (s.cr0 & cr0::kAm) != 0 && (s.rflags_system & rflags::kAc) != 0;
     cpu.fpu_blocked = fpu_blocks(s);
+    cpu.cet = cet_state(cpu);
     if (cpu.long_mode64) {
         cpu.code_bits = 64;
         cpu.rip_mask = ~u64{0};

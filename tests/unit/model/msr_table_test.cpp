@@ -47,7 +47,7 @@ TEST_CASE("MSR rows: ascending, disjoint, and no bit both writable and ignored",
         CHECK((row.field == nullptr || row.count == 1));
         CHECK(machine.cpu().msrs->find(row.index) == &entry);
     }
-    for (const auto table : {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu()}) {
+    for (const auto table : {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu(), msr_rows_cet()}) {
         for (std::size_t i = 1; i < table.size(); ++i) {
             CHECK(table[i - 1].index < table[i].index);
         }
