@@ -70,6 +70,7 @@ inline constexpr u16 kInsnReadsTime = 1U
 inline constexpr u16 kInsnNative = 1U << 13;  // the row says kNative: a native thunk executes it
 inline constexpr u16 kInsnAligned =
     1U << 14;  // the memory operand must be aligned to mem_bytes (16 or 32), else #GP(0)
+inline constexpr u16 kInsnNoTrack = 1U << 15;  // 3E is the last segment prefix (NOTRACK)
 
 struct Insn {
     ExecFn exec = nullptr;

@@ -30,6 +30,11 @@ Status store_system_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigne
 // Faults exactly as a write of `bytes` would, without writing.
 Status probe_store(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg);
 Status probe_load(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg);
+// Shadow-stack accesses by user or supervisor (cet.hpp); `bytes` 4 or 8. The probe is of a write.
+Status load_shadow_stack(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes, bool user);
+Status
+store_shadow_stack(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, bool user);
+Status probe_shadow_stack(Vcpu& cpu, LinearAddr linear, unsigned bytes, bool user);
 // Legacy-mode segment checks that the fast test below could not pass: limit, type, null,
 // expand-down.
 Status segment_access_slow(

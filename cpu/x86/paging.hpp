@@ -22,6 +22,8 @@ struct Translation {
 // linear), or fault_is_vm_exit is set.
 Status
 walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out);
+// The same for a shadow-stack access, by user or supervisor.
+Status walk_shadow_stack(Vcpu& cpu, LinearAddr linear, bool write, bool user, Translation& out);
 // The walk a debugger makes: no faults, no A/D updates, no EPT exits; false if not mapped.
 bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out);
 

@@ -50,6 +50,7 @@ struct AddressSpaceKey {
 
 struct TlbContext {
     static constexpr unsigned kCodeEntries = 1024;
+    static constexpr unsigned kShadowEntries = 64;
     AddressSpaceKey key;
     bool used = false;
     u64 last_use = 0;
@@ -60,9 +61,12 @@ struct TlbContext {
     u64 large_last = 0;
     std::array<std::array<TlbEntry, kTlbEntries>, 3> data;
     std::array<std::array<CodeTlbEntry, kCodeEntries>, 2> code;  // [0] supervisor, [1] user
+    // Of shadow-stack accesses, which have rights of their own: [0] supervisor, [1] user.
+    std::array<std::array<TlbEntry, kShadowEntries>, 2> shadow;
     // Which entries may hold a tag, a bit each: what a flush has to look at.
     std::array<std::array<u64, kTlbEntries / 64>, 3> data_filled{};
     std::array<std::array<u64, kCodeEntries / 64>, 2> code_filled{};
+    std::array<std::array<u64, kShadowEntries / 64>, 2> shadow_filled{};
 };
 
 // Remembers that translations around `linear` came from a large page (see TlbContext::large_first).

@@ -229,7 +229,9 @@ bool unknown_to_capstone(const Case& c) {
                              "endbr64",     "rdpkru",         "wrpkru",
                              "serialize",   "tpause",         "umonitor",
                              "umwait",      "cldemote",       "rdpid",
-                             "clwb"});
+                             "clwb",        "rdssp",          "incssp",
+                             "rstorssp",    "saveprevssp",    "setssbsy",
+                             "clrssbsy",    "wrss",           "wruss"});
 }
 bool hint_nop(const Case& c) {
     return c.ours.name == "nop" && c.theirs.bad() && c.encoding.starts({0x0F}) &&

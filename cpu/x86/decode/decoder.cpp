@@ -189,6 +189,7 @@ void InsnReader::read_prefixes() {
                 seg_override_ = seg;
                 set(kInsnSegOverride);
             }
+            flags_ = seg == DS ? flags_ | kInsnNoTrack : flags_ & ~unsigned{kInsnNoTrack};
             break;
         }
         case Prefix::Rex:

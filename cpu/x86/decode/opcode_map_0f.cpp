@@ -67,7 +67,8 @@ constexpr auto kTwoByteMap = std::to_array<Row>({
     {0x1D, Op::NOP,       {Ev}},
     {0x1E, Op::ENDBR,     {},                kF3 | kModReg | reg(7) | rm(2)},  // ENDBR64
     {0x1E, Op::ENDBR,     {},                kF3 | kModReg | reg(7) | rm(3)},  // ENDBR32
-    {0x1E, Op::NOP,       {Ev}},                                               // F3 /1: RDSSP, a NOP without CET
+    {0x1E, Op::RDSSP,     {Ry},              kF3 | reg(1) | kElseNop, Feature::CET_SS},
+    {0x1E, Op::NOP,       {Ev}},
     {0x1F, Op::NOP,       {Ev}},
     {0x20, Op::MOV_CR_FROM, {Rcr, Cd},       kForce64},
     {0x21, Op::MOV_DR_FROM, {Rcr, Dd},       kForce64},

@@ -100,6 +100,8 @@ constexpr auto kThreeByteMap38 = std::to_array<Row>({
     {0xF0, Op::CRC32,       {Gy, Eb},   kF2, kSse42},
     {0xF1, Op::MOVBE,       {Mv, Gv},   kNP | k66, Feature::MOVBE},
     {0xF1, Op::CRC32,       {Gy, Ev},   kF2, kSse42},
+    {0xF5, Op::WRUSS,       {Ey, Gy},   k66 | kModMem | kNotReal, Feature::CET_SS},
+    {0xF6, Op::WRSS,        {Ey, Gy},   kNP | kModMem | kNotReal, Feature::CET_SS},
     {0xF6, Op::ADCX,        {Gy, Ey},   k66, Feature::ADX},
     {0xF6, Op::ADOX,        {Gy, Ey},   kF3, Feature::ADX},
 });

@@ -2,6 +2,7 @@
 //
 // Everything is loaded and checked before any state changes.
 
+#include "cpu/x86/cet.hpp"
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/exec_xsave.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
@@ -9,6 +10,7 @@
 #include "cpu/x86/fpu/state_area.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
 #include "cpu/x86/model/xstate.hpp"
+#include "cpu/x86/paging.hpp"
 
 #include <algorithm>
 #include <array>
@@ -70,7 +72,27 @@ struct Components {
     std::array<u8, legacy_area::kBytes> legacy{};
     std::array<u8, 256> ymm_high{};
     u32 pkru = 0;
+    std::array<u64, 2> cet_user{};        // IA32_U_CET, IA32_PL3_SSP
+    std::array<u64, 3> cet_supervisor{};  // IA32_PL0_SSP .. IA32_PL2_SSP
 };
+
+// What WRMSR would refuse. SDM Vol. 1, "CET State".
+bool cet_legal(const Vcpu& cpu, const Components& from) {
+    const auto ssp_legal = [&cpu](u64 ssp) { return is_canonical(cpu, ssp) && (ssp & 3) == 0; };
+    return cet_control_legal(cpu.features, from.cet_user[0]) &&
+           is_canonical(cpu, from.cet_user[0] & cet::kLegacyBitmap) &&
+           ssp_legal(from.cet_user[1]) &&
+           std::all_of(from.cet_supervisor.begin(), from.cet_supervisor.end(), ssp_legal);
+}
+
+Status load_component(Vcpu& cpu, u64 component, LinearAddr linear, SegReg seg, Components& out) {
+    switch (component) {
+    case xstate::kPkru: return load_linear(cpu, linear, out.pkru, seg);
+    case xstate::kCetUser: return load_linear(cpu, linear, out.cet_user, seg);
+    case xstate::kCetSupervisor: return load_linear(cpu, linear, out.cet_supervisor, seg);
+    default: return load_area(cpu, linear, {out.ymm_high.data(), 16U * xmm_count(cpu)}, seg, 64);
+    }
+}
 
 Status load_components(
     Vcpu& cpu, const Insn& insn, const RestorePlan& plan, LinearAddr linear, Components& out) {
@@ -90,15 +112,13 @@ Status load_components(
         }
         const u32 offset = plan.compacted ? xsave_compacted_offset(plan.layout, component.number)
                                           : component.offset;
-        const Status status = bit(component.number) == xstate::kPkru
-                                  ? load_linear(cpu, linear + offset, out.pkru, seg)
-                                  : load_area(cpu, linear + offset,
-                                              {out.ymm_high.data(), 16U * xmm_count(cpu)}, seg, 64);
-        if (status != Status::Next) {
+        if (const Status status =
+                load_component(cpu, bit(component.number), linear + offset, seg, out);
+            status != Status::Next) {
             return status;
         }
     }
-    return Status::Next;
+    return cet_legal(cpu, out) ? Status::Next : raise(cpu, Exception::GP, 0);
 }
 
 void commit_x87(Vcpu& cpu, const Insn& insn, const RestorePlan& plan, const Components& from) {
@@ -139,6 +159,20 @@ bool commit_pkru(Vcpu& cpu, const RestorePlan& plan, const Components& from) {
     return (cpu.state.cr4 & cr4::kPke) != 0;
 }
 
+void commit_cet(Vcpu& cpu, const RestorePlan& plan, const Components& from) {
+    CpuState& s = cpu.state;
+    if ((plan.rfbm & xstate::kCetUser) != 0) {
+        s.u_cet = from.cet_user[0];
+        s.pl3_ssp = from.cet_user[1];
+        mode_changed(cpu);
+    }
+    if ((plan.rfbm & xstate::kCetSupervisor) != 0) {
+        s.pl0_ssp = from.cet_supervisor[0];
+        s.pl1_ssp = from.cet_supervisor[1];
+        s.pl2_ssp = from.cet_supervisor[2];
+    }
+}
+
 template <bool Supervisor>
 Status exec_restore(Vcpu& cpu, const Insn& insn) {
     if (const Status status = xsave_ready(cpu, insn, Supervisor); status != Status::Next) {
@@ -170,6 +204,7 @@ Status exec_restore(Vcpu& cpu, const Insn& insn) {
     }
     commit_x87(cpu, insn, plan, components);
     commit_vectors(cpu, plan, components);
+    commit_cet(cpu, plan, components);
     if (commit_pkru(cpu, plan, components)) {
         cpu.tlb.flush_all(cpu);  // tags hold the outcome of the key check
     }

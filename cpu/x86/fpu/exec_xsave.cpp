@@ -80,11 +80,17 @@ u32 component_offset(const XstateComponent& component, const SavePlan& plan) {
     return plan.compacted ? xsave_compacted_offset(plan.rfbm, component.number) : component.offset;
 }
 
+void put_words(std::initializer_list<u64> words, std::span<u8> out) {
+    std::memcpy(out.data(), words.begin(), words.size() * sizeof(u64));
+}
+
 void put_component(const Vcpu& cpu, const XstateComponent& component, std::span<u8> out) {
-    if (bit(component.number) == xstate::kPkru) {
-        const u64 value = cpu.state.pkru;
-        std::memcpy(out.data(), &value, sizeof(value));
-        return;
+    const CpuState& s = cpu.state;
+    switch (bit(component.number)) {
+    case xstate::kPkru: put_words({s.pkru}, out); return;
+    case xstate::kCetUser: put_words({s.u_cet, s.pl3_ssp}, out); return;
+    case xstate::kCetSupervisor: put_words({s.pl0_ssp, s.pl1_ssp, s.pl2_ssp}, out); return;
+    default: break;
     }
     for (unsigned i = 0; i < xmm_count(cpu); ++i) {
         std::memcpy(out.data() + 16 * i, cpu.state.ymm[i].bytes.data() + 16, 16);
@@ -265,7 +271,10 @@ u64 xinuse(const Vcpu& cpu) {
     const unsigned halves = vector_halves_in_use(cpu);
     mask |= cpu.state.mxcsr != kInitialMxcsr || (halves & 1) != 0 ? xstate::kSse : 0;
     mask |= (halves & 2) != 0 ? xstate::kAvx : 0;
-    mask |= cpu.state.pkru != 0 ? xstate::kPkru : 0;
+    const CpuState& s = cpu.state;
+    mask |= s.pkru != 0 ? xstate::kPkru : 0;
+    mask |= (s.u_cet | s.pl3_ssp) != 0 ? xstate::kCetUser : 0;
+    mask |= (s.pl0_ssp | s.pl1_ssp | s.pl2_ssp) != 0 ? xstate::kCetSupervisor : 0;
     return mask;
 }
 

@@ -18,6 +18,7 @@
 #include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/deliver.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/interp/exec_branch_tracked.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/vcpu.hpp"
@@ -36,8 +37,9 @@ DecodeMode decode_mode(const Vcpu& cpu) {
     return {cpu.code_bits, !cpu.protected_mode || cpu.virtual8086};
 }
 
-u32 mode_key(DecodeMode mode) {
-    return mode.code_bits | (mode.real_or_v86 ? 1U : 0U);
+// Control-flow enforcement picks other handlers for the same bytes.
+u32 block_key(const Vcpu& cpu, DecodeMode mode) {
+    return mode.code_bits | (mode.real_or_v86 ? 1U : 0U) | u32{cpu.cet} << 8;
 }
 
 // Code bytes at RIP: the rest of the current page, then (only if an instruction needs it) the next
@@ -150,7 +152,10 @@ Status Interpreter::decode_one(Vcpu& cpu,
     if (result == DecodeResult::TooLong || result == DecodeResult::NeedBytes) {
         return raise(cpu, Exception::GP, 0);
     }
-    select_exec(cpu, insn);
+    const bool waiting = (cpu.cet & Vcpu::kCetWaiting) != 0;
+    if (!waiting || !replace_missing_endbranch(cpu, insn)) {
+        select_exec(cpu, insn);
+    }
     return Status::Next;
 }
 
@@ -195,7 +200,7 @@ Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, De
         }
     }
     const PhysAddr start = page.page | (linear % kPageBytes);
-    return cpu.blocks->insert(start, mode_key(mode), insns.data(), count, bytes, second_page);
+    return cpu.blocks->insert(start, block_key(cpu, mode), insns.data(), count, bytes, second_page);
 }
 
 void Interpreter::log_block(Vcpu& cpu, const Block& block) {
@@ -225,9 +230,9 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
     }
     const DecodeMode mode = decode_mode(cpu);
     const PhysAddr start = page.page | (linear % kPageBytes);
-    Block* block = cpu.blocks->find(start, mode_key(mode));
+    Block* block = cpu.blocks->find(start, block_key(cpu, mode));
     if (block == nullptr) {
-        block = cpu.blocks->recall(start, mode_key(mode));
+        block = cpu.blocks->recall(start, block_key(cpu, mode));
     }
     if (block == nullptr) {
         block = decode_block(cpu, page, linear, mode);

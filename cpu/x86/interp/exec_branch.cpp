@@ -5,6 +5,7 @@
 // checked before the stack is touched, so a #GP leaves everything as it was.
 
 #include "cpu/x86/interp/branch.hpp"
+#include "cpu/x86/interp/exec_branch_tracked.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
 
@@ -37,9 +38,12 @@ struct JmpIndirect {
     }
 };
 
-ExecFn select_jmp(Vcpu& /*cpu*/, Insn& insn) {
+ExecFn select_jmp(Vcpu& cpu, Insn& insn) {
     if (insn.form == Form::I) {
         return insn.opsize == 8 ? exec_jmp_relative64 : exec_jmp_relative;
+    }
+    if (cpu.cet != 0) {
+        return select_enforced_jmp(insn);
     }
     return by_word_width<JmpIndirect>(insn.opsize);
 }
@@ -127,7 +131,10 @@ struct CallIndirect {
     }
 };
 
-ExecFn select_call(Vcpu& /*cpu*/, Insn& insn) {
+ExecFn select_call(Vcpu& cpu, Insn& insn) {
+    if (cpu.cet != 0) {
+        return select_enforced_call(insn);
+    }
     if (insn.form == Form::I) {
         return insn.opsize == 8 ? exec_call_relative64 : by_word_width<CallRelative>(insn.opsize);
     }
@@ -162,9 +169,12 @@ Status exec_ret64(Vcpu& cpu, const Insn& insn) {
     return Status::Branch;
 }
 
-ExecFn select_ret(Vcpu& /*cpu*/, Insn& insn) {
+ExecFn select_ret(Vcpu& cpu, Insn& insn) {
     if (insn.form == Form::None) {
         insn.imm = 0;
+    }
+    if (cpu.cet != 0) {
+        return select_enforced_ret(insn);
     }
     return insn.opsize == 8 ? exec_ret64 : by_word_width<RetNear>(insn.opsize);
 }

@@ -191,7 +191,6 @@ constexpr auto kRows = std::to_array<ExecRow>({
     {Op::RDGSBASE, always<exec_read_base<GS>>},
     {Op::WRFSBASE, always<exec_write_base<FS>>},
     {Op::WRGSBASE, always<exec_write_base<GS>>},
-    {Op::ENDBR, always<exec_nop>},
     {Op::FWAIT, always<exec_fwait>},
 });
 

@@ -39,17 +39,37 @@ PrivilegeClass data_class(const Vcpu& cpu) {
                                                         : PrivilegeClass::Supervisor;
 }
 
-// Enters the translation into the TLB as far as the page is plain memory.
-void fill(Vcpu& cpu,
-          LinearAddr linear,
-          PrivilegeClass privilege,
-          const Translation& translation,
-          const HostPage& page) {
-    const LinearAddr linear_page = linear & kPageMask;
+// Where the current context keeps the translation of a page.
+struct TlbSlot {
+    TlbEntry& entry;
+    u64& filled;  // the bit map's word
+    unsigned filled_bit;
+};
+
+TlbSlot data_slot(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege) {
     TlbContext& context = cpu.tlb.current();
     const auto c = static_cast<std::size_t>(privilege);
     const std::size_t index = (linear >> kPageShift) % kTlbEntries;
-    TlbEntry& entry = context.data[c][index];
+    return {context.data[c][index], context.data_filled[c][index / 64],
+            static_cast<unsigned>(index % 64)};
+}
+
+TlbSlot shadow_slot(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege) {
+    TlbContext& context = cpu.tlb.current();
+    const std::size_t user = privilege == PrivilegeClass::User ? 1 : 0;
+    const std::size_t index = (linear >> kPageShift) % TlbContext::kShadowEntries;
+    return {context.shadow[user][index], context.shadow_filled[user][index / 64],
+            static_cast<unsigned>(index % 64)};
+}
+
+// Enters the translation into the TLB as far as the page is plain memory.
+void fill(Vcpu& cpu,
+          LinearAddr linear,
+          const TlbSlot& slot,
+          const Translation& translation,
+          const HostPage& page) {
+    const LinearAddr linear_page = linear & kPageMask;
+    TlbEntry& entry = slot.entry;
     const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
     entry.addend = reinterpret_cast<u64>(page.host) - linear_page;
     entry.page =
@@ -58,16 +78,28 @@ void fill(Vcpu& cpu,
     const bool plain_write =
         page.kind == PageKind::Ram && translation.writable && (*page.flags & kPageHasCode) == 0;
     entry.write_tag = plain_write ? linear_page : kNoTag;
-    context.data_filled[c][index / 64] |= bit(static_cast<unsigned>(index % 64));
+    slot.filled |= bit(slot.filled_bit);
     if (large) {
-        note_large_page(context, linear, translation.page_bytes);
+        note_large_page(cpu.tlb.current(), linear, translation.page_bytes);
     }
 }
 
-Status resolve(Vcpu& cpu, LinearAddr linear, bool write, PrivilegeClass privilege, Target& target) {
-    TlbEntry& entry =
-        cpu.tlb.current()
-            .data[static_cast<std::size_t>(privilege)][(linear >> kPageShift) % kTlbEntries];
+struct SlowAccess {
+    LinearAddr linear;
+    u8* data;  // null: only probe
+    unsigned bytes;
+    bool write;
+    SegReg seg;
+    PrivilegeClass privilege;
+    bool check_alignment;
+    bool shadow_stack = false;
+};
+
+Status resolve(Vcpu& cpu, LinearAddr linear, const SlowAccess& access, Target& target) {
+    const bool write = access.write;
+    const TlbSlot slot = access.shadow_stack ? shadow_slot(cpu, linear, access.privilege)
+                                             : data_slot(cpu, linear, access.privilege);
+    const TlbEntry& entry = slot.entry;
     if ((write ? entry.write_tag : entry.read_tag) == (linear & kPageMask)) {
         target.host = reinterpret_cast<u8*>(linear + entry.addend);
         target.address = (entry.page & kPageMask) | (linear % kPageBytes);
@@ -75,9 +107,13 @@ Status resolve(Vcpu& cpu, LinearAddr linear, bool write, PrivilegeClass privileg
     }
     ++cpu.counters.tlb_misses;
     Translation translation;
-    if (const Status status =
-            walk(cpu, linear, write ? Access::Write : Access::Read, privilege, translation);
-        status != Status::Next) {
+    const Status status =
+        access.shadow_stack
+            ? walk_shadow_stack(cpu, linear, write, access.privilege == PrivilegeClass::User,
+                                translation)
+            : walk(cpu, linear, write ? Access::Write : Access::Read, access.privilege,
+                   translation);
+    if (status != Status::Next) {
         return status;
     }
     target.address = translation.address;
@@ -93,7 +129,7 @@ Status resolve(Vcpu& cpu, LinearAddr linear, bool write, PrivilegeClass privileg
     target.code = page.kind == PageKind::Ram && (*page.flags & kPageHasCode) != 0;
     target.host = page.host + translation.address % kPageBytes;
     if (!data_breakpoints_in_page(cpu, linear & kPageMask)) [[likely]] {
-        fill(cpu, linear, privilege, translation, page);
+        fill(cpu, linear, slot, translation, page);
     }
     return Status::Next;
 }
@@ -168,16 +204,6 @@ LinearAddr advance(const Vcpu& cpu, LinearAddr linear, u64 bytes) {
     return cpu.long_mode64 || (cpu.state.efer & efer::kLma) != 0 ? next : static_cast<u32>(next);
 }
 
-struct SlowAccess {
-    LinearAddr linear;
-    u8* data;  // null: only probe
-    unsigned bytes;
-    bool write;
-    SegReg seg;
-    PrivilegeClass privilege;
-    bool check_alignment;
-};
-
 Status access_slow(Vcpu& cpu, const SlowAccess& access) {
     if (cpu.long_mode64 && !canonical_access(cpu, access.linear, access.bytes)) [[unlikely]] {
         return raise(cpu, access.seg == SS ? Exception::SS : Exception::GP, 0);
@@ -186,15 +212,13 @@ Status access_slow(Vcpu& cpu, const SlowAccess& access) {
     const unsigned first = std::min(access.bytes, in_page);
     const unsigned second = access.bytes - first;
     Target targets[2];
-    if (const Status status =
-            resolve(cpu, access.linear, access.write, access.privilege, targets[0]);
+    if (const Status status = resolve(cpu, access.linear, access, targets[0]);
         status != Status::Next) {
         return status;
     }
     const LinearAddr next = advance(cpu, access.linear, first);
     if (second != 0) [[unlikely]] {
-        if (const Status status = resolve(cpu, next, access.write, access.privilege, targets[1]);
-            status != Status::Next) {
+        if (const Status status = resolve(cpu, next, access, targets[1]); status != Status::Next) {
             return status;
         }
         if (targets[0].host != nullptr && !targets[0].code) {
@@ -248,6 +272,32 @@ Status store_system_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigne
     std::memcpy(copy.data(), data, bytes);
     return access_slow(cpu,
                        {linear, copy.data(), bytes, true, DS, PrivilegeClass::Supervisor, false});
+}
+
+namespace {
+
+SlowAccess
+shadow_stack_access(LinearAddr linear, void* data, unsigned bytes, bool write, bool user) {
+    const PrivilegeClass privilege = user ? PrivilegeClass::User : PrivilegeClass::Supervisor;
+    return {linear, static_cast<u8*>(data), bytes, write, DS, privilege, false, true};
+}
+
+}  // namespace
+
+Status load_shadow_stack(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes, bool user) {
+    return access_slow(cpu, shadow_stack_access(linear, out, bytes, false, user));
+}
+
+Status
+store_shadow_stack(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, bool user) {
+    std::array<u8, 8> copy{};
+    DROSTE_DEBUG_ASSERT(bytes <= copy.size());
+    std::memcpy(copy.data(), data, bytes);
+    return access_slow(cpu, shadow_stack_access(linear, copy.data(), bytes, true, user));
+}
+
+Status probe_shadow_stack(Vcpu& cpu, LinearAddr linear, unsigned bytes, bool user) {
+    return access_slow(cpu, shadow_stack_access(linear, nullptr, bytes, true, user));
 }
 
 Status probe_store(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {

@@ -29,13 +29,15 @@ constexpr u64 kNoExecute = u64{1} << 63;
 
 // #PF error code. SDM Vol. 3A, "Page-Fault Exceptions".
 constexpr u32 kErrorPresent = 1U << 0, kErrorWrite = 1U << 1, kErrorUser = 1U << 2,
-              kErrorReserved = 1U << 3, kErrorFetch = 1U << 4, kErrorProtectionKey = 1U << 5;
+              kErrorReserved = 1U << 3, kErrorFetch = 1U << 4, kErrorProtectionKey = 1U << 5,
+              kErrorShadowStack = 1U << 6;
 
 struct Request {
     LinearAddr linear;
     Access access;
     PrivilegeClass privilege;
     bool set_accessed_dirty;
+    bool shadow_stack = false;
 
     bool user() const { return privilege == PrivilegeClass::User; }
 };
@@ -44,6 +46,7 @@ struct Request {
 struct Rights {
     bool user = true;
     bool writable = true;
+    bool tables_writable = true;  // the levels above the leaf alone
     bool no_execute = false;
 };
 
@@ -68,6 +71,8 @@ class Walker {
     Outcome second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result);
     Outcome read_entry(GuestPhysAddr table, unsigned index, Visited& visited);
     Outcome check_rights(const Rights& rights, u64 leaf);
+    Outcome check_shadow_stack_rights(const Rights& rights, u64 leaf);
+    Outcome check_protection_key(u64 leaf);
     Outcome set_accessed_dirty();
     u64 reserved_mask(unsigned level, bool leaf_large) const;
     Outcome finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out);
@@ -93,6 +98,9 @@ Outcome Walker::page_fault(u32 extra) {
     }
     if (request_.user()) {
         code |= kErrorUser;
+    }
+    if (request_.shadow_stack) {
+        code |= kErrorShadowStack;
     }
     const bool fetch_reported = (pae() && nx_enabled()) || (cpu_.state.cr4 & cr4::kSmep) != 0;
     if (request_.access == Access::Execute && fetch_reported) {
@@ -191,7 +199,37 @@ u64 Walker::reserved_mask(unsigned level, bool leaf_large) const {
     return mask;
 }
 
+// Protection keys guard user-mode pages against every data access.
+Outcome Walker::check_protection_key(u64 leaf) {
+    const CpuState& s = cpu_.state;
+    if ((s.cr4 & cr4::kPke) == 0 || !long_mode()) {
+        return Outcome::Done;
+    }
+    const auto key = static_cast<unsigned>(bits(leaf, 59, 62));
+    const bool access_disabled = test_bit(s.pkru, key * 2);
+    const bool write_disabled = test_bit(s.pkru, key * 2 + 1);
+    key_forbids_write_ = write_disabled && (request_.user() || (s.cr0 & cr0::kWp) != 0);
+    const bool forbidden =
+        access_disabled || (request_.access == Access::Write && key_forbids_write_);
+    return forbidden ? page_fault(kErrorPresent | kErrorProtectionKey) : Outcome::Done;
+}
+
+// A shadow-stack page is one that is dirty but not writable, below writable tables; user accesses
+// stay in user pages and supervisor accesses in supervisor pages. SDM Vol. 3A, "Determination of
+// Access Rights".
+Outcome Walker::check_shadow_stack_rights(const Rights& rights, u64 leaf) {
+    const bool shadow_page =
+        rights.tables_writable && (leaf & kWritable) == 0 && (leaf & kDirty) != 0;
+    if (!shadow_page || rights.user != request_.user()) {
+        return page_fault(kErrorPresent);
+    }
+    return rights.user ? check_protection_key(leaf) : Outcome::Done;
+}
+
 Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
+    if (request_.shadow_stack) {
+        return check_shadow_stack_rights(rights, leaf);
+    }
     const CpuState& s = cpu_.state;
     const bool user = request_.user();
     const bool write_protect = (s.cr0 & cr0::kWp) != 0;
@@ -211,16 +249,7 @@ Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
         request_.privilege == PrivilegeClass::Supervisor) {
         return page_fault(kErrorPresent);
     }
-    if (rights.user && (s.cr4 & cr4::kPke) != 0 && long_mode()) {
-        const auto key = static_cast<unsigned>(bits(leaf, 59, 62));
-        const bool access_disabled = test_bit(s.pkru, key * 2);
-        const bool write_disabled = test_bit(s.pkru, key * 2 + 1);
-        key_forbids_write_ = write_disabled && (user || write_protect);
-        if (access_disabled || (write && key_forbids_write_)) {
-            return page_fault(kErrorPresent | kErrorProtectionKey);
-        }
-    }
-    return Outcome::Done;
+    return rights.user ? check_protection_key(leaf) : Outcome::Done;
 }
 
 Outcome Walker::set_accessed_dirty() {
@@ -273,6 +302,7 @@ Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Transl
     access.user_linear = rights.user;
     access.writable_linear = rights.writable;
     access.nx_linear = rights.no_execute;
+    access.shadow_stack = request_.shadow_stack;
     StageTwoResult result;
     if (second_stage(guest, access, result) != Outcome::Done) {
         return Outcome::Fault;
@@ -284,6 +314,9 @@ Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Transl
         page_bytes;  // INVLPG must drop all of the guest's large page, however small EPT cut it
     out.writable = (rights.writable || write_ignores_rw) && leaf_dirty_ && !key_forbids_write_ &&
                    result.writable;
+    if (request_.shadow_stack) {
+        out.writable = !key_forbids_write_ && result.writable;
+    }
     out.readable = result.readable;
     return Outcome::Done;
 }
@@ -339,6 +372,7 @@ Outcome Walker::run_paged(Translation& out) {
         if ((value & reserved_mask(level, large)) != 0) {
             return page_fault(kErrorPresent | kErrorReserved);
         }
+        rights.tables_writable = rights.writable;
         rights.user = rights.user && (value & kUser) != 0;
         rights.writable = rights.writable && (value & kWritable) != 0;
         rights.no_execute = rights.no_execute || (pae() && (value & kNoExecute) != 0);
@@ -385,10 +419,10 @@ Outcome Walker::run(Translation& out) {
 
 }  // namespace
 
-Status
-walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out) {
+namespace {
+
+Status walk(Vcpu& cpu, const Request& request, Translation& out) {
     ++cpu.counters.page_walks;
-    const Request request{linear, access, privilege, true};
     while (true) {
         Walker walker(cpu, request);
         switch (walker.run(out)) {
@@ -397,6 +431,20 @@ walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Tran
         case Outcome::Retry: break;
         }
     }
+}
+
+}  // namespace
+
+Status
+walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out) {
+    return walk(cpu, Request{linear, access, privilege, true}, out);
+}
+
+Status walk_shadow_stack(Vcpu& cpu, LinearAddr linear, bool write, bool user, Translation& out) {
+    return walk(cpu,
+                Request{linear, write ? Access::Write : Access::Read,
+                        user ? PrivilegeClass::User : PrivilegeClass::Supervisor, true, true},
+                out);
 }
 
 bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out) {

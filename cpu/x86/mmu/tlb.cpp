@@ -53,6 +53,12 @@ void visit_filled(Tables& tables, Filled& filled, Visit visit) {
     }
 }
 
+template <typename Visit>
+void visit_filled_data(TlbContext& context, Visit visit) {
+    visit_filled(context.data, context.data_filled, visit);
+    visit_filled(context.shadow, context.shadow_filled, visit);
+}
+
 void drop(TlbEntry& entry) {
     entry.read_tag = kNoTag;
     entry.write_tag = kNoTag;
@@ -119,7 +125,7 @@ void Tlb::flush_context(TlbContext& context, bool keep_global) {
         }
         return keep;
     };
-    visit_filled(context.data, context.data_filled, flush);
+    visit_filled_data(context, flush);
     visit_filled(context.code, context.code_filled, flush);
     if (!keep_global) {
         context.large_first = ~u64{0};
@@ -144,7 +150,7 @@ namespace {
 // large-page fragments of the same GiB go.
 void drop_large_fragments(TlbContext& context, u64 linear) {
     const auto in_same_gib = [linear](u64 tag) { return tag >> 30 == linear >> 30; };
-    visit_filled(context.data, context.data_filled, [&](TlbEntry& entry) {
+    visit_filled_data(context, [&](TlbEntry& entry) {
         const u64 tag = entry.read_tag != kNoTag ? entry.read_tag : entry.write_tag;
         const bool keep = (entry.page & 2) == 0 || !in_same_gib(tag);
         if (!keep) {
@@ -168,13 +174,17 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     if (linear >= context.large_first && linear <= context.large_last) {
         drop_large_fragments(context, linear);
     }
-    for (auto& table : context.data) {
-        TlbEntry& entry = table[(linear >> kPageShift) % kTlbEntries];
-        if ((entry.read_tag == page || entry.write_tag == page) &&
-            (!only_global || (entry.page & 1) != 0)) {
-            drop(entry);
+    const auto drop_from = [&](auto& tables) {
+        for (auto& table : tables) {
+            TlbEntry& entry = table[(linear >> kPageShift) % table.size()];
+            if ((entry.read_tag == page || entry.write_tag == page) &&
+                (!only_global || (entry.page & 1) != 0)) {
+                drop(entry);
+            }
         }
-    }
+    };
+    drop_from(context.data);
+    drop_from(context.shadow);
     for (auto& table : context.code) {
         CodeTlbEntry& entry = table[(linear >> kPageShift) % TlbContext::kCodeEntries];
         if (entry.tag == page && (!only_global || (entry.page & 1) != 0)) {
@@ -231,7 +241,7 @@ void Tlb::flush_page_of_vpid(u16 vpid, u64 linear) {
 namespace {
 
 void drop_write_tags_of(TlbContext& context, PhysAddr page) {
-    visit_filled(context.data, context.data_filled, [page](TlbEntry& entry) {
+    visit_filled_data(context, [page](TlbEntry& entry) {
         if ((entry.page & kPageMask) == page) {
             entry.write_tag = kNoTag;
         }
@@ -240,7 +250,7 @@ void drop_write_tags_of(TlbContext& context, PhysAddr page) {
 }
 
 void drop_all_write_tags(TlbContext& context) {
-    visit_filled(context.data, context.data_filled, [](TlbEntry& entry) {
+    visit_filled_data(context, [](TlbEntry& entry) {
         entry.write_tag = kNoTag;
         return true;
     });

@@ -56,6 +56,9 @@ constexpr auto kMaxFeatures = std::to_array<Feature>({
     LA57,
     CLDEMOTE,
     SERIALIZE,
+    CET_SS,
+    CET_IBT,
+    CET_SSS,
 });
 
 constexpr auto kModels = std::to_array<CpuModel>({

@@ -6,6 +6,7 @@
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/system/delivery.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/shadow_stack.hpp"
 
 #include <array>
 
@@ -132,7 +133,17 @@ Status deliver_long(Vcpu& cpu, const Event& event) {
     if (const Status status = push_frame(cpu, frame, rsp, inner); status != Status::Next) {
         return status;
     }
+    ShadowCommit shadow;
+    const ShadowFrame origin = shadow_frame(cpu, return_rip(cpu, event));
+    if (const Status status = inner
+                                  ? enter_inner_level(cpu, level, origin, gate.ist(), true, shadow)
+                                  : enter_same_level(cpu, origin, gate.ist(), shadow);
+        status != Status::Next) {
+        return status;
+    }
 
+    commit_shadow(cpu, shadow);
+    expect_endbranch_at(cpu, level);
     if (inner) {
         set_segment(cpu, SS, null_segment(static_cast<u16>(level), level));
     }

@@ -8,6 +8,7 @@
 #include "cpu/x86/mem_access.hpp"
 #include "cpu/x86/system/delivery.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/shadow_stack.hpp"
 #include "cpu/x86/system/task_switch.hpp"
 
 namespace droste {
@@ -113,8 +114,16 @@ same_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const S
         status != Status::Next) {
         return status;
     }
+    ShadowCommit shadow;
+    if (const Status status =
+            enter_same_level(cpu, shadow_frame(cpu, return_rip(cpu, event)), 0, shadow);
+        status != Status::Next) {
+        return status;
+    }
+    commit_shadow(cpu, shadow);
     cpu.state.gpr[RSP] = stack.rsp();
     enter(cpu, gate, code, cpu.cpl);
+    expect_endbranch_at(cpu, cpu.cpl);
     mode_changed(cpu);
     return Status::Next;
 }
@@ -146,6 +155,13 @@ inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const 
         status != Status::Next) {
         return status;
     }
+    ShadowCommit shadow;
+    if (const Status status = enter_inner_level(
+            cpu, level, shadow_frame(cpu, return_rip(cpu, event)), 0, false, shadow);
+        status != Status::Next) {
+        return status;
+    }
+    commit_shadow(cpu, shadow);
     if (from_v86) {
         s.rflags_system &= ~rflags::kVm;
         for (const SegReg reg : {GS, FS, DS, ES}) {
@@ -156,6 +172,7 @@ inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const 
     set_segment(cpu, SS, inner.ss);
     s.gpr[RSP] = stack.rsp();
     enter(cpu, gate, code, level);
+    expect_endbranch_at(cpu, level);
     mode_changed(cpu);
     return Status::Next;
 }

@@ -7,6 +7,7 @@
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/shadow_stack.hpp"
 
 namespace droste {
 
@@ -47,6 +48,7 @@ Status exec_syscall(Vcpu& cpu, const Insn& insn) {
         return raise(cpu, Exception::UD);
     }
     const u64 flags = s.rflags() & ~rflags::kRf;
+    enter_by_system_call(cpu);
     s.gpr[RCX] = s.rip() + insn.length;
     s.gpr[R11] = flags;
     s.rip() = s.lstar;
@@ -70,6 +72,7 @@ Status exec_sysret(Vcpu& cpu, const Insn& insn) {
     if (cpu.cpl != 0 || (to_64bit && !is_canonical(cpu, s.gpr[RCX]))) {
         return general_protection(cpu);
     }
+    leave_by_system_call(cpu);
     s.rip() = to_64bit ? s.gpr[RCX] : static_cast<u32>(s.gpr[RCX]);
     s.set_rflags(s.gpr[R11] & 0x3C7FD7);
     const auto selector = static_cast<u16>(s.star >> 48);
@@ -90,6 +93,7 @@ Status exec_sysenter(Vcpu& cpu, const Insn& /*insn*/) {
         return general_protection(cpu);
     }
     const bool ia32e = ia32e_mode(cpu);
+    enter_by_system_call(cpu);
     s.rflags_system &= ~(rflags::kVm | rflags::kIf | rflags::kRf);
     s.gpr[RSP] = ia32e ? s.sysenter_esp : static_cast<u32>(s.sysenter_esp);
     s.rip() = ia32e ? s.sysenter_eip : static_cast<u32>(s.sysenter_eip);
@@ -110,6 +114,7 @@ Status exec_sysexit(Vcpu& cpu, const Insn& insn) {
     if (to_64bit && (!is_canonical(cpu, s.gpr[RCX]) || !is_canonical(cpu, s.gpr[RDX]))) {
         return general_protection(cpu);
     }
+    leave_by_system_call(cpu);
     s.gpr[RSP] = to_64bit ? s.gpr[RCX] : static_cast<u32>(s.gpr[RCX]);
     s.rip() = to_64bit ? s.gpr[RDX] : static_cast<u32>(s.gpr[RDX]);
     const auto base = static_cast<u16>(s.sysenter_cs);

@@ -6,6 +6,7 @@
 #include "cpu/x86/mem_access.hpp"
 #include "cpu/x86/segment.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/shadow_stack.hpp"
 
 namespace droste {
 
@@ -103,6 +104,11 @@ Status far_return(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
             status != Status::Next) {
             return status;
         }
+        if (const Status status =
+                leave_level(cpu, target.code, target.level, rip, ShadowReturn::FarReturn);
+            status != Status::Next) {
+            return status;
+        }
         release_stack(cpu, 2ULL * bytes + release_bytes);
         commit_code(cpu, target.code, cpu.cpl, rip);
         mode_changed(cpu);
@@ -120,6 +126,11 @@ Status far_return(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
         return status;
     }
     if (const Status status = check_entry_point(cpu, target.code, rip); status != Status::Next) {
+        return status;
+    }
+    if (const Status status =
+            leave_level(cpu, target.code, target.level, rip, ShadowReturn::FarReturn);
+        status != Status::Next) {
         return status;
     }
     commit_return_with_stack(cpu, target, rip, rsp + release_bytes);

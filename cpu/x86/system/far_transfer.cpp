@@ -7,6 +7,7 @@
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/segment.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/shadow_stack.hpp"
 
 #include <array>
 
@@ -33,6 +34,7 @@ u64 next_rip(const Vcpu& cpu, const Insn& insn) {
 // Pushes the return address, enters the target at the present privilege level.
 Status enter_same_privilege(
     Vcpu& cpu, const Insn& insn, Transfer kind, unsigned push_bytes, const Target& target) {
+    ShadowCommit shadow;
     PendingStack stack(cpu);
     if (kind == Transfer::Call) {
         for (const u64 value : {u64{cpu.state.seg[CS].selector}, next_rip(cpu, insn)}) {
@@ -45,8 +47,19 @@ Status enter_same_privilege(
         status != Status::Next) {
         return status;
     }
+    if (kind == Transfer::Call) {
+        if (const Status status =
+                enter_same_level(cpu, shadow_frame(cpu, next_rip(cpu, insn)), 0, shadow);
+            status != Status::Next) {
+            return status;
+        }
+    }
+    commit_shadow(cpu, shadow);
     cpu.state.gpr[RSP] = stack.rsp();
     commit_code(cpu, target.code, cpu.cpl, target.offset);
+    if (cpu.protected_mode && !cpu.virtual8086) {
+        expect_endbranch_at(cpu, cpu.cpl);
+    }
     mode_changed(cpu);
     return Status::Switched;
 }
@@ -68,6 +81,10 @@ Status transfer_direct(
     }
     if (const Status status = check_code_mode_and_presence(cpu, selector, d);
         status != Status::Next) {
+        return status;
+    }
+    const bool wide = ia32e_mode(cpu) && is_64bit_code(d);
+    if (const Status status = check_ssp_reachable(cpu, wide); status != Status::Next) {
         return status;
     }
     if (const Status status = set_accessed(cpu, selector, d); status != Status::Next) {
@@ -148,9 +165,17 @@ enter_inner_privilege(Vcpu& cpu, const Insn& insn, const CallGate& gate, const T
         status != Status::Next) {
         return status;
     }
+    ShadowCommit shadow;
+    if (const Status status =
+            enter_inner_level(cpu, level, shadow_frame(cpu, next_rip(cpu, insn)), 0, wide, shadow);
+        status != Status::Next) {
+        return status;
+    }
+    commit_shadow(cpu, shadow);
     set_segment(cpu, SS, inner.ss);
     s.gpr[RSP] = stack.rsp();
     commit_code(cpu, target.code, level, target.offset);
+    expect_endbranch_at(cpu, level);
     mode_changed(cpu);
     return Status::Switched;
 }

@@ -6,6 +6,7 @@
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/far_return.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/shadow_stack.hpp"
 #include "cpu/x86/system/task_switch.hpp"
 
 #include <array>
@@ -121,6 +122,9 @@ Status return_to_v86(Vcpu& cpu, const Popped& popped) {
     if (popped.rip > 0xFFFF) {
         return raise(cpu, Exception::GP, 0);
     }
+    if (const Status status = leave_to_virtual8086(cpu); status != Status::Next) {
+        return status;
+    }
     load_flags(cpu, popped.flags, rflags::kWritable);
     s.gpr[RSP] = rest[0];
     static constexpr std::array kOrder = {SS, ES, DS, FS, GS};
@@ -179,6 +183,11 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
             status != Status::Next) {
             return status;
         }
+        if (const Status status =
+                leave_level(cpu, target.code, target.level, popped.rip, ShadowReturn::Iret);
+            status != Status::Next) {
+            return status;
+        }
         release_stack(cpu, 3ULL * bytes);
         commit_code(cpu, target.code, cpu.cpl, popped.rip);
     } else {
@@ -193,6 +202,11 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
             return status;
         }
         if (const Status status = check_entry_point(cpu, target.code, popped.rip);
+            status != Status::Next) {
+            return status;
+        }
+        if (const Status status =
+                leave_level(cpu, target.code, target.level, popped.rip, ShadowReturn::Iret);
             status != Status::Next) {
             return status;
         }

@@ -131,7 +131,47 @@ TEST_CASE("Group 9 and 15 by prefix and mod", "[decode]") {
     CHECK(d64({0x66, 0x0F, 0xAE, 0xF1}).op == Op::TPAUSE);
     CHECK(d64({0xF3, 0x48, 0x0F, 0xAE, 0xD0}).op == Op::WRFSBASE);
     CHECK(op_of(kMode32, {0xF3, 0x0F, 0xAE, 0xD0}) == Op::UD);
-    CHECK(op_of(kMode64, {0xF3, 0x0F, 0xAE, 0xE8}) == Op::UD);  // INCSSP: no CET
+}
+
+TEST_CASE("Shadow-stack instructions, and what their encodings are on a CPU without them",
+          "[decode]") {
+    struct Case {
+        std::vector<u8> bytes;
+        Op op;
+        Op otherwise;
+        unsigned width;  // 0: no operand
+    };
+    const auto cases = std::to_array<Case>({
+        {{0xF3, 0x0F, 0x1E, 0xC8}, Op::RDSSP, Op::NOP, 4},
+        {{0xF3, 0x48, 0x0F, 0x1E, 0xC8}, Op::RDSSP, Op::NOP, 8},
+        {{0xF3, 0x0F, 0xAE, 0xE8}, Op::INCSSP, Op::UD, 4},
+        {{0xF3, 0x48, 0x0F, 0xAE, 0xE8}, Op::INCSSP, Op::UD, 8},
+        {{0xF3, 0x0F, 0x01, 0x28}, Op::RSTORSSP, Op::UD, 8},
+        {{0xF3, 0x0F, 0x01, 0xEA}, Op::SAVEPREVSSP, Op::UD, 0},
+        {{0xF3, 0x0F, 0x01, 0xE8}, Op::SETSSBSY, Op::UD, 0},
+        {{0xF3, 0x0F, 0xAE, 0x30}, Op::CLRSSBSY, Op::UD, 8},
+        {{0x0F, 0x38, 0xF6, 0x08}, Op::WRSS, Op::UD, 4},
+        {{0x48, 0x0F, 0x38, 0xF6, 0x08}, Op::WRSS, Op::UD, 8},
+        {{0x66, 0x48, 0x0F, 0x38, 0xF5, 0x08}, Op::WRUSS, Op::UD, 8},
+    });
+    CpuFeatures without = every_feature();
+    without.enable(Feature::CET_SS, false);
+    for (const Case& c : cases) {
+        CAPTURE(c.bytes);
+        Insn insn;
+        REQUIRE(decode(c.bytes, kMode64, every_feature(), insn) == DecodeResult::Ok);
+        CHECK(insn.op == c.op);
+        CHECK((c.width == 0 || insn.width == c.width));
+        REQUIRE(decode(c.bytes, kMode64, without, insn) == DecodeResult::Ok);
+        CHECK(insn.op == c.otherwise);
+    }
+    CHECK(op_of(kMode64, {0x0F, 0x38, 0xF6, 0xC8}) == Op::UD);  // WRSS to a register
+    CHECK(op_of(kReal, {0xF3, 0x0F, 0xAE, 0xE8}) == Op::UD);
+    CHECK(op_of(kMode64, {0x66, 0x0F, 0xAE, 0x30}) == Op::CLWB);  // beside CLRSSBSY
+    CHECK(op_of(kMode64, {0xF3, 0x0F, 0xAE, 0xF0}) == Op::UMONITOR);
+    CHECK((d64({0x3E, 0xFF, 0xE0}).flags & kInsnNoTrack) != 0);
+    CHECK((d64({0x3E, 0x2E, 0xFF, 0xE0}).flags & kInsnNoTrack) == 0);
+    CHECK((d64({0xFF, 0xE0}).flags & kInsnNoTrack) == 0);
 }
 
 TEST_CASE("VMREAD, VMWRITE and INVEPT have 64-bit operands in 64-bit mode", "[decode]") {
