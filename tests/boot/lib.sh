@@ -50,6 +50,17 @@ refused() {
     shift
     refused_as "$*" "$part" "$@"
 }
+# guest_checks FILE: each CHECK line of a guest's console as a claim.
+guest_checks() {
+    sed -n 's/^CHECK \(.*\) ok$/\1/p' "$1" >"$scratch/good"
+    sed -n 's/^CHECK \(.*BAD.*\)$/\1/p' "$1" >"$scratch/bad"
+    while read -r line; do
+        ok "guest: $line"
+    done <"$scratch/good"
+    while read -r line; do
+        bad "guest: $line"
+    done <"$scratch/bad"
+}
 finish() {
     echo "$passed passed, $failed failed"
     [ $failed -eq 0 ]

@@ -16,13 +16,7 @@ tr -d '\r' <"$scratch/out" >"$scratch/text"
 
 equal "exit status after power-off" 0 $status
 contains "reaches userland" "$scratch/text" DROSTE-USERLAND
-for line in $(sed -n 's/^CHECK \(.*\) ok$/\1/p' "$scratch/text" | tr ' ' '_'); do
-    ok "guest: $line"
-done
-sed -n 's/^CHECK \(.*BAD.*\)$/\1/p' "$scratch/text" >"$scratch/bad"
-while read -r line; do
-    bad "guest: $line"
-done <"$scratch/bad"
+guest_checks "$scratch/text"
 contains "guest script reaches its end" "$scratch/text" "SCRIPT-DONE failed=0"
 [ $failed -eq 0 ] || { echo "--- console"; tail -n 40 "$scratch/text"; }
 finish

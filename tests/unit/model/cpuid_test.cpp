@@ -159,8 +159,10 @@ TEST_CASE("CPUID 0BH and 1FH: one thread a core, x2APIC id is the index", "[cpui
 
 // What Linux (fpu__init_system_xstate) and Xen (xstate_init) recompute, and refuse to boot on a
 // mismatch of.
-TEST_CASE("CPUID 0DH: sizes and offsets agree with each other for every XCR0", "[cpuid][xsave]") {
-    for (const std::string_view model : {"nested", "max", "nested,-avx", "max,-pku"}) {
+TEST_CASE("CPUID 0DH: sizes and offsets agree with each other for every XCR0 and XSS",
+          "[cpuid][xsave]") {
+    for (const std::string_view model :
+         {"nested", "max", "nested,-avx", "max,-pku", "max,-cet-ss", "max,-cet-ss,-cet-ibt"}) {
         ApicMachine machine(1, model);
         Vcpu& cpu = machine.cpu();
         const CpuidResult main = cpuid(cpu, 0xD, 0);
@@ -168,29 +170,36 @@ TEST_CASE("CPUID 0DH: sizes and offsets agree with each other for every XCR0", "
         CAPTURE(model, supported);
         CHECK(supported == xcr0_supported(cpu.features));
         CHECK((supported & 3) == 3);
-        for (u64 xcr0 = 1; xcr0 <= supported; ++xcr0) {
-            if ((xcr0 & ~supported) != 0) {
+        const u64 supervisor = cpuid(cpu, 0xD, 1).ecx;
+        const bool cet = cpu.features.has(Feature::CET_SS) || cpu.features.has(Feature::CET_IBT);
+        CHECK(supervisor == (cet ? 0x1800U : 0U));
+        CHECK(cpuid(cpu, 0xD, 1).edx == 0);
+        const u64 all = supported | supervisor;
+        for (u64 mask = 1; mask <= all; ++mask) {
+            if ((mask & ~all) != 0) {
                 continue;
             }
-            cpu.state.xcr0 = xcr0;
+            cpu.state.xcr0 = mask & supported;
+            cpu.state.xss = mask & supervisor;
             u32 standard = 576;
             u32 compacted = 576;
             for (u32 i = 2; i < 63; ++i) {
                 const CpuidResult component = cpuid(cpu, 0xD, i);
-                CHECK((component.eax != 0) == test_bit(supported, i));
-                if (test_bit(xcr0, i)) {
-                    CHECK(component.ebx >= standard);  // no overlap
-                    CHECK((component.ecx & 1) == 0);   // a user component
-                    standard = std::max(standard, component.ebx + component.eax);
+                CHECK((component.eax != 0) == test_bit(all, i));
+                if (test_bit(mask, i)) {
+                    CHECK((component.ecx & 1) == (test_bit(supervisor, i) ? 1U : 0U));
                     compacted = (component.ecx & 2) != 0 ? align_up(compacted, 64U) : compacted;
                     compacted += component.eax;
+                }
+                if (test_bit(cpu.state.xcr0, i)) {
+                    CHECK(component.ebx >= standard);  // no overlap
+                    standard = std::max(standard, component.ebx + component.eax);
                 }
             }
             CHECK(cpuid(cpu, 0xD, 0).ebx == standard);
             CHECK(cpuid(cpu, 0xD, 0).ecx == xsave_standard_bytes(supported));
             CHECK(cpuid(cpu, 0xD, 1).ebx == compacted);
         }
-        CHECK(cpuid(cpu, 0xD, 1).ecx == 0);
         CHECK((cpuid(cpu, 0xD, 1).eax & 0xF) == 0xF);
         CHECK(cpuid(cpu, 0xD, 62) == CpuidResult{});
         CHECK(cpuid(cpu, 0xD, 1000) == CpuidResult{});
