@@ -62,6 +62,8 @@ constexpr auto kDependencies = std::to_array<Dependency>({
     {F::ExitSaveEfer, F::EntryLoadEfer},
     {F::ExitLoadPerfGlobalCtrl, F::EntryLoadPerfGlobalCtrl},
     {F::EntryLoadPerfGlobalCtrl, F::ExitLoadPerfGlobalCtrl},
+    {F::ExitLoadCetState, F::EntryLoadCetState},
+    {F::EntryLoadCetState, F::ExitLoadCetState},
     {F::VmcsShadowing, F::VmwriteAnyField},
 });
 
@@ -69,6 +71,7 @@ struct CpuDependency {
     VmxFeature feature;
     Feature needs;
     std::string_view name;
+    Feature alternative = needs;  // either will do
 };
 constexpr auto kCpuDependencies = std::to_array<CpuDependency>({
     {F::EnableRdtscp, Feature::RDTSCP, "RDTSCP"},
@@ -78,6 +81,8 @@ constexpr auto kCpuDependencies = std::to_array<CpuDependency>({
     {F::RdseedExiting, Feature::RDSEED, "RDSEED"},
     {F::UserWaitAndPause, Feature::WAITPKG, "WAITPKG"},
     {F::VirtualizeX2apicMode, Feature::X2APIC, "x2APIC"},
+    {F::ExitLoadCetState, Feature::CET_SS, "CET", Feature::CET_IBT},
+    {F::EntryLoadCetState, Feature::CET_SS, "CET", Feature::CET_IBT},
 });
 
 bool drop(VmxFeatures& features,
@@ -144,7 +149,7 @@ VmxConfig VmxConfig::max() {
 std::vector<DroppedVmxFeature> make_consistent(VmxFeatures& features, const CpuFeatures& cpu) {
     std::vector<DroppedVmxFeature> dropped;
     for (const CpuDependency& row : kCpuDependencies) {
-        if (!cpu.has(row.needs)) {
+        if (!cpu.has(row.needs) && !cpu.has(row.alternative)) {
             drop(features, row.feature, "the CPU model has no " + std::string(row.name), dropped);
         }
     }

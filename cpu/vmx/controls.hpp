@@ -85,6 +85,7 @@ inline constexpr u32 kLoadPat = 1U << 19;
 inline constexpr u32 kSaveEfer = 1U << 20;
 inline constexpr u32 kLoadEfer = 1U << 21;
 inline constexpr u32 kSavePreemptionTimer = 1U << 22;
+inline constexpr u32 kLoadCetState = 1U << 28;
 inline constexpr u32 kDefault1 = 0x00036DFF;
 inline constexpr u32 kTrueDefault1 = kDefault1 & ~kSaveDebugControls;
 }  // namespace vm_exit_control
@@ -98,6 +99,7 @@ inline constexpr u32 kDeactivateDualMonitor = 1U << 11;
 inline constexpr u32 kLoadPerfGlobalCtrl = 1U << 13;
 inline constexpr u32 kLoadPat = 1U << 14;
 inline constexpr u32 kLoadEfer = 1U << 15;
+inline constexpr u32 kLoadCetState = 1U << 20;
 inline constexpr u32 kDefault1 = 0x000011FF;
 inline constexpr u32 kTrueDefault1 = kDefault1 & ~kLoadDebugControls;
 }  // namespace vm_entry_control

@@ -43,7 +43,7 @@ struct EntryContext {
     unsigned injected_vector() const { return vmcs.entry_interruption_info & 0xFF; }
 };
 
-// Up to eight fields.
+// Up to ten fields.
 struct FieldList {
     std::array<VmcsField, 10> fields{};
     u8 count = 0;

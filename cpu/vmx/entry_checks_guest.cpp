@@ -7,6 +7,7 @@
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/entry_load_state.hpp"
 #include "cpu/vmx/entry_state_rules.hpp"
+#include "cpu/x86/cet.hpp"
 #include "cpu/x86/cpu_state.hpp"
 #include "cpu/x86/model/msr.hpp"
 #include "cpu/x86/paging.hpp"
@@ -25,6 +26,10 @@ bool loads_debug_controls(C c) {
 }
 bool loads_efer(C c) {
     return c.controls.has_entry(vm_entry_control::kLoadEfer);
+}
+
+bool loads_cet(C c) {
+    return c.controls.has_entry(vm_entry_control::kLoadCetState);
 }
 
 bool guest_cr0_fixed_ok(C c) {
@@ -53,6 +58,13 @@ bool code_is_64_bit(C c) {
 
 bool rip_ok(C c) {
     return code_is_64_bit(c) ? c.canonical(c.vmcs.guest_rip) : (c.vmcs.guest_rip >> 32) == 0;
+}
+
+// "The guest SSP value is not required to be canonical; the value of bit N-1 may differ from that
+// of bit N", where N is the linear-address width.
+bool ssp_in_reach(C c) {
+    const u64 ssp = c.vmcs.guest_ssp;
+    return sign_extend(ssp, c.caps.linear_address_bits + 1U) == ssp;
 }
 
 bool injects(C c, EventType type) {
@@ -141,6 +153,8 @@ constexpr auto kRegisters = std::to_array<EntryCheck>({
      [](C c) { return (c.vmcs.guest_cr0 & cr0::kPg) == 0 || (c.vmcs.guest_cr0 & cr0::kPe) != 0; }, {guest_cr0}},
     {"guest CR4 fixed bits", "CR4 has every bit of IA32_VMX_CR4_FIXED0 and none outside IA32_VMX_CR4_FIXED1",
      [](C c) { return (~c.vmcs.guest_cr4 & c.caps.cr4_fixed0) == 0 && (c.vmcs.guest_cr4 & ~c.caps.cr4_fixed1) == 0; }, {guest_cr4}},
+    {"guest CR4.CET needs CR0.WP", "CR0.WP is 1 if CR4.CET is 1",
+     [](C c) { return cet_has_write_protection(c.vmcs.guest_cr0, c.vmcs.guest_cr4); }, {guest_cr0, guest_cr4}},
     {"guest IA32_DEBUGCTL reserved bits", "with \"load debug controls\", reserved bits of IA32_DEBUGCTL are 0",
      [](C c) { return !loads_debug_controls(c) || debugctl_ok(c); }, {guest_ia32_debugctl, entry_controls}},
     {"guest CR0.PG in IA-32e mode", "CR0.PG is 1 if \"IA-32e mode guest\" is 1",
@@ -157,6 +171,10 @@ constexpr auto kRegisters = std::to_array<EntryCheck>({
      [](C c) { return c.canonical(c.vmcs.guest_ia32_sysenter_esp); }, {guest_ia32_sysenter_esp}},
     {"guest IA32_SYSENTER_EIP canonical", "IA32_SYSENTER_EIP holds a canonical address",
      [](C c) { return c.canonical(c.vmcs.guest_ia32_sysenter_eip); }, {guest_ia32_sysenter_eip}},
+    {"guest IA32_S_CET canonical", "with \"load CET state\", IA32_S_CET holds a canonical address",
+     [](C c) { return !loads_cet(c) || c.canonical(c.vmcs.guest_ia32_s_cet); }, {guest_ia32_s_cet, entry_controls}},
+    {"guest IA32_INTERRUPT_SSP_TABLE_ADDR canonical", "with \"load CET state\", IA32_INTERRUPT_SSP_TABLE_ADDR holds a canonical address",
+     [](C c) { return !loads_cet(c) || c.canonical(c.vmcs.guest_ia32_interrupt_ssp_table_addr); }, {guest_ia32_interrupt_ssp_table_addr, entry_controls}},
     {"guest IA32_PERF_GLOBAL_CTRL", "with \"load IA32_PERF_GLOBAL_CTRL\", reserved bits are 0",
      [](C c) { return !c.controls.has_entry(vm_entry_control::kLoadPerfGlobalCtrl) || perf_global_ctrl_ok(c.vmcs.guest_ia32_perf_global_ctrl); },
      {guest_ia32_perf_global_ctrl, entry_controls}},
@@ -166,6 +184,8 @@ constexpr auto kRegisters = std::to_array<EntryCheck>({
      [](C c) { return !loads_efer(c) || (c.vmcs.guest_ia32_efer & ~kEferDefined) == 0; }, {guest_ia32_efer, entry_controls}},
     {"guest IA32_EFER LMA and LME", "with \"load IA32_EFER\", LMA equals \"IA-32e mode guest\", and LME too if CR0.PG is 1",
      [](C c) { return !loads_efer(c) || efer_consistent(c); }, {guest_ia32_efer, guest_cr0, entry_controls}},
+    {"guest IA32_S_CET", "with \"load CET state\", reserved bits are 0, and SUPPRESS and TRACKER are not both 1",
+     [](C c) { return !loads_cet(c) || cet_control_legal(c.vmx.cpu.features, c.vmcs.guest_ia32_s_cet); }, {guest_ia32_s_cet, entry_controls}},
 });
 
 constexpr auto kRipRflags = std::to_array<EntryCheck>({
@@ -177,6 +197,10 @@ constexpr auto kRipRflags = std::to_array<EntryCheck>({
      [](C c) { return !c.virtual8086 || (!c.ia32e_guest && (c.vmcs.guest_cr0 & cr0::kPe) != 0); }, {guest_rflags, guest_cr0, entry_controls}},
     {"guest RFLAGS.IF for an injected interrupt", "RFLAGS.IF is 1 if an external interrupt is injected",
      [](C c) { return !injects(c, EventType::ExternalInterrupt) || (c.vmcs.guest_rflags & rflags::kIf) != 0; }, {guest_rflags, entry_interruption_info}},
+    {"guest SSP alignment", "with \"load CET state\", bits 1:0 of SSP are 0",
+     [](C c) { return !loads_cet(c) || ssp_aligned(c.vmcs.guest_ssp); }, {guest_ssp, entry_controls}},
+    {"guest SSP", "with \"load CET state\", bits of SSP beyond the linear-address width are identical",
+     [](C c) { return !loads_cet(c) || ssp_in_reach(c); }, {guest_ssp, entry_controls}},
 });
 
 constexpr auto kNonRegister = std::to_array<EntryCheck>({

@@ -6,6 +6,7 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/entry_state_rules.hpp"
+#include "cpu/x86/cet.hpp"
 #include "cpu/x86/regs.hpp"
 
 namespace droste {
@@ -19,6 +20,10 @@ bool fixed_bits_ok(u64 value, u64 fixed0, u64 fixed1) {
     return (~value & fixed0) == 0 && (value & ~fixed1) == 0;
 }
 
+bool loads_cet(C c) {
+    return c.controls.has_exit(vm_exit_control::kLoadCetState);
+}
+
 constexpr bool selector_ok(u16 selector) {
     return (selector & 7) == 0;
 }
@@ -29,12 +34,16 @@ constexpr auto kRegisters = std::to_array<EntryCheck>({
      [](C c) { return fixed_bits_ok(c.vmcs.host_cr0, c.caps.cr0_fixed0, c.caps.cr0_fixed1); }, {host_cr0}},
     {"host CR4 fixed bits", "CR4 has every bit of IA32_VMX_CR4_FIXED0 and none outside IA32_VMX_CR4_FIXED1",
      [](C c) { return fixed_bits_ok(c.vmcs.host_cr4, c.caps.cr4_fixed0, c.caps.cr4_fixed1); }, {host_cr4}},
+    {"host CR4.CET needs CR0.WP", "CR0.WP is 1 if CR4.CET is 1",
+     [](C c) { return cet_has_write_protection(c.vmcs.host_cr0, c.vmcs.host_cr4); }, {host_cr0, host_cr4}},
     {"host CR3", "bits of CR3 beyond the physical-address width are 0",
      [](C c) { return c.address_fits(c.vmcs.host_cr3); }, {host_cr3}},
     {"host IA32_SYSENTER_ESP canonical", "IA32_SYSENTER_ESP holds a canonical address",
      [](C c) { return c.canonical(c.vmcs.host_ia32_sysenter_esp); }, {host_ia32_sysenter_esp}},
     {"host IA32_SYSENTER_EIP canonical", "IA32_SYSENTER_EIP holds a canonical address",
      [](C c) { return c.canonical(c.vmcs.host_ia32_sysenter_eip); }, {host_ia32_sysenter_eip}},
+    {"host IA32_INTERRUPT_SSP_TABLE_ADDR canonical", "with \"load CET state\", IA32_INTERRUPT_SSP_TABLE_ADDR holds a canonical address",
+     [](C c) { return !loads_cet(c) || c.canonical(c.vmcs.host_ia32_interrupt_ssp_table_addr); }, {host_ia32_interrupt_ssp_table_addr, exit_controls}},
     {"host IA32_PERF_GLOBAL_CTRL", "with \"load IA32_PERF_GLOBAL_CTRL\", reserved bits are 0",
      [](C c) { return !c.controls.has_exit(vm_exit_control::kLoadPerfGlobalCtrl) || perf_global_ctrl_ok(c.vmcs.host_ia32_perf_global_ctrl); },
      {host_ia32_perf_global_ctrl, exit_controls}},
@@ -48,6 +57,10 @@ constexpr auto kRegisters = std::to_array<EntryCheck>({
          return !c.controls.has_exit(vm_exit_control::kLoadEfer) || (c.vmcs.host_ia32_efer & (efer::kLma | efer::kLme)) == expected;
      },
      {host_ia32_efer, exit_controls}},
+    {"host IA32_S_CET", "with \"load CET state\", reserved bits are 0, and SUPPRESS and TRACKER are not both 1",
+     [](C c) { return !loads_cet(c) || cet_control_legal(c.vmx.cpu.features, c.vmcs.host_ia32_s_cet); }, {host_ia32_s_cet, exit_controls}},
+    {"host SSP alignment", "with \"load CET state\", bits 1:0 of SSP are 0",
+     [](C c) { return !loads_cet(c) || ssp_aligned(c.vmcs.host_ssp); }, {host_ssp, exit_controls}},
 });
 
 constexpr auto kSegments = std::to_array<EntryCheck>({
@@ -86,10 +99,18 @@ constexpr auto kAddressSpace = std::to_array<EntryCheck>({
      [](C c) { return c.host_64 || (c.vmcs.host_cr4 & cr4::kPcide) == 0; }, {host_cr4, exit_controls}},
     {"host RIP of a 32-bit host", "bits 63:32 of RIP are 0 if \"host address-space size\" is 0",
      [](C c) { return c.host_64 || (c.vmcs.host_rip >> 32) == 0; }, {host_rip, exit_controls}},
+    {"host IA32_S_CET of a 32-bit host", "with \"load CET state\", bits 63:32 of IA32_S_CET are 0 if \"host address-space size\" is 0",
+     [](C c) { return !loads_cet(c) || c.host_64 || (c.vmcs.host_ia32_s_cet >> 32) == 0; }, {host_ia32_s_cet, exit_controls}},
+    {"host SSP of a 32-bit host", "with \"load CET state\", bits 63:32 of SSP are 0 if \"host address-space size\" is 0",
+     [](C c) { return !loads_cet(c) || c.host_64 || (c.vmcs.host_ssp >> 32) == 0; }, {host_ssp, exit_controls}},
     {"host CR4.PAE of a 64-bit host", "CR4.PAE is 1 if \"host address-space size\" is 1",
      [](C c) { return !c.host_64 || (c.vmcs.host_cr4 & cr4::kPae) != 0; }, {host_cr4, exit_controls}},
     {"host RIP canonical", "RIP holds a canonical address if \"host address-space size\" is 1",
      [](C c) { return !c.host_64 || c.canonical(c.vmcs.host_rip); }, {host_rip, exit_controls}},
+    {"host IA32_S_CET canonical", "with \"load CET state\", IA32_S_CET holds a canonical address if \"host address-space size\" is 1",
+     [](C c) { return !loads_cet(c) || !c.host_64 || c.canonical(c.vmcs.host_ia32_s_cet); }, {host_ia32_s_cet, exit_controls}},
+    {"host SSP canonical", "with \"load CET state\", SSP holds a canonical address if \"host address-space size\" is 1",
+     [](C c) { return !loads_cet(c) || !c.host_64 || c.canonical(c.vmcs.host_ssp); }, {host_ssp, exit_controls}},
 });
 // clang-format on
 

@@ -1,8 +1,10 @@
 // Why a VM entry failed, in words. Reads the row that failed; nothing here decides anything.
 
+#include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/vmcs_dump.hpp"
+#include "cpu/x86/cet.hpp"
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/regs.hpp"
 
@@ -70,6 +72,24 @@ std::string activity_states(const VmxCapabilities& caps) {
                        caps.has(VmxFeature::ActivityWaitForSipi) ? ", 3 (wait-for-SIPI)" : "");
 }
 
+// IA32_S_CET: what each bit may be on its own, as the rule asks it.
+std::string cet_controls(const EntryContext& context, VmcsField field) {
+    u64 may_be_1 = 0;
+    for (unsigned i = 0; i < 64; ++i) {
+        may_be_1 |= cet_control_legal(context.vmx.cpu.features, bit(i)) ? bit(i) : 0;
+    }
+    return fmt::format("may be 1: {:#x}{}, not SUPPRESS and TRACKER", may_be_1,
+                       wrong_bits(field, read_field(context.vmcs, row_of(field)), 0, may_be_1));
+}
+
+std::string host_ssp_values(const EntryContext& context) {
+    return context.host_64 ? "bits 1:0 = 0, canonical" : "bits 1:0 = 0, bits 63:32 = 0";
+}
+
+std::string guest_ssp_values(const VmxCapabilities& caps) {
+    return fmt::format("bits 1:0 = 0, bits 63:{} all 0 or all 1", caps.linear_address_bits);
+}
+
 bool is_page_address(VmcsField field) {
     using enum VmcsField;
     constexpr std::array kPages = {io_bitmap_a,           io_bitmap_b,         msr_bitmap,
@@ -95,6 +115,10 @@ std::string allowed_values(const EntryContext& context, VmcsField field) {
     case VmcsField::host_cr0: return fixed_bits(context, field, caps.cr0_fixed0, caps.cr0_fixed1);
     case VmcsField::guest_cr4:
     case VmcsField::host_cr4: return fixed_bits(context, field, caps.cr4_fixed0, caps.cr4_fixed1);
+    case VmcsField::guest_ia32_s_cet:
+    case VmcsField::host_ia32_s_cet: return cet_controls(context, field);
+    case VmcsField::host_ssp: return host_ssp_values(context);
+    case VmcsField::guest_ssp: return guest_ssp_values(caps);
     case VmcsField::cr3_target_count: return fmt::format("at most {}", caps.cr3_target_count);
     case VmcsField::vm_function_controls: return fmt::format("may be 1: {:#x}", caps.vm_functions);
     case VmcsField::ept_pointer: return ept_pointers(caps);

@@ -47,6 +47,10 @@ void load_registers(const EntryContext& context) {
     if (controls.has_entry(vm_entry_control::kLoadPerfGlobalCtrl)) {
         (void)set_msr_quietly(context.vmx.cpu, kPerfGlobalCtrl, v.guest_ia32_perf_global_ctrl);
     }
+    if (controls.has_entry(vm_entry_control::kLoadCetState)) {
+        s.s_cet = v.guest_ia32_s_cet;
+        s.interrupt_ssp_table = v.guest_ia32_interrupt_ssp_table_addr;
+    }
 }
 
 // "Loading Guest Segment Registers and Descriptor-Table Registers".
@@ -88,6 +92,9 @@ void load_rest(const EntryContext& context) {
     s.gpr[RSP] = v.guest_rsp;
     s.rip() = v.guest_rip;
     s.set_rflags(v.guest_rflags);
+    if (context.controls.has_entry(vm_entry_control::kLoadCetState)) {
+        s.ssp = v.guest_ssp;
+    }
     s.activity = static_cast<Activity>(v.guest_activity_state);
     s.interruptibility =
         v.guest_interruptibility & (blocking::kSti | blocking::kMovSs | blocking::kNmi);

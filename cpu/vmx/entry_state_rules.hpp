@@ -25,4 +25,14 @@ constexpr bool perf_global_ctrl_ok(u64 value) {
     return (value & ~u64{0x7'0000'000F}) == 0;
 }
 
+// "bit 23 in the CR4 field (corresponding to CET)" asks for CR0.WP.
+constexpr bool cet_has_write_protection(u64 cr0, u64 cr4) {
+    return (cr4 & cr4::kCet) == 0 || (cr0 & cr0::kWp) != 0;
+}
+
+// SSP is a multiple of 4.
+constexpr bool ssp_aligned(u64 ssp) {
+    return (ssp & 3) == 0;
+}
+
 }  // namespace droste

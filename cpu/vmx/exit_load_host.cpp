@@ -44,6 +44,10 @@ void load_registers(VmxState& vmx) {
     if ((v.exit_controls & vm_exit_control::kLoadPerfGlobalCtrl) != 0) {
         (void)set_msr_quietly(vmx.cpu, kPerfGlobalCtrl, v.host_ia32_perf_global_ctrl);
     }
+    if ((v.exit_controls & vm_exit_control::kLoadCetState) != 0) {
+        s.s_cet = v.host_ia32_s_cet;
+        s.interrupt_ssp_table = v.host_ia32_interrupt_ssp_table_addr;
+    }
 }
 
 void set_host_segment(
@@ -91,6 +95,9 @@ void load_host_state(VmxState& vmx) {
     load_segments(vmx);
     s.rip() = v.host_rip;
     s.gpr[RSP] = v.host_rsp;
+    if ((v.exit_controls & vm_exit_control::kLoadCetState) != 0) {
+        s.ssp = v.host_ssp;
+    }
     s.set_rflags(rflags::kFixed1);
     s.activity = Activity::Active;
     s.pending_debug = 0;

@@ -32,6 +32,11 @@ void save_registers(VmxState& vmx) {
     if (controls.has_exit(vm_exit_control::kSaveEfer)) {
         v.guest_ia32_efer = s.efer;
     }
+    // No control is asked: a processor that can load these saves them.
+    if (vmx.caps.has(VmxFeature::EntryLoadCetState)) {
+        v.guest_ia32_s_cet = s.s_cet;
+        v.guest_ia32_interrupt_ssp_table_addr = s.interrupt_ssp_table;
+    }
     const bool ia32e = (s.efer & efer::kLma) != 0;
     if (vmx.caps.has(VmxFeature::StoreLma)) {
         v.entry_controls = (v.entry_controls & ~vm_entry_control::kIa32eModeGuest) |
@@ -149,6 +154,9 @@ void save_guest_state(VmxState& vmx, const ExitInfo& info) {
     v.guest_rip = s.rip();
     v.guest_rsp = s.gpr[RSP];
     v.guest_rflags = saved_rflags(vmx, info);
+    if (vmx.caps.has(VmxFeature::EntryLoadCetState)) {
+        v.guest_ssp = s.ssp;
+    }
     vmx.cpu.repeating_at = kNoTag;
     save_non_register_state(vmx);
     if (vmx.guest.controls.has_exit(vm_exit_control::kSavePreemptionTimer)) {

@@ -72,7 +72,7 @@ std::string_view name_of(VmcsGroup group);
 // --- the region in guest memory ------------------------------------------------------------------
 
 // SDM Vol. 3C, "Format of the VMCS Region".
-inline constexpr u32 kVmcsRevision = 0x44524F01;  // bits 30:0; changes when the image below changes
+inline constexpr u32 kVmcsRevision = 0x44524F02;  // bits 30:0; changes when the image below changes
 inline constexpr u32 kShadowVmcsIndicator = 1U << 31;
 inline constexpr u64 kVmcsRegionBytes = 4096;
 inline constexpr u64 kNoVmcs = ~u64{0};

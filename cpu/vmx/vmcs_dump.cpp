@@ -4,6 +4,7 @@
 #include "cpu/vmx/capabilities.hpp"
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/exit.hpp"
+#include "cpu/x86/cet.hpp"
 
 #include <span>
 
@@ -82,6 +83,7 @@ constexpr auto kExitNames = std::to_array<BitName>({
     {vm_exit_control::kSaveEfer, "save IA32_EFER"},
     {vm_exit_control::kLoadEfer, "load IA32_EFER"},
     {vm_exit_control::kSavePreemptionTimer, "save VMX-preemption timer value"},
+    {vm_exit_control::kLoadCetState, "load CET state"},
 });
 constexpr auto kEntryNames = std::to_array<BitName>({
     {vm_entry_control::kLoadDebugControls, "load debug controls"},
@@ -91,6 +93,7 @@ constexpr auto kEntryNames = std::to_array<BitName>({
     {vm_entry_control::kLoadPerfGlobalCtrl, "load IA32_PERF_GLOBAL_CTRL"},
     {vm_entry_control::kLoadPat, "load IA32_PAT"},
     {vm_entry_control::kLoadEfer, "load IA32_EFER"},
+    {vm_entry_control::kLoadCetState, "load CET state"},
 });
 constexpr auto kInterruptibilityNames = std::to_array<BitName>({
     {1U << 0, "blocking by STI"},
@@ -118,10 +121,20 @@ constexpr auto kCr4Names = std::to_array<BitName>({
     {1U << 8, "PCE"},    {1U << 9, "OSFXSR"},   {1U << 10, "OSXMMEXCPT"}, {1U << 11, "UMIP"},
     {1U << 12, "LA57"},  {1U << 13, "VMXE"},    {1U << 14, "SMXE"},       {1U << 16, "FSGSBASE"},
     {1U << 17, "PCIDE"}, {1U << 18, "OSXSAVE"}, {1U << 20, "SMEP"},       {1U << 21, "SMAP"},
-    {1U << 22, "PKE"},
+    {1U << 22, "PKE"},   {1U << 23, "CET"},
 });
 constexpr auto kEferNames = std::to_array<BitName>(
     {{1U << 0, "SCE"}, {1U << 8, "LME"}, {1U << 10, "LMA"}, {1U << 11, "NXE"}});
+constexpr auto kSCetNames = std::to_array<BitName>({
+    {cet::kShadowStack, "SH_STK_EN"},
+    {cet::kWriteShadowStack, "WR_SHSTK_EN"},
+    {cet::kEndbranch, "ENDBR_EN"},
+    {cet::kLegacyTreatment, "LEG_IW_EN"},
+    {cet::kNoTrack, "NO_TRACK_EN"},
+    {cet::kSuppressDisable, "SUPPRESS_DIS"},
+    {cet::kSuppress, "SUPPRESS"},
+    {cet::kTracker, "TRACKER"},
+});
 
 std::span<const BitName> names_of(VmcsField field) {
     switch (field) {
@@ -141,6 +154,8 @@ std::span<const BitName> names_of(VmcsField field) {
     case VmcsField::cr4_read_shadow: return kCr4Names;
     case VmcsField::guest_ia32_efer:
     case VmcsField::host_ia32_efer: return kEferNames;
+    case VmcsField::guest_ia32_s_cet:
+    case VmcsField::host_ia32_s_cet: return kSCetNames;
     default: return {};
     }
 }

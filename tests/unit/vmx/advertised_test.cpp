@@ -29,7 +29,8 @@ constexpr const char *kIntercepted = "an intercepted instruction exits with its 
                      *kPlaces = "guest state and host state change places",
                      *kMatrix = "EPT permission matrix: rights x access x privilege",
                      *kInvvpid = "INVVPID drops what its type says",
-                     *kInjection = "injection matrix";
+                     *kInjection = "injection matrix",
+                     *kCet = "\"load CET state\": guest and host state change places";
 // clang-format off
 constexpr Witness kWitnesses[] = {
     {F::ExternalInterruptExiting, kExternal},
@@ -92,6 +93,8 @@ constexpr Witness kWitnesses[] = {
     {F::Ia32eModeGuest, "IA32_VMX_MISC[5]"},
     {F::EntryLoadPat, kPlaces},
     {F::EntryLoadEfer, kPlaces},
+    {F::ExitLoadCetState, kCet},
+    {F::EntryLoadCetState, kCet},
     {F::EptExecuteOnly, "without execute-only support"},
     {F::EptPageWalk4, kMatrix},
     {F::EptUncacheable, "EPT memory types and walk lengths"},

@@ -50,11 +50,23 @@ void perf_features(VmxConfig& config) {
     config.features.enable(VmxFeature::ExitLoadPerfGlobalCtrl);
     config.features.enable(VmxFeature::EntryLoadPerfGlobalCtrl);
 }
+void host_cet(VmxMachine& m) {
+    m.vmcs().exit_controls |= vm_exit_control::kLoadCetState;
+}
+void guest_cet(VmxMachine& m) {
+    m.vmcs().entry_controls |= vm_entry_control::kLoadCetState;
+}
 void ia32e_guest_off(VmxMachine& m) {
     m.vmcs().entry_controls &= ~vm_entry_control::kIa32eModeGuest;
 }
 void not_in_ia32e_mode(VmxMachine& m) {
     m.state().efer &= ~(efer::kLma | efer::kLme);
+}
+void host_32_cet(VmxMachine& m) {
+    host_cet(m);
+    not_in_ia32e_mode(m);
+    ia32e_guest_off(m);
+    m.vmcs().exit_controls &= ~vm_exit_control::kHostAddressSpaceSize;
 }
 void virtual_8086(VmxMachine& m, bool ia32e = false) {
     Vmcs& v = m.vmcs();
@@ -181,6 +193,14 @@ std::map<std::string, Violate> host_violations() {
         {"host IA32_PAT", [](VmxMachine& m) { m.vmcs().exit_controls |= vm_exit_control::kLoadPat, m.vmcs().host_ia32_pat = 2; }},
         {"host IA32_EFER reserved bits", [](VmxMachine& m) { m.vmcs().exit_controls |= vm_exit_control::kLoadEfer, m.vmcs().host_ia32_efer = 0x502; }},
         {"host IA32_EFER LMA and LME", [](VmxMachine& m) { m.vmcs().exit_controls |= vm_exit_control::kLoadEfer, m.vmcs().host_ia32_efer = 0x400; }},
+        {"host CR4.CET needs CR0.WP", [](VmxMachine& m) { m.vmcs().host_cr4 |= cr4::kCet, m.vmcs().host_cr0 &= ~cr0::kWp; }},
+        {"host IA32_INTERRUPT_SSP_TABLE_ADDR canonical", [](VmxMachine& m) { host_cet(m), m.vmcs().host_ia32_interrupt_ssp_table_addr = u64{1} << 47; }},
+        {"host IA32_S_CET", [](VmxMachine& m) { host_cet(m), m.vmcs().host_ia32_s_cet = 1U << 9; }},
+        {"host SSP alignment", [](VmxMachine& m) { host_cet(m), m.vmcs().host_ssp = 2; }},
+        {"host IA32_S_CET of a 32-bit host", [](VmxMachine& m) { host_32_cet(m), m.vmcs().host_ia32_s_cet = u64{1} << 32; }},
+        {"host SSP of a 32-bit host", [](VmxMachine& m) { host_32_cet(m), m.vmcs().host_ssp = u64{1} << 32; }},
+        {"host IA32_S_CET canonical", [](VmxMachine& m) { host_cet(m), m.vmcs().host_ia32_s_cet = u64{1} << 47; }},
+        {"host SSP canonical", [](VmxMachine& m) { host_cet(m), m.vmcs().host_ssp = u64{1} << 47; }},
         {"host ES selector", [](VmxMachine& m) { m.vmcs().host_es_selector |= 1; }},
         {"host CS selector", [](VmxMachine& m) { m.vmcs().host_cs_selector |= 1; }},
         {"host SS selector", [](VmxMachine& m) { m.vmcs().host_ss_selector |= 4; }},
@@ -276,6 +296,12 @@ std::map<std::string, Violate> guest_violations() {
         {"guest IA32_PAT", [](VmxMachine& m) { m.vmcs().entry_controls |= vm_entry_control::kLoadPat, m.vmcs().guest_ia32_pat = 3; }},
         {"guest IA32_EFER reserved bits", [](VmxMachine& m) { m.vmcs().entry_controls |= vm_entry_control::kLoadEfer, m.vmcs().guest_ia32_efer = 0x502; }},
         {"guest IA32_EFER LMA and LME", [](VmxMachine& m) { m.vmcs().entry_controls |= vm_entry_control::kLoadEfer, m.vmcs().guest_ia32_efer = 0x100; }},
+        {"guest CR4.CET needs CR0.WP", [](VmxMachine& m) { m.vmcs().guest_cr4 |= cr4::kCet, m.vmcs().guest_cr0 &= ~cr0::kWp; }},
+        {"guest IA32_S_CET canonical", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ia32_s_cet = u64{1} << 47; }},
+        {"guest IA32_INTERRUPT_SSP_TABLE_ADDR canonical", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ia32_interrupt_ssp_table_addr = u64{1} << 47; }},
+        {"guest IA32_S_CET", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ia32_s_cet = 1U << 6; }},
+        {"guest SSP alignment", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ssp = 1; }},
+        {"guest SSP", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ssp = u64{1} << 48; }},
         {"guest RIP", [](VmxMachine& m) { m.vmcs().guest_rip = u64{1} << 63; }},
         {"guest RFLAGS reserved bits", [](VmxMachine& m) { m.vmcs().guest_rflags |= 8; }},
         {"guest RFLAGS.VM", [](VmxMachine& m) { virtual_8086(m, true); }},

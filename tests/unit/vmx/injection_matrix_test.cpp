@@ -38,6 +38,8 @@ constexpr Injection kInjections[] = {
     {kHardware, 13, false},
     {kHardware, 14, true},
     {kHardware, 18, false},
+    {kHardware, 21, false},
+    {kHardware, 21, true},
     {kHardware, 6, true},
     {kHardware, 32, false},
     {kSoftware, 0x80, false},
