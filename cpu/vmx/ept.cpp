@@ -242,6 +242,10 @@ void Ept::violate(Vcpu& cpu,
                              (access.nx_linear ? kNxLinear : 0);
         }
     }
+    const bool shadow_stack = access.shadow_stack && !access.paging_structure;
+    if (shadow_stack && cpu.features.has(Feature::CET_SS)) {
+        qualification |= kShadowStack;
+    }
     const LinearAddr linear = access.linear_valid ? access.linear : 0;
     if (!convertible_to_ve(cpu, walk)) {
         exit_later(ExitReason::EPT_VIOLATION, qualification, address, linear);

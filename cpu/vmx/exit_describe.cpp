@@ -44,10 +44,10 @@ std::string ept_violation_text(u64 q, const Vmcs& v) {
     const std::string_view kind = (q & kFetch) != 0   ? "fetch"
                                   : (q & kWrite) != 0 ? "write"
                                                       : "read";
-    std::string text =
-        fmt::format("{} of {:#x}, EPT allows {}{}{}", kind, v.guest_physical_address,
-                    (q & kReadable) != 0 ? "R" : "-", (q & kWritable) != 0 ? "W" : "-",
-                    (q & kExecutable) != 0 ? "X" : "-");
+    std::string text = fmt::format(
+        "{}{} of {:#x}, EPT allows {}{}{}", (q & kShadowStack) != 0 ? "shadow-stack " : "", kind,
+        v.guest_physical_address, (q & kReadable) != 0 ? "R" : "-",
+        (q & kWritable) != 0 ? "W" : "-", (q & kExecutable) != 0 ? "X" : "-");
     if ((q & kLinearValid) != 0) {
         text += fmt::format(", linear {:#x}{}", v.guest_linear_address,
                             (q & kTranslated) != 0 ? "" : " (its paging structures)");

@@ -31,7 +31,8 @@ namespace ept_violation {
 inline constexpr u64 kRead = 1U << 0, kWrite = 1U << 1, kFetch = 1U << 2, kReadable = 1U << 3,
                      kWritable = 1U << 4, kExecutable = 1U << 5, kUserExecutable = 1U << 6,
                      kLinearValid = 1U << 7, kTranslated = 1U << 8, kUserLinear = 1U << 9,
-                     kWritableLinear = 1U << 10, kNxLinear = 1U << 11, kNmiUnblocking = 1U << 12;
+                     kWritableLinear = 1U << 10, kNxLinear = 1U << 11, kNmiUnblocking = 1U << 12,
+                     kShadowStack = 1U << 13;
 }  // namespace ept_violation
 
 // "Exit Qualification for APIC-Access VM Exits": bits 15:12.

@@ -2,6 +2,7 @@
 // entry and VM exit load and save, and what else of VMX knows #CP and shadow stacks. The entry
 // checks are in entry_checks_test.cpp.
 
+#include "cpu/vmx/exit_qualification.hpp"
 #include "cpu/vmx/vmcs_dump.hpp"
 #include "cpu/x86/cet.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
@@ -374,4 +375,38 @@ TEST_CASE("an injected #CP whose delivery exits is in the IDT-vectoring informat
     CHECK(v.idt_vectoring_info ==
           (interruption::kValid | interruption::kErrorCodeValid | 3U << 8 | 21));
     CHECK(v.idt_vectoring_error_code == 4);
+}
+
+TEST_CASE("EPT violation: bit 13 of the qualification is for shadow-stack accesses", "[vmx][cet]") {
+    struct Case {
+        bool cet, shadow_stack, paging_structure, expected;
+    };
+    for (const auto& [with_cet, shadow_stack, paging_structure, expected] : {
+             Case{true, true, false, true},
+             Case{true, false, false, false},
+             Case{true, true, true, false},  // the access is to the tables, not to the stack
+             Case{false, true, false, false},
+         }) {
+        CAPTURE(with_cet, shadow_stack, paging_structure);
+        M m(VmxConfig::max(), features_with(with_cet, true));
+        m.prepare();
+        Vmcs& v = m.vmcs();
+        v.proc_controls |= proc::kActivateSecondary;
+        v.proc2_controls = proc2::kEnableEpt;
+        m.set(&Vmcs::ept_pointer, m.make_identity_ept(1));  // readable only
+        REQUIRE(m.vmlaunch() == Status::Switched);
+        StageTwoAccess access;
+        access.access = Access::Write;
+        access.linear = M::kGuestData;
+        access.linear_valid = true;
+        access.shadow_stack = shadow_stack;
+        access.paging_structure = paging_structure;
+        access.paging_structure_write = paging_structure;
+        StageTwoResult result;
+        REQUIRE_FALSE(m.vmx().ept.translate(m.cpu(), M::kGuestData, access, result));
+        const ExitInfo& info = m.vmx().guest.pending.info;
+        CHECK(info.reason == ExitReason::EPT_VIOLATION);
+        CHECK((info.qualification & ept_violation::kWrite) != 0);
+        CHECK(((info.qualification & u64{1} << 13) != 0) == expected);
+    }
 }

@@ -212,6 +212,8 @@ TEST_CASE("qualifications in words", "[vmx][trace]") {
           "IN 1 byte, port 0x3f8");
     CHECK(describe_qualification(ExitReason::EPT_VIOLATION, 0x18A, v) ==
           "write of 0xfee00000, EPT allows R--, linear 0x1000");
+    CHECK(describe_qualification(ExitReason::EPT_VIOLATION, 0x218A, v) ==
+          "shadow-stack write of 0xfee00000, EPT allows R--, linear 0x1000");
     CHECK(describe_qualification(ExitReason::APIC_ACCESS, 0x1300, v) == "write at offset 0x300");
     CHECK(describe_qualification(ExitReason::TASK_SWITCH, 0x28 | u64{3} << 30, v) ==
           "by task gate to TSS 0x0028");
