@@ -386,6 +386,14 @@ bool Group::host_state_loaded() {
     constexpr u64 kLong = efer::kLma | efer::kLme;
     const bool loads_efer = (v.exit_controls & vm_exit_control::kLoadEfer) != 0;
     const bool loads_pat = (v.exit_controls & vm_exit_control::kLoadPat) != 0;
+    const bool loads_cet = (v.exit_controls & vm_exit_control::kLoadCetState) != 0;
+    if (!require(!loads_cet ||
+                     (s.ssp == v.host_ssp &&
+                      (lists_ || (s.s_cet == v.host_ia32_s_cet &&
+                                  s.interrupt_ssp_table == v.host_ia32_interrupt_ssp_table_addr))),
+                 "host CET state")) {
+        return false;
+    }
     const bool msrs =
         lists_ ||
         (s.debugctl == 0 && s.sysenter_cs == v.host_ia32_sysenter_cs &&
@@ -431,9 +439,9 @@ bool Group::entry() {
 // What differs from the VMCS the group started from.
 std::string Group::describe() const {
     std::string text =
-        fmt::format("guest: {}{}{}{}{}\n", name_of(kind_.mode), kind_.ept ? ", EPT" : "",
+        fmt::format("guest: {}{}{}{}{}{}\n", name_of(kind_.mode), kind_.ept ? ", EPT" : "",
                     kind_.vpid ? ", VPID" : "", kind_.accessed_dirty ? ", A/D" : "",
-                    kind_.host_32 ? ", 32-bit host" : "");
+                    kind_.host_32 ? ", 32-bit host" : "", kind_.cet ? ", CET" : "");
     for (const VmcsFieldRow& row : kVmcsFields) {
         const u64 at_start = read_field(good_, row);
         const u64 at_entry = read_field(before_, row);

@@ -1,5 +1,6 @@
 #include "tests/fuzz/vmcs_guests.hpp"
 
+#include "cpu/x86/cet.hpp"
 #include "cpu/x86/paging.hpp"
 
 namespace droste::test {
@@ -31,6 +32,32 @@ void make_tables(VmxMachine& m) {
                                     static_cast<u32>(VmxMachine::kHandlers >> 4 << 16) |
                                         static_cast<u32>(vector * 16));
     }
+}
+
+void make_shadow_stack(VmxMachine& m) {
+    constexpr u64 kPresent = 1, kAccessed = 1U << 5, kDirty = 1U << 6;
+    u64 table = TestMachine::kTables;
+    for (unsigned level = 4; level > 1; --level) {
+        const u64 index = kShadowStack >> (12 + (level - 1) * 9) & 511;
+        table = m.machine().peek_value<u64>(table + index * 8) & 0x000F'FFFF'FFFF'F000;
+    }
+    m.machine().poke_value<u64>(table + (kShadowStack >> 12 & 511) * 8,
+                                kShadowStack | kPresent | kAccessed | kDirty);
+}
+
+// CR4.CET for both sides and CET state of their own. The guest tracks branches, or keeps a shadow
+// stack, or both.
+void set_cet(Vmcs& v, u64 s_cet) {
+    v.guest_cr4 |= cr4::kCet;
+    v.host_cr4 |= cr4::kCet;
+    v.entry_controls |= vm_entry_control::kLoadCetState;
+    v.exit_controls |= vm_exit_control::kLoadCetState;
+    v.guest_ia32_s_cet = s_cet;
+    v.guest_ssp = kShadowStack + 0x800;
+    v.guest_ia32_interrupt_ssp_table_addr = kSpare;
+    v.host_ia32_s_cet = cet::kOfShadowStacks;
+    v.host_ssp = kShadowStack + 0xC00;
+    v.host_ia32_interrupt_ssp_table_addr = kSpare + 0x400;
 }
 
 void set_segments(Vmcs& v, u32 code_rights, u32 data_rights, u32 limit) {
@@ -143,12 +170,21 @@ GuestKind random_guest_kind(Random& random) {
     kind.vpid = !random.one_in(3);
     kind.accessed_dirty = random.one_in(2);
     kind.handlers_return = !random.one_in(3);
+    kind.cet = random.one_in(4);
+    constexpr u64 kSCet[] = {cet::kShadowStack,
+                             cet::kOfShadowStacks,
+                             cet::kEndbranch,
+                             cet::kEndbranch | cet::kTracker,
+                             cet::kShadowStack | cet::kEndbranch,
+                             cet::kEndbranch | cet::kNoTrack | cet::kLegacyTreatment | kSpare};
+    kind.s_cet = random.pick(kSCet);
     return kind;
 }
 
 void make_guest(VmxMachine& m, const GuestKind& kind) {
     m.make_guest_idt();
     make_tables(m);
+    make_shadow_stack(m);
     for (u64 vector = 0; kind.handlers_return && vector < 256; ++vector) {
         // add qword [rsp], 2; iretq
         m.machine().poke(VmxMachine::kHandlers + vector * 16,
@@ -181,6 +217,9 @@ void make_guest(VmxMachine& m, const GuestKind& kind) {
         set_host_32(m);
     }
     set_mode(v, kind.mode);
+    if (kind.cet) {
+        set_cet(v, kind.s_cet);
+    }
     const u64 long_mode = kind.mode <= GuestMode::Compatibility ? efer::kLma | efer::kLme : 0;
     v.guest_ia32_efer = long_mode | efer::kNxe;
     v.host_ia32_efer = efer::kNxe | (kind.host_32 ? 0 : efer::kLma | efer::kLme);
@@ -194,24 +233,25 @@ std::vector<u8> random_guest_code(Random& random) {
     // Meant for 64-bit mode; in the others the bytes mean something else that is as good.
     static const std::vector<u8> kSnippets[] = {
         {0x90},
-        {0x48, 0x01, 0xD8},                                            // add rax, rbx
-        {0x8B, 0x03},                                                  // mov eax, [rbx]
-        {0x89, 0x43, 0x40},                                            // mov [rbx+40h], eax
-        {0x50, 0x59},                                                  // push rax; pop rcx
-        {0x0F, 0xA2},                                                  // cpuid
-        {0x0F, 0x31},                                                  // rdtsc
-        {0x0F, 0x01, 0xF9},                                            // rdtscp
-        {0xEC},                                                        // in al, dx
-        {0xE7, 0x80},                                                  // out 80h, eax
-        {0xF3, 0x6E},                                                  // rep outsb
-        {0xF3, 0xAA},                                                  // rep stosb
-        {0xB9, 0x80, 0x00, 0x00, 0xC0, 0x0F, 0x32},                    // rdmsr EFER
-        {0xB9, 0x74, 0x01, 0x00, 0x00, 0x0F, 0x30},                    // wrmsr SYSENTER_CS
-        {0xB9, 0x08, 0x08, 0x00, 0x00, 0x0F, 0x30},                    // wrmsr x2APIC TPR
-        {0x31, 0xC0, 0x31, 0xD2, 0xB9, 0x0B, 0x08, 0, 0, 0x0F, 0x30},  // wrmsr x2APIC EOI
-        {0x31, 0xD2, 0xB9, 0x3F, 0x08, 0, 0, 0x0F, 0x30},              // wrmsr x2APIC self-IPI
-        {0x89, 0x83, 0xB0, 0, 0, 0},                                   // mov [rbx+B0h], eax
-        {0x89, 0x83, 0xF0, 0, 0, 0},                                   // mov [rbx+F0h], eax
+        {0x48, 0x01, 0xD8},                                                // add rax, rbx
+        {0x8B, 0x03},                                                      // mov eax, [rbx]
+        {0x89, 0x43, 0x40},                                                // mov [rbx+40h], eax
+        {0x50, 0x59},                                                      // push rax; pop rcx
+        {0x0F, 0xA2},                                                      // cpuid
+        {0x0F, 0x31},                                                      // rdtsc
+        {0x0F, 0x01, 0xF9},                                                // rdtscp
+        {0xEC},                                                            // in al, dx
+        {0xE7, 0x80},                                                      // out 80h, eax
+        {0xF3, 0x6E},                                                      // rep outsb
+        {0xF3, 0xAA},                                                      // rep stosb
+        {0xB9, 0x80, 0x00, 0x00, 0xC0, 0x0F, 0x32},                        // rdmsr EFER
+        {0xB9, 0x74, 0x01, 0x00, 0x00, 0x0F, 0x30},                        // wrmsr SYSENTER_CS
+        {0xB9, 0x08, 0x08, 0x00, 0x00, 0x0F, 0x30},                        // wrmsr x2APIC TPR
+        {0x31, 0xC0, 0x31, 0xD2, 0xB9, 0x0B, 0x08, 0, 0, 0x0F, 0x30},      // wrmsr x2APIC EOI
+        {0x31, 0xD2, 0xB9, 0x3F, 0x08, 0, 0, 0x0F, 0x30},                  // wrmsr x2APIC self-IPI
+        {0x0F, 0x20, 0xE0, 0x48, 0x0F, 0xBA, 0xF8, 23, 0x0F, 0x22, 0xE0},  // cr4: flips CET
+        {0x89, 0x83, 0xB0, 0, 0, 0},                                       // mov [rbx+B0h], eax
+        {0x89, 0x83, 0xF0, 0, 0, 0},                                       // mov [rbx+F0h], eax
         {0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 4, 0},     // mov dword [rbx+300h], 40041h
         {0x8B, 0x43, 0x20},                                // mov eax, [rbx+20h]
         {0x0F, 0xC7, 0x1B},                                // xrstors [rbx]
@@ -256,6 +296,21 @@ std::vector<u8> random_guest_code(Random& random) {
         {0x9A, 0, 0, 0, 0, 0x20, 0},                       // call far TSS (32-bit)
         {0x48, 0xBB, 0, 0x90, 0x03, 0, 0, 0, 0, 0},        // mov rbx, APIC-access page
         {0xC7, 0x83, 0x80, 0, 0, 0, 0x30, 0, 0, 0},        // mov dword [rbx+80h], 30h
+        {0xF3, 0x0F, 0x1E, 0xFA},                          // endbr64
+        {0xF3, 0x0F, 0x1E, 0xFB},                          // endbr32
+        {0xE8, 0, 0, 0, 0},                                // call the next instruction
+        {0xC3},                                            // ret
+        {0x48, 0x8D, 0x05, 0x02, 0, 0, 0, 0xFF, 0xE0},     // lea rax, [rip+2]; jmp rax
+        {0x48, 0x8D, 0x05, 0x02, 0, 0, 0, 0xFF, 0xD0},     // lea rax, [rip+2]; call rax
+        {0xF3, 0x48, 0x0F, 0x1E, 0xC8},                    // rdsspq rax
+        {0xF3, 0x48, 0x0F, 0xAE, 0xE9},                    // incsspq rcx
+        {0xF3, 0x0F, 0x01, 0xEA},                          // saveprevssp
+        {0xF3, 0x0F, 0x01, 0x2B},                          // rstorssp [rbx]
+        {0xF3, 0x0F, 0x01, 0xE8},                          // setssbsy
+        {0xF3, 0x0F, 0xAE, 0x33},                          // clrssbsy [rbx]
+        {0x48, 0x0F, 0x38, 0xF6, 0x03},                    // wrssq [rbx], rax
+        {0xB9, 0xA2, 0x06, 0, 0, 0x31, 0xD2, 0x0F, 0x30},  // wrmsr S_CET
+        {0xB9, 0xA8, 0x06, 0, 0, 0x31, 0xD2, 0x0F, 0x30},  // wrmsr INTERRUPT_SSP_TABLE_ADDR
         {0xEB, 0xFE},                                      // jmp $
         {0xEB, 0xF0},                                      // jmp back
     };

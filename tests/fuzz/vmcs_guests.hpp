@@ -45,13 +45,16 @@ struct GuestKind {
     bool accessed_dirty = false;
     bool handlers_return = false;  // exception handlers skip two bytes; otherwise they are HLT
     bool host_32 = false;          // the host is a 32-bit one with PAE paging
+    bool cet = false;              // guest and host have CR4.CET and load their CET state
+    u64 s_cet = 0;                 // then the guest's
 };
 GuestKind random_guest_kind(Random& random);
 
 // What lies where, beside VmxMachine's own areas (all below kImageBytes, identity-mapped).
 inline constexpr u64 kImageBytes = 0x20'0000;
 inline constexpr u64 kPaePointers = 0x18'0000, kPaeDirectory = 0x18'1000, kDirectory32 = 0x18'2000,
-                     kIdt32 = 0x18'4000, kRealIdt = 0x18'6000, kSpare = 0x18'8000;
+                     kIdt32 = 0x18'4000, kRealIdt = 0x18'6000, kSpare = 0x18'8000,
+                     kShadowStack = 0x18'F000;  // a supervisor shadow-stack page in 64-bit mode
 
 // After prepare(): tables, descriptor tables and the VMCS of `kind`; the host's own mode too.
 void make_guest(VmxMachine& m, const GuestKind& kind);

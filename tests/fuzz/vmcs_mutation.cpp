@@ -1,6 +1,7 @@
 #include "tests/fuzz/vmcs_mutation.hpp"
 
 #include "cpu/vmx/virtual_apic.hpp"
+#include "cpu/x86/cet.hpp"
 
 namespace droste::test {
 
@@ -26,6 +27,8 @@ enum class FieldKind : u8 {
     Linear,
     Rflags,
     Selector,
+    CetControl,
+    ShadowStack,
 };
 
 struct KindRow {
@@ -54,6 +57,12 @@ constexpr auto kSpecialFields = std::to_array<KindRow>({
     {F::guest_cr3, FieldKind::Address},
     {F::host_cr3, FieldKind::Address},
     {F::ept_pointer, FieldKind::Plain},
+    {F::guest_ia32_s_cet, FieldKind::CetControl},
+    {F::host_ia32_s_cet, FieldKind::CetControl},
+    {F::guest_ssp, FieldKind::ShadowStack},
+    {F::host_ssp, FieldKind::ShadowStack},
+    {F::guest_ia32_interrupt_ssp_table_addr, FieldKind::Linear},
+    {F::host_ia32_interrupt_ssp_table_addr, FieldKind::Linear},
 });
 
 FieldKind kind_of(VmcsField field) {
@@ -124,6 +133,29 @@ u64 random_linear(Random& random, const VmxCapabilities& caps, u64 old) {
     }
 }
 
+// The enabling bits, the tracker's two, a legacy bit map; and what is wrong with each.
+u64 random_cet_control(Random& random, u64 old) {
+    constexpr u64 kTrackers[] = {0, cet::kSuppress, cet::kTracker, cet::kSuppress | cet::kTracker};
+    constexpr u64 kBitmaps[] = {
+        0, kSpare, 0xFFFF'F000, u64{1} << 32, u64{1} << 47, 0xFFFF'8000'0000'0000};
+    switch (random.below(4)) {
+    case 0: return old ^ (u64{1} << random.below(64));
+    case 1: return random.pick(kBitmaps) | random.below(0x40);
+    default: return random.pick(kTrackers) | random.below(0x40);
+    }
+}
+
+u64 random_shadow_stack(Random& random, const VmxCapabilities& caps, u64 old) {
+    const u64 width = caps.linear_address_bits;
+    switch (random.below(6)) {
+    case 0: return old | (1 + random.below(3));  // not aligned
+    case 1: return u64{1} << (width - 1 + random.below(2));
+    case 2: return random_linear(random, caps, old) & ~u64{3};
+    case 3: return kSpare + random.below(0x400) * 4;  // not a shadow-stack page
+    default: return kShadowStack + random.below(0x400) * 4;
+    }
+}
+
 u64 random_rights(Random& random, u64 old) {
     constexpr u64 kRights[] = {0xA09B, 0xC09B, 0xC093, 0x9B,    0x93,   0xF3,   0x8B,
                                0x83,   0x82,   0xC0F3, 0xA0FB,  0xC09F, 0xC091, 0xC097,
@@ -142,7 +174,7 @@ u64 random_rflags(Random& random, u64 old) {
 
 u64 random_interruption_info(Random& random) {
     const u64 type = random.below(8);
-    constexpr u64 kVectors[] = {0, 1, 2, 3, 6, 8, 13, 14, 18, 20, 31, 0x30, 0x80, 0xFF};
+    constexpr u64 kVectors[] = {0, 1, 2, 3, 6, 8, 13, 14, 18, 20, 21, 31, 0x30, 0x80, 0xFF};
     const u64 vector = type == 2 && !random.one_in(4) ? 2 : random.pick(kVectors);
     u64 info = interruption::kValid | type << 8 | vector;
     const bool has_error_code = type == 3 && (vector == 8 || vector == 13 || vector == 14);
@@ -246,7 +278,8 @@ void fill_msr_list(Random& random, VmxMachine& m) {
     constexpr u64 kMsrs[] = {0x10,        0x1B,        0x174,       0x175,       0x176,
                              0x277,       0xDA0,       0x3A,        0x480,       0x808,
                              0x8B,        0x1D9,       0xC000'0080, 0xC000'0081, 0xC000'0082,
-                             0xC000'0100, 0xC000'0102, 0xC000'0103, 0xFFFF'FFFF};
+                             0xC000'0100, 0xC000'0102, 0xC000'0103, 0xFFFF'FFFF, 0x6A0,
+                             0x6A2,       0x6A4,       0x6A7,       0x6A8};
     for (u64 i = 0; i < 8; ++i) {
         const u64 at = VmxMachine::kMsrLists + i * 16;
         m.machine().poke_value<u64>(at,
@@ -291,6 +324,8 @@ u64 mutated_value(Random& random, const VmxCapabilities& caps, VmcsField field, 
     case FieldKind::Linear: return random_linear(random, caps, old);
     case FieldKind::Rflags: return random_rflags(random, old);
     case FieldKind::Selector: return random.pick(kSelectors);
+    case FieldKind::CetControl: return random_cet_control(random, old);
+    case FieldKind::ShadowStack: return random_shadow_stack(random, caps, old);
     case FieldKind::Plain: break;
     }
     return plain_value(random, field, old);
