@@ -222,6 +222,19 @@ class Report {
             savers.empty()
                 ? "MSR bitmaps, TPR shadow, APIC virtualization, VMCS shadowing, PML, timer"
                 : "more VM exits than need be, off: " + joined(savers));
+        if (has(Feature::CET_SS) || has(Feature::CET_IBT)) {
+            cet();
+        }
+    }
+
+    // KVM (vmx_set_cpu_caps() of Linux 6.18) gives CET to its guests only with all of these: a #CP
+    // that it injects has an error code.
+    void cet() {
+        const auto names = absent(
+            {F::ExitLoadCetState, F::EntryLoadCetState, F::UnrestrictedGuest, F::AnyErrorCode});
+        add(names.empty() ? State::Ok : State::Warn, "CET",
+            names.empty() ? "for guests, too"
+                          : "KVM hides it from its guests, off: " + joined(names));
     }
 
     void feature_control() {

@@ -41,7 +41,15 @@ struct control {
     uint32_t msr;
     unsigned bit;
 };
-enum { PIN = 0x48D, PROC = 0x48E, EXIT = 0x48F, ENTRY = 0x490, PROC2 = 0x48B, EPT_VPID = 0x48C };
+enum {
+    PIN = 0x48D,
+    PROC = 0x48E,
+    EXIT = 0x48F,
+    ENTRY = 0x490,
+    PROC2 = 0x48B,
+    EPT_VPID = 0x48C,
+    BASIC = 0x480
+};
 
 /* What KVM, Xen and Hyper-V start with. SDM Vol. 3D, Appendix A. */
 static const struct control basic[] = {
@@ -76,6 +84,14 @@ static const struct control savers[] = {
     {"vmx-preemption-timer", PIN, 6},
 };
 
+/* Without these KVM hides CET from its guests. */
+static const struct control cet[] = {
+    {"vmx-exit-save-cet", EXIT, 28},
+    {"vmx-entry-load-cet", ENTRY, 20},
+    {"vmx-unrestricted-guest", PROC2, 7},
+    {"vmx-any-errcode", BASIC, 56},
+};
+
 /* The TRUE MSRs, or the old ones where IA32_VMX_BASIC[55] is 0. */
 static uint32_t may_be_1(uint32_t msr) {
     uint64_t value = 0, vmx_basic = 0;
@@ -85,6 +101,10 @@ static uint32_t may_be_1(uint32_t msr) {
     return read_msr(msr, &value) ? (uint32_t)(value >> 32) : 0;
 }
 static int has(uint32_t msr, unsigned bit) {
+    uint64_t value = 0;
+    if (msr == BASIC) {
+        return read_msr(msr, &value) && value >> bit & 1;
+    }
     return may_be_1(msr) >> bit & 1;
 }
 static void say_controls(const char* otherwise,
@@ -156,6 +176,10 @@ static void check_vmx_msrs(void) {
                       : "off (vmx-vpid): each VM entry and VM exit flushes the TLB");
     say_controls("warn", "fewer VM exits", savers, sizeof savers / sizeof *savers,
                  "TPR shadow, APIC virtualization, VMCS shadowing, PML, timer");
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 7 & 1 || d >> 20 & 1)) {
+        say_controls("warn", "CET", cet, sizeof cet / sizeof *cet, "for guests, too");
+    }
 }
 
 /* --- fw_cfg, by ports. QEMU, "QEMU Firmware Configuration (fw_cfg) Device". --- */

@@ -63,6 +63,9 @@ TEST_CASE("Nested report: what is not there is named with its consequence") {
              Row{"max,-vmx-hlt-exit", "VMX controls", State::Missing, "vmx-hlt-exit"},
              Row{"max,-vmx-hlt-exit", "Xen", State::Missing, "vmx-hlt-exit"},
              Row{"max,-vmx-shadow-vmcs", "fewer VM exits", State::Warn, "vmx-shadow-vmcs"},
+             Row{"max,+cet-ss,+cet-ibt", "CET", State::Ok, "for guests, too"},
+             Row{"max,+cet-ibt,-vmx-entry-load-cet", "CET", State::Warn, "vmx-exit-save-cet"},
+             Row{"nested,+vmx,+cet-ss", "CET", State::Warn, "vmx-any-errcode"},
              Row{"max,-x2apic", "x2APIC", State::Warn, "MMIO"},
              Row{"max,-nx", "64-bit CPU", State::Missing, "nx"},
              Row{"baseline,+vmx", "CPU model", State::Warn, "baseline"},
@@ -84,6 +87,12 @@ TEST_CASE("Nested report: memory and the feature-control lock") {
     CHECK(item(config, "KVM").state == State::Missing);
     config.vmx.feature_control_locked = false;
     CHECK(item(config, "feature control").state == State::Warn);
+}
+
+TEST_CASE("Nested report: a CPU without CET has no word about it") {
+    for (const NestedItem& entry : nested_report(machine("max,-cet-ss,-cet-ibt"))) {
+        CHECK(entry.name != "CET");
+    }
 }
 
 TEST_CASE("Nested report: a line an item, states in a column") {
@@ -128,6 +137,12 @@ TEST_CASE("-cpu: contradictions among vmx-* are errors with the reason") {
     CHECK_THAT(message("nested,+vmx,+vmx-epd"), Catch::Contains("did you mean 'vmx-ept'"));
     CHECK_THAT(message("nosuch,+vmx-ept"), Catch::Contains("nosuch"));
     CHECK(message("nested,-vmx,+vmx,+vmx-ept").empty());
+    CHECK_THAT(message("nested,+cet-ss,+vmx-entry-load-cet"),
+               Catch::Contains("needs vmx-exit-save-cet"));
+    CHECK_THAT(message("max,-cet-ss,-cet-ibt,+vmx-entry-load-cet"),
+               Catch::Contains("the CPU model has no CET"));
+    CHECK(
+        message("nested,+cet-ss,+vmx-entry-load-cet,+vmx-exit-save-cet,+vmx-any-errcode").empty());
 }
 
 }  // namespace
