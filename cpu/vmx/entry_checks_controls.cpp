@@ -30,7 +30,8 @@ using enum VmcsField;
 constexpr u32 kTprUsers = proc2::kVirtualizeX2apicMode | proc2::kApicRegisterVirtualization |
                           proc2::kVirtualInterruptDelivery;
 
-// "The VM-entry interruption-information field": error codes go with these vectors.
+// "The VM-entry interruption-information field": error codes go with these vectors. #CP is not one
+// of them, CET or not; IA32_VMX_BASIC[56] is what lets it be injected with its code.
 bool vector_has_error_code(unsigned vector) {
     constexpr u32 kVectors =
         1U << 8 | 1U << 10 | 1U << 11 | 1U << 12 | 1U << 13 | 1U << 14 | 1U << 17;
