@@ -6,6 +6,7 @@
 //   cpu_fuzz [--seed N] [--instructions N]
 
 #include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/cet.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "tests/support/test_machine.hpp"
 
@@ -34,6 +35,7 @@ enum class FuzzMode : u8 {
 
 constexpr u64 kCode = 0x8000;
 constexpr u64 kCodeBytes = 0x4000;
+constexpr u64 kShadowStacks = 0x24'0000;
 constexpr u64 kTablesArea = 0x20'0000;  // random GDT, IDT, TSS, VMCS and EPT material
 
 class Fuzzer {
@@ -77,7 +79,8 @@ class Fuzzer {
             const u64 r = rng_();
             // Prefixes, 0F and VMX/system opcodes come up more often than chance would have them.
             static constexpr u8 kFavorites[] = {0x0F, 0x66, 0xF2, 0xF3, 0xF0, 0x48, 0x01,
-                                                0x20, 0x22, 0xC4, 0xC7, 0x78, 0x79, 0xCF};
+                                                0x20, 0x22, 0xC4, 0xC7, 0x78, 0x79, 0xCF,
+                                                0x1E, 0xAE, 0xE8, 0xF6, 0xCB};
             byte =
                 r % 5 == 0 ? kFavorites[(r >> 8) % sizeof(kFavorites)] : static_cast<u8>(r >> 16);
         }
@@ -131,6 +134,9 @@ class Fuzzer {
         s.idtr = {rng_() % 2 != 0 ? kTablesArea + 0x1000 : 0, 0xFFF};
         s.cr4 |= rng_() & (cr4::kVme | cr4::kPvi | cr4::kTsd | cr4::kDe | cr4::kMce | cr4::kPge |
                            cr4::kVmxe | cr4::kUmip);
+        if (rng_() % 2 == 0) {
+            enforce_control_flow(mode);
+        }
         s.dr7 |= rng_() % 4 == 0 ? rng_() & 0xFFFF'2BFF : 0;
         for (u64& address : s.dr) {
             address = kCode + (rng_() & 0x3FFF);
@@ -138,6 +144,30 @@ class Fuzzer {
         cpu.tlb.activate(cpu);
         mode_changed(cpu);
         update_attention(cpu);
+    }
+
+    // Shadow stacks, in pages that are some or none, and branch tracking in any state.
+    void enforce_control_flow(FuzzMode mode) {
+        CpuState& s = machine_.cpu().state;
+        s.cr0 |= cr0::kWp;
+        s.cr4 |= cr4::kCet;
+        for (u64* control : {&s.u_cet, &s.s_cet}) {
+            *control = (rng_() & 0xC3F) | (rng_() % 4 == 0 ? kTablesArea : 0);
+            *control &= (*control & cet::kSuppress) != 0 ? ~cet::kTracker : ~u64{0};
+        }
+        for (u64* ssp : {&s.ssp, &s.pl0_ssp, &s.pl1_ssp, &s.pl2_ssp, &s.pl3_ssp}) {
+            *ssp = kShadowStacks + (rng_() & 0x3FFC);
+        }
+        s.interrupt_ssp_table = kTablesArea + (rng_() & 0x7FF8);
+        for (u64 page = kShadowStacks; page < kShadowStacks + 0x4000; page += kPageBytes) {
+            for (u64 token = page + 0x18; token < page + kPageBytes; token += 0x20) {
+                machine_.poke_value(token, token | (rng_() % 4 == 0 ? 1U : 0U));
+            }
+            if (mode >= FuzzMode::Compatibility) {
+                const u64 user = rng_() % 2 == 0 ? 4 : 0;
+                machine_.map_leaf(page, page | 0x61 | user);  // accessed, dirty, not writable
+            }
+        }
     }
 
     std::mt19937_64 rng_;

@@ -73,12 +73,15 @@ u64 TestMachine::table_entry(u64 table, unsigned index) {
 }
 
 void TestMachine::map(u64 linear, u64 physical, bool writable) {
+    map_leaf(linear, (physical & kPageMask) | 5 | (writable ? 2U : 0U));
+}
+
+void TestMachine::map_leaf(u64 linear, u64 entry) {
     u64 table = kTables;
     for (unsigned level = 4; level > 1; --level) {
         table = table_entry(table, static_cast<unsigned>((linear >> (12 + (level - 1) * 9)) & 511));
     }
-    poke_value(table + ((linear >> 12) & 511) * 8,
-               (physical & kPageMask) | 5 | (writable ? 2U : 0U));
+    poke_value(table + ((linear >> 12) & 511) * 8, entry);
 }
 
 void TestMachine::enter_long_mode(unsigned cpl) {

@@ -52,6 +52,8 @@ class TestMachine {
     void enter_long_mode(unsigned cpl);
     // Maps the 4 KiB page at `linear` (below 512 GiB) to `physical`; user, and writable if asked.
     void map(u64 linear, u64 physical, bool writable = true);
+    // The same with a whole page-table entry.
+    void map_leaf(u64 linear, u64 entry);
     // Flat 32-bit protected mode, paging off, CPL 0.
     void enter_protected_mode();
 
