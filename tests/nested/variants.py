@@ -34,6 +34,7 @@ VARIANTS = [
     ("L1-2-cpus", "-c|1=2", "-smp|2"),
     ("L1-and-L2-2-cpus", "-c|1=2|-c|2=2", "-smp|2"),
     ("cpu-max", "", "-cpu|max"),
+    ("6.12-cpu-max", "-k|1=6.12|-k|2=6.12", "-cpu|max"),
     ("qemu-pc", "-v|2=qemu-pc", "-m|1024"),
     ("qemu-microvm", "-v|2=qemu-microvm", "-m|1024"),
     ("qemu-pc-2-cpus", "-v|2=qemu-pc|-c|2=2", "-m|1024"),
