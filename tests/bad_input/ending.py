@@ -11,33 +11,10 @@ import sys
 import termios
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+from claims import claim, finish, read_until
+
 droste, kernel = sys.argv[1:3]
-passed = failed = 0
-
-
-def claim(name, condition, detail=""):
-    global passed, failed
-    if condition:
-        passed += 1
-        print("ok  ", name)
-    else:
-        failed += 1
-        print("FAIL", name, detail)
-
-
-def read_until(fd, text, seconds=20):
-    got = b""
-    end = time.monotonic() + seconds
-    while text not in got and time.monotonic() < end:
-        if select.select([fd], [], [], 0.2)[0]:
-            try:
-                chunk = os.read(fd, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            got += chunk
-    return got
 
 
 class OnTerminal:
@@ -203,5 +180,4 @@ os.write(port, b"q")
 claim("until the guest switches off", process.wait(20) == 0)
 os.close(port)
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+finish()

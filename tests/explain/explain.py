@@ -6,27 +6,18 @@ HYPERVISOR is hypervisor.asm; without a kernel the built-in ROM runs, whose exit
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+from claims import claim, finish, read_until
+
 droste, hypervisor, rom_elf = sys.argv[1:4]
 scratch = tempfile.TemporaryDirectory()
-passed = failed = 0
 ROM_EXITS = 3872  # of 8 levels, all on the processor
-
-
-def claim(name, condition, detail=""):
-    global passed, failed
-    if condition:
-        passed += 1
-        print("ok  ", name)
-    else:
-        failed += 1
-        print("FAIL", name, str(detail)[:600])
 
 
 def path(name):
@@ -224,15 +215,7 @@ class Terminal:
 
     def ask(self, text, until, seconds=20):
         os.write(self.master, text)
-        got = b""
-        end = time.monotonic() + seconds
-        while until not in got and time.monotonic() < end:
-            if select.select([self.master], [], [], 0.2)[0]:
-                try:
-                    got += os.read(self.master, 65536)
-                except OSError:
-                    break
-        return got.decode(errors="replace")
+        return read_until(self.master, until, seconds).decode(errors="replace")
 
     def close(self):
         self.process.kill()
@@ -264,5 +247,4 @@ claim("info vmx without VMX says how to get it", "+vmx" in said, said)
 terminal.close()
 
 scratch.cleanup()
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+finish()
