@@ -48,6 +48,7 @@ void reset_execution_state(Vcpu& cpu) {
     s.dr6 = dr6::kReset;
     s.dr7 = dr7::kReset;
     s.debugctl = 0;
+    s.ssp = 0;
     s.interruptibility = 0;
     s.pending_debug = 0;
 }
