@@ -2,6 +2,7 @@
 // WRSS, WRUSS. SDM Vol. 2, the pages of those names. ENDBR is in interp/exec_branch_tracked.cpp.
 
 #include "cpu/x86/interp/exec_table.hpp"
+#include "cpu/x86/paging.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"
 
@@ -24,6 +25,9 @@ Status aligned_operand(Vcpu& cpu, const Insn& insn, unsigned bytes, LinearAddr& 
     if (const Status status = operand_address(cpu, insn, bytes, true, linear);
         status != Status::Next) {
         return status;
+    }
+    if (cpu.long_mode64 && !is_canonical(cpu, linear)) {
+        return raise(cpu, insn.seg == SS ? Exception::SS : Exception::GP, 0);
     }
     return linear % bytes == 0 ? Status::Next : general_protection(cpu);
 }
