@@ -149,10 +149,11 @@ Status Interpreter::decode_one(Vcpu& cpu,
             second_page = bytes.second_page;
         }
     }
-    if (result == DecodeResult::TooLong || result == DecodeResult::NeedBytes) {
-        return raise(cpu, Exception::GP, 0);
-    }
     const bool waiting = (cpu.cet & Vcpu::kCetWaiting) != 0;
+    if (result == DecodeResult::TooLong || result == DecodeResult::NeedBytes) {
+        const Status status = waiting ? check_missing_endbranch(cpu) : Status::Next;
+        return status == Status::Next ? raise(cpu, Exception::GP, 0) : status;
+    }
     if (!waiting || !replace_missing_endbranch(cpu, insn)) {
         select_exec(cpu, insn);
     }

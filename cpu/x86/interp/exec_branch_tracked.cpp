@@ -168,19 +168,10 @@ Status in_legacy_page(Vcpu& cpu, bool& legacy) {
     return Status::Next;
 }
 
-// SDM Vol. 1, "Legacy Compatibility Treatment".
 Status exec_missing_endbranch(Vcpu& cpu, const Insn& insn) {
-    const u64 control = cet_control(cpu.state, cpu.cpl);
-    bool legacy = false;
-    if ((control & cet::kLegacyTreatment) != 0) {
-        if (const Status status = in_legacy_page(cpu, legacy); status != Status::Next) {
-            return status;
-        }
+    if (const Status status = check_missing_endbranch(cpu); status != Status::Next) {
+        return status;
     }
-    if (!legacy) {
-        return raise(cpu, ControlProtection::Endbranch);
-    }
-    stop_waiting(cpu, (control & cet::kSuppressDisable) != 0 ? 0 : cet::kSuppress);
     Insn original = insn;
     select_exec(cpu, original);
     return original.exec(cpu, original);
@@ -203,6 +194,22 @@ ExecFn select_enforced_jmp(const Insn& insn) {
 
 ExecFn select_enforced_ret(const Insn& insn) {
     return by_branch_width<RetNear>(insn.opsize);
+}
+
+// SDM Vol. 1, "Legacy Compatibility Treatment".
+Status check_missing_endbranch(Vcpu& cpu) {
+    const u64 control = cet_control(cpu.state, cpu.cpl);
+    bool legacy = false;
+    if ((control & cet::kLegacyTreatment) != 0) {
+        if (const Status status = in_legacy_page(cpu, legacy); status != Status::Next) {
+            return status;
+        }
+    }
+    if (!legacy) {
+        return raise(cpu, ControlProtection::Endbranch);
+    }
+    stop_waiting(cpu, (control & cet::kSuppressDisable) != 0 ? 0 : cet::kSuppress);
+    return Status::Next;
 }
 
 bool replace_missing_endbranch(const Vcpu& cpu, Insn& insn) {
