@@ -147,7 +147,7 @@ start64:
     mov eax, SUPPRESS | TRACKER
     TRY wrmsr
     xor eax, eax
-    mov edx, 0x8000
+    mov edx, 0x1000000
     TRY wrmsr                           ; the address of the bit map is not canonical
     mov edx, 0xFFFF8000
     mov eax, 0x43F
@@ -158,12 +158,12 @@ start64:
     xor edx, edx
     TRY wrmsr                           ; bits 1:0 are reserved
     mov eax, 0x4
-    mov edx, 0x8000
+    mov edx, 0x1000000
     TRY wrmsr
     mov edx, 0xFFFF8000
     TRY wrmsr
     mov ecx, SSP_TABLE
-    mov edx, 0x8000
+    mov edx, 0x1000000
     TRY wrmsr
 
     SAY "instructions while it is off"
