@@ -104,7 +104,7 @@ Status exec_invvpid(VmxState& vmx, const Insn& insn) {
     const auto vpid = static_cast<u16>(descriptor.low);
     const bool needs_vpid = type != InvvpidType::AllContext;
     const bool bad_address =
-        type == InvvpidType::IndividualAddress && !is_canonical(cpu, descriptor.high);
+        type == InvvpidType::IndividualAddress && !is_canonical_register(cpu, descriptor.high);
     if ((descriptor.low >> 16) != 0 || (needs_vpid && vpid == 0) || bad_address) {
         return vm_fail(vmx, insn, VmError::InvalidInvalidation,
                        fmt::format("type {}, descriptor {:#x}, {:#x}", static_cast<u64>(type),

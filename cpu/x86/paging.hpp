@@ -28,6 +28,10 @@ Status walk_shadow_stack(Vcpu& cpu, LinearAddr linear, bool write, bool user, Tr
 bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out);
 
 bool is_canonical(const Vcpu& cpu, u64 linear);
+// The same for the widest linear addresses the CPU has, whatever CR4.LA57 says: MSRs, segment and
+// descriptor-table bases and the operands of INVPCID and INVVPID are held to that. SDM Vol. 3A,
+// "Canonical Addressing".
+bool is_canonical_register(const Vcpu& cpu, u64 linear);
 // Loads and checks the PAE PDPTEs at `cr3`: #GP(0) by returning Fault. SDM Vol. 3A, "PDPTE
 // Registers".
 Status load_pdptes(Vcpu& cpu, u64 cr3);

@@ -78,9 +78,11 @@ struct Components {
 
 // What WRMSR would refuse. SDM Vol. 1, "CET State".
 bool cet_legal(const Vcpu& cpu, const Components& from) {
-    const auto ssp_legal = [&cpu](u64 ssp) { return is_canonical(cpu, ssp) && (ssp & 3) == 0; };
+    const auto ssp_legal = [&cpu](u64 ssp) {
+        return is_canonical_register(cpu, ssp) && (ssp & 3) == 0;
+    };
     return cet_control_legal(cpu.features, from.cet_user[0]) &&
-           is_canonical(cpu, from.cet_user[0] & cet::kLegacyBitmap) &&
+           is_canonical_register(cpu, from.cet_user[0] & cet::kLegacyBitmap) &&
            ssp_legal(from.cet_user[1]) &&
            std::all_of(from.cet_supervisor.begin(), from.cet_supervisor.end(), ssp_legal);
 }

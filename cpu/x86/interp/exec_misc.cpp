@@ -7,9 +7,9 @@
 
 #include "cpu/x86/fpu/x87.hpp"
 #include "cpu/x86/intercept.hpp"
-#include "cpu/x86/interp/branch.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/paging.hpp"
 #include "cpu/x86/system.hpp"
 
 namespace droste {
@@ -152,7 +152,7 @@ Status exec_write_base(Vcpu& cpu, const Insn& insn) {
     }
     const u64 source = cpu.state.gpr[insn.rm];
     const u64 base = insn.rex_w() ? source : static_cast<u32>(source);
-    if (!canonical_target(cpu, base)) {
+    if (!is_canonical_register(cpu, base)) {
         return raise(cpu, Exception::GP, 0);
     }
     cpu.state.seg[kSeg].base = base;

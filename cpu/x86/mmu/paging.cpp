@@ -463,6 +463,10 @@ bool is_canonical(const Vcpu& cpu, u64 linear) {
     return sign_extend(linear, width) == linear;
 }
 
+bool is_canonical_register(const Vcpu& cpu, u64 linear) {
+    return sign_extend(linear, cpu.features.linear_address_bits) == linear;
+}
+
 Status load_pdptes(Vcpu& cpu, u64 cr3) {
     std::array<u64, 4> loaded{};
     const unsigned physical_bits = cpu.features.physical_address_bits;

@@ -12,7 +12,8 @@ namespace droste {
 namespace {
 
 bool check_control(const Vcpu& cpu, u32 /*index*/, u64 value) {
-    return cet_control_legal(cpu.features, value) && is_canonical(cpu, value & cet::kLegacyBitmap);
+    return cet_control_legal(cpu.features, value) &&
+           is_canonical_register(cpu, value & cet::kLegacyBitmap);
 }
 
 template <u64 CpuState::*Field>
@@ -24,11 +25,11 @@ bool write_control(Vcpu& cpu, u32 /*index*/, u64 value) {
 
 // IA32_PLn_SSP: bits 1:0 are 0.
 bool check_ssp(const Vcpu& cpu, u32 /*index*/, u64 value) {
-    return is_canonical(cpu, value) && (value & 3) == 0;
+    return is_canonical_register(cpu, value) && (value & 3) == 0;
 }
 
 bool check_table(const Vcpu& cpu, u32 /*index*/, u64 value) {
-    return is_canonical(cpu, value);
+    return is_canonical_register(cpu, value);
 }
 
 constexpr u64 kAllBits = ~u64{0};

@@ -75,7 +75,7 @@ bool write_x2apic(Vcpu& cpu, u32 index, u64 value) {
 // --- System calls, bases. SDM Vol. 2D, "WRMSR": addresses must be canonical. ---
 
 bool check_canonical(const Vcpu& cpu, u32 /*index*/, u64 value) {
-    return is_canonical(cpu, value);
+    return is_canonical_register(cpu, value);
 }
 
 template <SegReg Reg>

@@ -225,8 +225,8 @@ Status read_system_descriptor(Vcpu& cpu, u16 selector, Descriptor& d) {
         status != Status::Next) {
         return status;
     }
-    const bool upper_half_bad =
-        ia32e_mode(cpu) && (((d.raw_high >> 40) & 0x1F) != 0 || !is_canonical(cpu, d.base()));
+    const bool upper_half_bad = ia32e_mode(cpu) && (((d.raw_high >> 40) & 0x1F) != 0 ||
+                                                    !is_canonical_register(cpu, d.base()));
     return d.system() && !upper_half_bad ? Status::Next
                                          : raise(cpu, Exception::GP, selector_error(selector));
 }

@@ -64,7 +64,7 @@ Status load_table(Vcpu& cpu, const Insn& insn, Interceptable kind, DescriptorTab
     if (!cpu.long_mode64 && insn.opsize == 2) {
         loaded.base &= 0x00FF'FFFF;  // a 16-bit operand size loads a 24-bit base
     }
-    if (cpu.long_mode64 && !is_canonical(cpu, loaded.base)) {
+    if (cpu.long_mode64 && !is_canonical_register(cpu, loaded.base)) {
         return raise(cpu, Exception::GP, 0);
     }
     table = loaded;
@@ -137,7 +137,8 @@ Status exec_invpcid(Vcpu& cpu, const Insn& insn) {
     const bool pcid_without_pcide = pcid != 0 && (cpu.state.cr4 & cr4::kPcide) == 0;
     const bool bad_pcid =
         (type == kIndividualAddress || type == kSingleContext) && pcid_without_pcide;
-    const bool bad_address = type == kIndividualAddress && !is_canonical(cpu, descriptor[1]);
+    const bool bad_address =
+        type == kIndividualAddress && !is_canonical_register(cpu, descriptor[1]);
     if (type > kAllRetainingGlobals || (descriptor[0] >> 12) != 0 || bad_pcid || bad_address) {
         return raise(cpu, Exception::GP, 0);
     }

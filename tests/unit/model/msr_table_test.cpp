@@ -47,7 +47,8 @@ TEST_CASE("MSR rows: ascending, disjoint, and no bit both writable and ignored",
         CHECK((row.field == nullptr || row.count == 1));
         CHECK(machine.cpu().msrs->find(row.index) == &entry);
     }
-    for (const auto table : {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu(), msr_rows_cet()}) {
+    for (const auto table :
+         {msr_rows_platform(), msr_rows_memory(), msr_rows_cpu(), msr_rows_cet()}) {
         for (std::size_t i = 1; i < table.size(); ++i) {
             CHECK(table[i - 1].index < table[i].index);
         }
@@ -135,4 +136,22 @@ TEST_CASE("MSR: an index without a row is #GP(0) and counted as unimplemented", 
         CHECK(faults(machine.cpu(), write_msr(machine.cpu(), index, 0)));
     }
     CHECK(machine.log().count(LogCategory::Unimplemented) == 16);
+}
+
+TEST_CASE("MSRs that hold addresses are checked against the CPU's width, not CR4.LA57's", "[msr]") {
+    constexpr u64 kNeeds57Bits = u64{1} << 50;
+    constexpr u64 kNeedsMore = u64{1} << 57;
+    for (const std::string_view model : {"max", "max,-la57"}) {
+        ApicMachine machine(1, model);
+        Vcpu& cpu = machine.cpu();
+        const bool wide = cpu.features.has(Feature::LA57);
+        REQUIRE((cpu.state.cr4 & cr4::kLa57) == 0);
+        // SYSENTER_EIP, U_CET, PL3_SSP, the interrupt SSP table, LSTAR, FS and kernel GS base
+        for (const u32 index :
+             {0x176U, 0x6A0U, 0x6A7U, 0x6A8U, 0xC000'0082U, 0xC000'0100U, 0xC000'0102U}) {
+            CAPTURE(model, index);
+            CHECK((write_msr(cpu, index, kNeeds57Bits) == Status::Next) == wide);
+            CHECK(faults(cpu, write_msr(cpu, index, kNeedsMore)));
+        }
+    }
 }
