@@ -77,6 +77,10 @@ std::string describe_vcpu(const Vcpu& cpu) {
                         s.idtr.base, s.idtr.limit);
     text += fmt::format("CR0={:08x} CR2={:016x} CR3={:016x} CR4={:08x} EFER={:x}\n", s.cr0, s.cr2,
                         s.cr3, s.cr4, s.efer);
+    if ((s.cr4 & cr4::kCet) != 0) {
+        text += fmt::format("SSP={:016x} S_CET={:x} U_CET={:x} PL0_SSP={:x} PL3_SSP={:x}\n", s.ssp,
+                            s.s_cet, s.u_cet, s.pl0_ssp, s.pl3_ssp);
+    }
     return text;
 }
 

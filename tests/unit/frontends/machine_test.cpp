@@ -1,5 +1,6 @@
 #include "core/char_backend.hpp"
 #include "cpu/x86/model/cpu_models.hpp"
+#include "frontends/headless/machine_report.hpp"
 #include "frontends/machine/pc.hpp"
 #include "frontends/machine/run_loop.hpp"
 
@@ -194,6 +195,24 @@ TEST_CASE("Machine: two devices on one port are refused, both named") {
     REQUIRE_FALSE(created);
     CHECK_THAT(created.error().message,
                Catch::Contains("8042") && Catch::Contains("isa-debug-exit"));
+}
+
+TEST_CASE("Machine: the registers tell of control-flow enforcement where it is on") {
+    const KernelFile kernel(printing_code('x', 1));
+    Log log;
+    RunControl control;
+    MachineConfig config;
+    config.cpu = parse_cpu_model("max").value();
+    config.boot.kernel = kernel.path();
+    auto created = Pc::create(config, log, control);
+    REQUIRE(created);
+    CpuState& s = created.value()->vcpus().front()->state;
+    s.ssp = 0x7FFF'1238;
+    s.s_cet = 4;
+    CHECK_THAT(describe_registers(*created.value()), !Catch::Contains("SSP="));
+    s.cr4 |= cr4::kCet;
+    CHECK_THAT(describe_registers(*created.value()),
+               Catch::Contains("SSP=000000007fff1238 S_CET=4 U_CET=0"));
 }
 
 }  // namespace
