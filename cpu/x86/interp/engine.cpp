@@ -18,7 +18,7 @@
 #include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/deliver.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
-#include "cpu/x86/interp/exec_branch_tracked.hpp"
+#include "cpu/x86/interp/exec_branch_near.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/vcpu.hpp"

@@ -5,7 +5,7 @@
 // checked before the stack is touched, so a #GP leaves everything as it was.
 
 #include "cpu/x86/interp/branch.hpp"
-#include "cpu/x86/interp/exec_branch_tracked.hpp"
+#include "cpu/x86/interp/exec_branch_near.hpp"
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/interp/operands.hpp"
 
@@ -13,6 +13,12 @@
 
 namespace droste {
 namespace {
+
+// Near transfers of 64-bit code without control-flow enforcement have handlers here, all others in
+// exec_branch_near.cpp.
+bool plain64(const Vcpu& cpu, const Insn& insn) {
+    return insn.opsize == 8 && cpu.cet == 0;
+}
 
 // --- JMP ----------------------------------------------------------------------------------------
 
@@ -27,25 +33,19 @@ Status exec_jmp_relative64(Vcpu& cpu, const Insn& insn) {
 Status exec_jmp_relative(Vcpu& cpu, const Insn& insn) {
     return branch_to(cpu, relative_target(cpu, insn));
 }
-struct JmpIndirect {
-    template <typename T>
-    static Status exec(Vcpu& cpu, const Insn& insn) {
-        T target = 0;
-        if (const Status status = read_e<T>(cpu, insn, target); status != Status::Next) {
-            return status;
-        }
-        return branch_to(cpu, target);
+Status exec_jmp_indirect64(Vcpu& cpu, const Insn& insn) {
+    u64 target = 0;
+    if (const Status status = read_e<u64>(cpu, insn, target); status != Status::Next) {
+        return status;
     }
-};
+    return branch_to(cpu, target);
+}
 
 ExecFn select_jmp(Vcpu& cpu, Insn& insn) {
     if (insn.form == Form::I) {
         return insn.opsize == 8 ? exec_jmp_relative64 : exec_jmp_relative;
     }
-    if (cpu.cet != 0) {
-        return select_enforced_jmp(insn);
-    }
-    return by_word_width<JmpIndirect>(insn.opsize);
+    return plain64(cpu, insn) ? exec_jmp_indirect64 : select_near_jmp(insn);
 }
 
 // --- Jcc ----------------------------------------------------------------------------------------
@@ -102,67 +102,20 @@ Status exec_call_indirect64(Vcpu& cpu, const Insn& insn) {
     return call64(cpu, insn, target);
 }
 
-template <typename T>
-inline Status call_legacy(Vcpu& cpu, const Insn& insn, u64 target) {
-    if (const Status status = check_target(cpu, target); status != Status::Next) {
-        return status;
-    }
-    if (const Status status = push<T>(cpu, static_cast<T>(next_rip(cpu, insn)));
-        status != Status::Next) {
-        return status;
-    }
-    cpu.state.rip() = target;
-    return Status::Branch;
-}
-struct CallRelative {
-    template <typename T>
-    static Status exec(Vcpu& cpu, const Insn& insn) {
-        return call_legacy<T>(cpu, insn, relative_target(cpu, insn));
-    }
-};
-struct CallIndirect {
-    template <typename T>
-    static Status exec(Vcpu& cpu, const Insn& insn) {
-        T target = 0;
-        if (const Status status = read_e<T>(cpu, insn, target); status != Status::Next) {
-            return status;
-        }
-        return call_legacy<T>(cpu, insn, target);
-    }
-};
-
 ExecFn select_call(Vcpu& cpu, Insn& insn) {
-    if (cpu.cet != 0) {
-        return select_enforced_call(insn);
+    if (!plain64(cpu, insn)) {
+        return select_near_call(insn);
     }
-    if (insn.form == Form::I) {
-        return insn.opsize == 8 ? exec_call_relative64 : by_word_width<CallRelative>(insn.opsize);
-    }
-    return insn.opsize == 8 ? exec_call_indirect64 : by_word_width<CallIndirect>(insn.opsize);
+    return insn.form == Form::I ? exec_call_relative64 : exec_call_indirect64;
 }
 
 // --- RET ----------------------------------------------------------------------------------------
 
 // RET imm16 also releases `imm` bytes of parameters; insn.imm is 0 without.
-struct RetNear {
-    template <typename T>
-    static Status exec(Vcpu& cpu, const Insn& insn) {
-        T target = 0;
-        if (const Status status = peek<T>(cpu, target); status != Status::Next) {
-            return status;
-        }
-        if (const Status status = check_target(cpu, target); status != Status::Next) {
-            return status;
-        }
-        release_stack(cpu, sizeof(T) + static_cast<u16>(insn.imm));
-        cpu.state.rip() = target;
-        return Status::Branch;
-    }
-};
 Status exec_ret64(Vcpu& cpu, const Insn& insn) {
     u64 target = 0;
     if (!peek64(cpu, target) || !canonical_target(cpu, target)) [[unlikely]] {
-        return RetNear::exec<u64>(cpu, insn);
+        return select_near_ret(insn)(cpu, insn);
     }
     cpu.state.gpr[RSP] += sizeof(u64) + static_cast<u16>(insn.imm);
     cpu.state.rip() = target;
@@ -173,10 +126,7 @@ ExecFn select_ret(Vcpu& cpu, Insn& insn) {
     if (insn.form == Form::None) {
         insn.imm = 0;
     }
-    if (cpu.cet != 0) {
-        return select_enforced_ret(insn);
-    }
-    return insn.opsize == 8 ? exec_ret64 : by_word_width<RetNear>(insn.opsize);
+    return plain64(cpu, insn) ? exec_ret64 : select_near_ret(insn);
 }
 
 // --- LOOP, JrCXZ --------------------------------------------------------------------------------

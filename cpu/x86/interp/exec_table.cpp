@@ -18,7 +18,7 @@ constexpr auto kFamilies = std::to_array<RowsFn>({
     exec_rows_stack,     exec_rows_branch,   exec_rows_interrupt, exec_rows_string,
     exec_rows_string_io, exec_rows_flags,    exec_rows_misc,      exec_rows_random,
     exec_rows_system,    exec_rows_segment,  exec_rows_io,        exec_rows_x87,
-    exec_rows_vector,    exec_rows_xsave,    exec_rows_vmx,       exec_rows_tracked,
+    exec_rows_vector,    exec_rows_xsave,    exec_rows_vmx,       exec_rows_endbranch,
     exec_rows_cet,
 });
 

@@ -1,5 +1,5 @@
 // Instructions that handle shadow stacks: RDSSP, INCSSP, RSTORSSP, SAVEPREVSSP, SETSSBSY, CLRSSBSY,
-// WRSS, WRUSS. SDM Vol. 2, the pages of those names. ENDBR is in interp/exec_branch_tracked.cpp.
+// WRSS, WRUSS. SDM Vol. 2, the pages of those names. ENDBR is in interp/exec_branch_near.cpp.
 
 #include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/paging.hpp"

@@ -1,11 +1,12 @@
-// CALL, JMP and RET with shadow stacks and indirect-branch tracking, and ENDBR. SDM Vol. 1,
-// "Control-flow Enforcement Technology (CET)"; Vol. 2, "CALL", "JMP", "RET", "ENDBR64".
+// CALL, JMP and RET of every width, with shadow stacks and indirect-branch tracking where they are
+// on, and ENDBR. SDM Vol. 1, "Control-flow Enforcement Technology (CET)"; Vol. 2, "CALL", "JMP",
+// "RET", "ENDBR64".
 //
 // The tracker is part of the block key: after an indirect branch the target is looked up among
 // blocks that were decoded to be waited for, whose only instruction is ENDBR, or else one that
 // raises #CP.
 
-#include "cpu/x86/interp/exec_branch_tracked.hpp"
+#include "cpu/x86/interp/exec_branch_near.hpp"
 
 #include "cpu/x86/cet.hpp"
 #include "cpu/x86/interp/branch.hpp"
@@ -26,9 +27,12 @@ bool on_shadow_stack(const Vcpu& cpu) {
 
 // After an indirect branch, unless it is suppressed or the prefix excuses it.
 void track(Vcpu& cpu, const Insn& insn) {
+    if ((cpu.cet & Vcpu::kCetTracked) == 0) {
+        return;
+    }
     u64& control = cet_control(cpu.state, cpu.cpl);
     const bool excused = (insn.flags & kInsnNoTrack) != 0 && (control & cet::kNoTrack) != 0;
-    if ((cpu.cet & Vcpu::kCetTracked) == 0 || (control & cet::kSuppress) != 0 || excused) {
+    if ((control & cet::kSuppress) != 0 || excused) {
         return;
     }
     control |= cet::kTracker;
@@ -125,14 +129,6 @@ struct RetNear {
     }
 };
 
-// By the operand size, which is 8 bytes in 64-bit mode.
-template <typename Handler>
-ExecFn by_branch_width(unsigned bytes) {
-    return bytes == 8   ? &Handler::template exec<u64>
-           : bytes == 4 ? &Handler::template exec<u32>
-                        : &Handler::template exec<u16>;
-}
-
 // ENDBR64 counts in 64-bit mode, ENDBR32 elsewhere.
 bool endbranch_of_mode(const Vcpu& cpu, const Insn& insn) {
     constexpr u8 kEndbr64 = 0xFA;
@@ -183,17 +179,17 @@ constexpr auto kRows = std::to_array<ExecRow>({
 
 }  // namespace
 
-ExecFn select_enforced_call(const Insn& insn) {
-    return insn.form == Form::I ? by_branch_width<CallRelative>(insn.opsize)
-                                : by_branch_width<CallIndirect>(insn.opsize);
+ExecFn select_near_call(const Insn& insn) {
+    return insn.form == Form::I ? by_word_width<CallRelative>(insn.opsize)
+                                : by_word_width<CallIndirect>(insn.opsize);
 }
 
-ExecFn select_enforced_jmp(const Insn& insn) {
-    return by_branch_width<JmpIndirect>(insn.opsize);
+ExecFn select_near_jmp(const Insn& insn) {
+    return by_word_width<JmpIndirect>(insn.opsize);
 }
 
-ExecFn select_enforced_ret(const Insn& insn) {
-    return by_branch_width<RetNear>(insn.opsize);
+ExecFn select_near_ret(const Insn& insn) {
+    return by_word_width<RetNear>(insn.opsize);
 }
 
 // SDM Vol. 1, "Legacy Compatibility Treatment".
@@ -222,7 +218,7 @@ bool replace_missing_endbranch(const Vcpu& cpu, Insn& insn) {
     return true;
 }
 
-std::span<const ExecRow> exec_rows_tracked() {
+std::span<const ExecRow> exec_rows_endbranch() {
     return kRows;
 }
 

@@ -1,15 +1,16 @@
 #pragma once
-// Near transfers where control-flow enforcement is in force (Vcpu::cet, part of the key of decoded
-// blocks): chosen at decode time instead of those of exec_branch.cpp.
+// Near CALL, RET and indirect JMP of every width, and with control-flow enforcement where it is in
+// force (Vcpu::cet, part of the key of decoded blocks); exec_branch.cpp has faster ones for 64-bit
+// code without it.
 
 #include "cpu/x86/exception.hpp"
 #include "cpu/x86/insn.hpp"
 
 namespace droste {
 
-ExecFn select_enforced_call(const Insn& insn);
-ExecFn select_enforced_jmp(const Insn& insn);  // indirect
-ExecFn select_enforced_ret(const Insn& insn);
+ExecFn select_near_call(const Insn& insn);
+ExecFn select_near_jmp(const Insn& insn);  // indirect
+ExecFn select_near_ret(const Insn& insn);
 
 // After decoding the target of an indirect branch (Vcpu::kCetWaiting): what an instruction other
 // than ENDBR comes to. Sets insn.exec and returns true if it is not to be executed as it is.
