@@ -56,15 +56,14 @@ bool code_is_64_bit(C c) {
     return c.ia32e_guest && (c.vmcs.guest_cs_access_rights & segment_rights::kL) != 0;
 }
 
-bool rip_ok(C c) {
-    return code_is_64_bit(c) ? c.canonical(c.vmcs.guest_rip) : (c.vmcs.guest_rip >> 32) == 0;
+// RIP and SSP need not be canonical: "bits 63:N must be identical", but "the value of bit N-1 may
+// differ from that of bit N", where N is the linear-address width.
+bool in_reach(C c, u64 address) {
+    return sign_extend(address, c.caps.linear_address_bits + 1U) == address;
 }
 
-// "The guest SSP value is not required to be canonical; the value of bit N-1 may differ from that
-// of bit N", where N is the linear-address width.
-bool ssp_in_reach(C c) {
-    const u64 ssp = c.vmcs.guest_ssp;
-    return sign_extend(ssp, c.caps.linear_address_bits + 1U) == ssp;
+bool rip_ok(C c) {
+    return code_is_64_bit(c) ? in_reach(c, c.vmcs.guest_rip) : (c.vmcs.guest_rip >> 32) == 0;
 }
 
 bool injects(C c, EventType type) {
@@ -189,7 +188,7 @@ constexpr auto kRegisters = std::to_array<EntryCheck>({
 });
 
 constexpr auto kRipRflags = std::to_array<EntryCheck>({
-    {"guest RIP", "RIP is canonical in 64-bit mode; otherwise bits 63:32 are 0",
+    {"guest RIP", "in 64-bit mode, bits of RIP beyond the linear-address width are identical; otherwise bits 63:32 are 0",
      rip_ok, {guest_rip, entry_controls, guest_cs_access_rights}},
     {"guest RFLAGS reserved bits", "bits 63:22, 15, 5 and 3 are 0 and bit 1 is 1",
      [](C c) { return (c.vmcs.guest_rflags & ~(rflags::kWritable | rflags::kFixed1)) == 0 && (c.vmcs.guest_rflags & rflags::kFixed1) != 0; }, {guest_rflags}},
@@ -200,7 +199,7 @@ constexpr auto kRipRflags = std::to_array<EntryCheck>({
     {"guest SSP alignment", "with \"load CET state\", bits 1:0 of SSP are 0",
      [](C c) { return !loads_cet(c) || ssp_aligned(c.vmcs.guest_ssp); }, {guest_ssp, entry_controls}},
     {"guest SSP", "with \"load CET state\", bits of SSP beyond the linear-address width are identical",
-     [](C c) { return !loads_cet(c) || ssp_in_reach(c); }, {guest_ssp, entry_controls}},
+     [](C c) { return !loads_cet(c) || in_reach(c, c.vmcs.guest_ssp); }, {guest_ssp, entry_controls}},
 });
 
 constexpr auto kNonRegister = std::to_array<EntryCheck>({

@@ -302,7 +302,7 @@ std::map<std::string, Violate> guest_violations() {
         {"guest IA32_S_CET", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ia32_s_cet = 1U << 6; }},
         {"guest SSP alignment", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ssp = 1; }},
         {"guest SSP", [](VmxMachine& m) { guest_cet(m), m.vmcs().guest_ssp = u64{1} << 48; }},
-        {"guest RIP", [](VmxMachine& m) { m.vmcs().guest_rip = u64{1} << 63; }},
+        {"guest RIP", [](VmxMachine& m) { m.vmcs().guest_rip = u64{1} << m.vmx().caps.linear_address_bits; }},
         {"guest RFLAGS reserved bits", [](VmxMachine& m) { m.vmcs().guest_rflags |= 8; }},
         {"guest RFLAGS.VM", [](VmxMachine& m) { virtual_8086(m, true); }},
         {"guest RFLAGS.IF for an injected interrupt", [](VmxMachine& m) { m.vmcs().entry_interruption_info = kExternal; }},
@@ -371,6 +371,18 @@ TEST_CASE("the unviolated VMCS enters and exits", "[vmx][entry]") {
     CHECK(m.exited_with(ExitReason::CPUID));
     CHECK(m.vmcs().exit_instruction_length == 2);
     CHECK(m.vmcs().guest_rip == VmxMachine::kGuestCode);
+}
+
+TEST_CASE("a guest may be entered at a RIP that is not canonical, and faults there", "[vmx][entry]") {
+    VmxMachine m;
+    m.prepare();
+    constexpr u64 kNotCanonical = u64{1} << 47;
+    m.vmcs().guest_rip = kNotCanonical;
+    m.vmcs().exception_bitmap = 1U << static_cast<unsigned>(Exception::GP);
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::EXCEPTION_OR_NMI));
+    CHECK((m.vmcs().exit_interruption_info & 0xFF) == static_cast<unsigned>(Exception::GP));
+    CHECK(m.vmcs().guest_rip == kNotCanonical);
 }
 
 TEST_CASE("violating one check fails the VM entry with its error and its name", "[vmx][entry]") {
