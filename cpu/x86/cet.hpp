@@ -50,6 +50,10 @@ inline bool cet_control_legal(const CpuFeatures& features, u64 value) {
     return (value & ~allowed) == 0 && !both;
 }
 
+// What WRMSR and XRSTORS let into IA32_U_CET, IA32_S_CET and into IA32_PLn_SSP.
+bool cet_control_loadable(const Vcpu& cpu, u64 value);
+bool ssp_loadable(const Vcpu& cpu, u64 ssp);
+
 // The MSR in charge of privilege level `cpl`, and IA32_PLn_SSP.
 inline u64& cet_control(CpuState& state, unsigned cpl) {
     return cpl == 3 ? state.u_cet : state.s_cet;

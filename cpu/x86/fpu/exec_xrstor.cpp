@@ -10,7 +10,6 @@
 #include "cpu/x86/fpu/state_area.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
 #include "cpu/x86/model/xstate.hpp"
-#include "cpu/x86/paging.hpp"
 
 #include <algorithm>
 #include <array>
@@ -78,13 +77,9 @@ struct Components {
 
 // What WRMSR would refuse. SDM Vol. 1, "CET State".
 bool cet_legal(const Vcpu& cpu, const Components& from) {
-    const auto ssp_legal = [&cpu](u64 ssp) {
-        return is_canonical_register(cpu, ssp) && (ssp & 3) == 0;
-    };
-    return cet_control_legal(cpu.features, from.cet_user[0]) &&
-           is_canonical_register(cpu, from.cet_user[0] & cet::kLegacyBitmap) &&
-           ssp_legal(from.cet_user[1]) &&
-           std::all_of(from.cet_supervisor.begin(), from.cet_supervisor.end(), ssp_legal);
+    return cet_control_loadable(cpu, from.cet_user[0]) && ssp_loadable(cpu, from.cet_user[1]) &&
+           std::all_of(from.cet_supervisor.begin(), from.cet_supervisor.end(),
+                       [&cpu](u64 ssp) { return ssp_loadable(cpu, ssp); });
 }
 
 Status load_component(Vcpu& cpu, u64 component, LinearAddr linear, SegReg seg, Components& out) {

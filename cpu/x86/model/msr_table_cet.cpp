@@ -9,11 +9,19 @@
 
 namespace droste {
 
+bool cet_control_loadable(const Vcpu& cpu, u64 value) {
+    return cet_control_legal(cpu.features, value) &&
+           is_canonical_register(cpu, value & cet::kLegacyBitmap);
+}
+
+bool ssp_loadable(const Vcpu& cpu, u64 ssp) {
+    return is_canonical_register(cpu, ssp) && (ssp & 3) == 0;
+}
+
 namespace {
 
 bool check_control(const Vcpu& cpu, u32 /*index*/, u64 value) {
-    return cet_control_legal(cpu.features, value) &&
-           is_canonical_register(cpu, value & cet::kLegacyBitmap);
+    return cet_control_loadable(cpu, value);
 }
 
 template <u64 CpuState::*Field>
@@ -23,9 +31,8 @@ bool write_control(Vcpu& cpu, u32 /*index*/, u64 value) {
     return true;
 }
 
-// IA32_PLn_SSP: bits 1:0 are 0.
 bool check_ssp(const Vcpu& cpu, u32 /*index*/, u64 value) {
-    return is_canonical_register(cpu, value) && (value & 3) == 0;
+    return ssp_loadable(cpu, value);
 }
 
 bool check_table(const Vcpu& cpu, u32 /*index*/, u64 value) {

@@ -2,6 +2,7 @@
 // WRSS, WRUSS. SDM Vol. 2, the pages of those names. ENDBR is in interp/exec_branch_near.cpp.
 
 #include "cpu/x86/interp/exec_table.hpp"
+#include "cpu/x86/interp/operands.hpp"
 #include "cpu/x86/paging.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"
@@ -225,11 +226,6 @@ Status exec_wruss(Vcpu& cpu, const Insn& insn) {
         return status;
     }
     return write_shadow_stack(cpu, insn, true);
-}
-
-template <ExecFn kExec>
-ExecFn always(Vcpu& /*cpu*/, Insn& /*insn*/) {
-    return kExec;
 }
 
 constexpr auto kRows = std::to_array<ExecRow>({
