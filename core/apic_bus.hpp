@@ -23,8 +23,8 @@ struct InterruptMessage {
     bool level_assert = true;  // false only for the INIT level de-assert
     DeliveryMode mode = DeliveryMode::Fixed;
     u8 vector = 0;
-    u32 excluded_id =
-        ~u32{0};  // physical id that does not hear a broadcast: the ICR's "all excluding self"
+    // physical id that does not hear a broadcast: the ICR's "all excluding self"
+    u32 excluded_id = ~u32{0};
 };
 
 class ApicBus {

@@ -6,8 +6,7 @@
 //  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the host's
 //    monotonic clock; idling sleeps.
 //  - counting (--icount): a fixed number of ns for each instruction (--icount-ns,
-//  kCountingNsPerInsn
-//    unless told); idling skips to the next deadline. Two runs are identical.
+//    kCountingNsPerInsn unless told); idling skips to the next deadline. Two runs are identical.
 // Time is in nanoseconds from power-on. The guest's TSC ticks at kTscHz, i.e. once a nanosecond.
 
 #include "core/types.hpp"

@@ -274,8 +274,8 @@ void Hpet::write_config(Comparator& timer, unsigned first_byte, std::span<const 
     const u64 wanted = merge_le(timer.config, first_byte, data);
     u64 writable = kWritable;
     if (!test_bit(route_capability_, static_cast<unsigned>(bits(wanted, 9, 13)))) {
-        writable &=
-            ~kRoute;  // "If the value is not supported ... the value read back will not match"
+        // "If the value is not supported ... the value read back will not match"
+        writable &= ~kRoute;
     }
     timer.config = (timer.config & ~writable) | (wanted & writable);
     if ((timer.config & k32Bit) != 0) {

@@ -204,8 +204,8 @@ VmxCapabilities::VmxCapabilities(const VmxConfig& config, const CpuFeatures& cpu
     vm_functions = word_bits(features_, CapabilityWord::VmFunc);
     for (const VmcsFieldRow& row : kVmcsFields) {
         if (supports(row)) {
-            vmcs_enum =
-                std::max<u64>(vmcs_enum, row.encoding & 0x3FE);  // bits 9:1: highest index in use
+            // bits 9:1: highest index in use
+            vmcs_enum = std::max<u64>(vmcs_enum, row.encoding & 0x3FE);
         }
     }
     cr0_fixed0 = cr0::kPe | cr0::kNe | cr0::kPg;

@@ -40,8 +40,8 @@ void inject_event(VmxState& vmx) {
     }
     deliver(cpu, event);
     if (vmx.non_root && vmx.guest.mtf != MtfState::Off) {
-        vmx.guest.mtf =
-            MtfState::Pending;  // "... before the first instruction following the VM entry"
+        // "... before the first instruction following the VM entry"
+        vmx.guest.mtf = MtfState::Pending;
         cpu.request(attention::kVmx);
     }
     update_attention(cpu);

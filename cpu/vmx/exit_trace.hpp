@@ -100,8 +100,8 @@ class ExitTrace {
     VmExitSink* sink_ = nullptr;
     std::shared_ptr<GuestLevels> levels_ = std::make_shared<GuestLevels>();
     std::size_t hint_ = 0;
-    unsigned launching_ =
-        1;  // deepest level whose VMLAUNCH/VMRESUME has not been answered by a VM entry yet
+    // deepest level whose VMLAUNCH/VMRESUME has not been answered by a VM entry yet
+    unsigned launching_ = 1;
     GuestIdentity launcher_;  // who did that
     unsigned level_ = 1;
     std::array<std::array<ExitCost, kExitReasonLimit>, kMaxLevels> costs_{};

@@ -81,8 +81,8 @@ enum class LaunchState : u32 { Clear = 0, Launched = 1 };
 
 // What follows the revision identifier (offset 0) and the VMX-abort indicator (offset 4).
 struct VmcsImage {
-    static constexpr u32 kMagic =
-        0x53434D56;  // "VMCS": a region never cleared before holds no image
+    // "VMCS": a region never cleared before holds no image
+    static constexpr u32 kMagic = 0x53434D56;
     u32 magic = kMagic;
     LaunchState launch_state = LaunchState::Clear;
     Vmcs fields;

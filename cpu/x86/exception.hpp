@@ -46,8 +46,8 @@ struct Event {
     u8 vector = 0;
     bool has_error_code = false;
     u8 insn_length = 0;  // of INT n / INT3 / INTO / INT1: the pushed RIP points behind them
-    bool injected =
-        false;  // by a VM entry: delivery leaves CR2, DR6, DR7.GD and IA32_DEBUGCTL as they are
+    // by a VM entry: delivery leaves CR2, DR6, DR7.GD and IA32_DEBUGCTL as they are
+    bool injected = false;
     u32 error_code = 0;
     u64 payload = 0;  // #PF: linear address for CR2; #DB: bits for DR6
 };

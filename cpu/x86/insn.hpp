@@ -63,13 +63,13 @@ inline constexpr u16 kInsnW = 1U << 7;     // REX.W or VEX.W
 inline constexpr u16 kInsnVexL = 1U << 8;  // VEX.L: 256-bit
 inline constexpr u16 kInsnSegOverride = 1U << 9;
 inline constexpr u16 kInsnRipRelative = 1U << 10;
-inline constexpr u16 kInsnEndsBlock =
-    1U << 11;  // set from the row: control flow, or state a block depends on
-inline constexpr u16 kInsnReadsTime = 1U
-                                      << 12;  // may observe virtual time or I/O (also ends a block)
+// set from the row: control flow, or state a block depends on
+inline constexpr u16 kInsnEndsBlock = 1U << 11;
+// may observe virtual time or I/O (also ends a block)
+inline constexpr u16 kInsnReadsTime = 1U << 12;
 inline constexpr u16 kInsnNative = 1U << 13;  // the row says kNative: a native thunk executes it
-inline constexpr u16 kInsnAligned =
-    1U << 14;  // the memory operand must be aligned to mem_bytes (16 or 32), else #GP(0)
+// the memory operand must be aligned to mem_bytes (16 or 32), else #GP(0)
+inline constexpr u16 kInsnAligned = 1U << 14;
 inline constexpr u16 kInsnNoTrack = 1U << 15;  // 3E is the last segment prefix (NOTRACK)
 
 struct Insn {
@@ -80,8 +80,8 @@ struct Insn {
                    // the instruction (length already added). moffs: the offset
     Op op{};
     u16 flags = 0;
-    u16 imm2 =
-        0;  // ptr16:xx: the selector; ENTER: the nesting level; EXTRQ/INSERTQ/is4: second immediate
+    // ptr16:xx: the selector; ENTER: the nesting level; EXTRQ/INSERTQ/is4: second immediate
+    u16 imm2 = 0;
     u8 length = 0;  // bytes, 1..15
     // Bytes of the first operand: 1, 2, 4, 8 (integer); 16, 32 (vector length; 8 with MMX operands
     // only); 0 when not meaningful. MOVZX, MOVSX, MOVSXD, LAR, LSL: the destination, mem_bytes has

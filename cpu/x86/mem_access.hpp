@@ -18,8 +18,8 @@
 namespace droste {
 
 // Bits of Segment::checks (derived by refresh_segment_checks).
-inline constexpr u16 kSegReadUp =
-    1U << 0;  // readable, expand-up, usable: in bounds iff last byte <= limit
+// readable, expand-up, usable: in bounds iff last byte <= limit
+inline constexpr u16 kSegReadUp = 1U << 0;
 inline constexpr u16 kSegWriteUp = 1U << 1;  // writable likewise
 
 // Slow paths; `bytes` 1..64. `seg` picks #SS or #GP for non-canonical addresses.

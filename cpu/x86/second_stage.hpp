@@ -15,12 +15,12 @@ enum class Access : u8 { Read, Write, Execute };
 struct StageTwoAccess {
     Access access = Access::Read;
     bool linear_valid = true;  // a linear address goes with it
-    bool paging_structure =
-        false;  // the access is to a guest paging-structure entry (read, or A/D update)
+    // the access is to a guest paging-structure entry (read, or A/D update)
+    bool paging_structure = false;
     bool paging_structure_write = false;  // ... which also writes it (A/D update)
     bool shadow_stack = false;            // a shadow-stack access (cet.hpp)
-    bool user_linear =
-        false;  // for MBEC and advanced information: translation of a user-mode linear address
+    // for MBEC and advanced information: translation of a user-mode linear address
+    bool user_linear = false;
     bool writable_linear = false;
     bool nx_linear = false;
     LinearAddr linear = 0;

@@ -56,8 +56,8 @@ struct TlbContext {
     u64 last_use = 0;
     u64 layout_generation = 0;  // GuestMemory::layout_generation() its entries were made under
     u64 code_generation = 0;    // Tlb::code_generation() its write tags were made under
-    u64 large_first =
-        ~u64{0};  // range of linear addresses that came from large pages: INVLPG there drops it all
+    // range of linear addresses that came from large pages: INVLPG there drops it all
+    u64 large_first = ~u64{0};
     u64 large_last = 0;
     std::array<std::array<TlbEntry, kTlbEntries>, 3> data;
     std::array<std::array<CodeTlbEntry, kCodeEntries>, 2> code;  // [0] supervisor, [1] user

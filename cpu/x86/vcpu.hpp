@@ -35,16 +35,16 @@ struct Insn;
 
 // Reasons for a vCPU to look up from its work; bits of Vcpu::attention.
 namespace attention {
-inline constexpr u32 kInterrupt =
-    1U << 0;  // the local APIC (or the 8259 through it) has something deliverable
+// the local APIC (or the 8259 through it) has something deliverable
+inline constexpr u32 kInterrupt = 1U << 0;
 inline constexpr u32 kNmi = 1U << 1;
 inline constexpr u32 kInit = 1U << 2;
 inline constexpr u32 kSipi = 1U << 3;  // only looked at in wait-for-SIPI
 inline constexpr u32 kStop = 1U << 4;  // return from run() at the next boundary
-inline constexpr u32 kVmx =
-    1U << 5;  // VMX wants its boundary hook (windows, preemption timer, MTF, posted)
-inline constexpr u32 kStep =
-    1U << 6;  // one instruction at a time: TF, RF, shadows, code breakpoints, pending debug
+// VMX wants its boundary hook (windows, preemption timer, MTF, posted)
+inline constexpr u32 kVmx = 1U << 5;
+// one instruction at a time: TF, RF, shadows, code breakpoints, pending debug
+inline constexpr u32 kStep = 1U << 6;
 inline constexpr u32 kMachineCheck = 1U << 7;
 // VMX waits for an open interrupt window (interrupt-window exiting, a pending virtual interrupt).
 // update_attention() masks it exactly as kInterrupt; when it is seen, service_boundary() calls
@@ -91,8 +91,8 @@ class Vcpu {
     u64 rip_mask = 0xFFFF;
     u8 cet = 0;  // what of control-flow enforcement is in force at this CPL: kCet* bits below
     u8 fpu_blocked = 0;  // why FPU/SIMD instructions fault: kFpu* bits below
-    TlbEntry* data_tlb =
-        nullptr;  // data translations of the current address space and privilege class
+    // data translations of the current address space and privilege class
+    TlbEntry* data_tlb = nullptr;
 
     static constexpr u8 kFpuEm = 1U << 0, kFpuTs = 1U << 1, kFpuNoOsfxsr = 1U << 2,
                         kFpuNoOsxsave = 1U << 3, kFpuNoAvxState = 1U << 4 /* XCR0 lacks SSE+AVX */;
@@ -128,8 +128,8 @@ class Vcpu {
     // End of the block being executed; null once a store invalidated it (self-modifying code), so
     // that the engine leaves the block after the current instruction.
     const Insn* block_end = nullptr;
-    IrqLine* ferr =
-        nullptr;  // FERR#: x87 errors with CR0.NE = 0 (IRQ 13 on a PC); set by the board
+    // FERR#: x87 errors with CR0.NE = 0 (IRQ 13 on a PC); set by the board
+    IrqLine* ferr = nullptr;
     ApicBus* apic_bus = nullptr;  // where this CPU's interrupt messages go; set by the board
     // VMX: owned by whoever built them (cpu/vmx through frontends/machine); all null without VMX.
     VmxInstructions* vmx = nullptr;
@@ -141,8 +141,8 @@ class Vcpu {
     u64 ept_root = 0;                    // EP4TA
     PhysAddr apic_access_page = kNoTag;  // accesses go to Intercepts::apic_access(); kNoTag = none
     // What VMX asks of update_attention(), which cpu/vmx calls after changing either:
-    u32 attention_forced =
-        0;  // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
+    // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
+    u32 attention_forced = 0;
     bool step_forced = false;  // it sets attention::kStep (monitor trap flag)
     // Step mode's memory of the state before the current instruction (system/debug_traps.hpp):
     // code_breakpoint_hit() notes it, after_instruction_in_step_mode() reads it.
@@ -157,8 +157,8 @@ class Vcpu {
 
     bool a20_enabled = true;
     u64 random_state = 0;  // of the generator behind RDRAND and RDSEED when the clock counts
-    bool yield_requested =
-        false;  // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
+    // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
+    bool yield_requested = false;
 
     u64 tsc() const;  // what RDTSC yields outside VMX non-root operation
     void request(u32 attention_bits) {

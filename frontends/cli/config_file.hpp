@@ -1,8 +1,7 @@
 #pragma once
 // Files of options (--config): a line each, "name = value" or "name", the names of the command
-// line.
-// '#' starts a comment line. A value is the rest of its line; in double quotes it keeps its outer
-// blanks. Plain text, because people edit it.
+// line. '#' starts a comment line. A value is the rest of its line; in double quotes it keeps its
+// outer blanks. Plain text, because people edit it.
 
 #include "core/error.hpp"
 

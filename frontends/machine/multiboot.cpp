@@ -20,8 +20,8 @@ constexpr std::size_t kHeaderBytes = 12;
 // Header flags. Bits 0..15 must be understood, 16 on may be ignored.
 constexpr u32 kPageAlign = 1U << 0, kMemoryInfo = 1U << 1, kVideoMode = 1U << 2,
               kAddresses = 1U << 16;
-constexpr u32 kUnderstood =
-    kPageAlign | kMemoryInfo | kVideoMode;  // a video mode is a wish we may not grant
+// a video mode is a wish we may not grant
+constexpr u32 kUnderstood = kPageAlign | kMemoryInfo | kVideoMode;
 
 // Boot information flags.
 namespace info {

@@ -157,8 +157,7 @@ bool starts_with_any(const std::string& text, std::initializer_list<std::string_
                        [&](std::string_view start) { return text.rfind(start, 0) == 0; });
 }
 
-// --- the disagreements, each with a name that says why we are right
-// ---------------------------------
+// --- the disagreements, each with a name that says why we are right ------------------------------
 
 struct Disagreement {
     std::string_view reason;
@@ -380,8 +379,7 @@ class Comparison {
         of_this_kind_;  // unexplained ones by both names, to print a few of each
 };
 
-// --- what is compared
-// -------------------------------------------------------------------------------
+// --- what is compared ----------------------------------------------------------------------------
 
 // Every ModRM.reg with every kind of r/m: [base], SIB, RIP or disp32, SIB + disp8, disp32, and all
 // registers.

@@ -29,8 +29,8 @@ struct GeneratorFilter {
     bool registers = true;  // register operands where there could be memory
     // FLDCW, FLDENV, FRSTOR, FNSTENV, FNSAVE: they load or store more than an operand.
     bool x87_environment = false;
-    u16 forbidden_gprs =
-        1U << RSP;  // bit n: never a general-register operand (base and index apart)
+    // bit n: never a general-register operand (base and index apart)
+    u16 forbidden_gprs = 1U << RSP;
     // Memory operands are [base + disp], [base + index * scale + disp] or [RIP + disp].
     u8 base = RBX;
     u8 index = kZeroSlot;       // kZeroSlot: the form with an index is not used

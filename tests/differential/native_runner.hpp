@@ -16,8 +16,8 @@ namespace droste::differential {
 
 inline constexpr u64 kStateAddress = 0x3000'0000;
 inline constexpr u64 kCodeAddress = 0x2000'0000;  // two pages; the instruction may straddle them
-inline constexpr u64 kScratchAddress =
-    0x1000'0000;  // scratch memory of the instructions under test
+// scratch memory of the instructions under test
+inline constexpr u64 kScratchAddress = 0x1000'0000;
 inline constexpr u64 kScratchBytes = 4 * kPageBytes;  // followed and preceded by unmapped pages
 
 struct alignas(64) NativeState {

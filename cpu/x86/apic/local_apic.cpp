@@ -42,8 +42,8 @@ constexpr bool transition_allowed(u64 from, u64 to) {
 LocalApic::LocalApic(Vcpu& cpu)
     : cpu_(cpu)
     , timer_(cpu.events, [this](u64 deadline_ns) { timer_expired(deadline_ns); }) {
-    mmio_page_ =
-        kDefaultBase;  // so that reset() sees no move: there is no translation to flush yet
+    // so that reset() sees no move: there is no translation to flush yet
+    mmio_page_ = kDefaultBase;
     reset();
 }
 

@@ -52,8 +52,7 @@ struct MapView {
     std::span<const Row> rows;
 };
 
-// --- rows: groups unfolded, "+r" and "+cc" spelled out
-// ----------------------------------------------
+// --- rows: groups unfolded, "+r" and "+cc" spelled out -------------------------------------------
 
 template <std::size_t N>
 constexpr std::size_t expanded_count(const std::array<Row, N>& rows) {
@@ -84,8 +83,7 @@ constexpr std::array<Row, Count> expand_rows(const std::array<Row, N>& rows) {
     return out;
 }
 
-// --- the table
-// --------------------------------------------------------------------------------------
+// --- the table -----------------------------------------------------------------------------------
 
 // What is known of an instruction while its opcode's decision tree is built.
 struct Known {

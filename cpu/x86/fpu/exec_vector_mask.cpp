@@ -80,8 +80,8 @@ Status exec_maskmovdqu(Vcpu& cpu, const Insn& insn) {
 
 // VMASKMOVPS/PD, VPMASKMOVD/Q: "Conditional SIMD Packed Loads and Stores", "Conditional SIMD
 // Integer Packed Loads and Stores".
-//   load:  DEST[i] := MASK[i] sign bit ? MEM[i] : 0;  store: if MASK[i] sign bit then MEM[i] :=
-//   SRC[i]
+//   load:  DEST[i] := MASK[i] sign bit ? MEM[i] : 0;
+//   store: if MASK[i] sign bit then MEM[i] := SRC[i]
 // Elements lie at consecutive offsets, each checked as an access of its own; "faults will not occur
 // due to referencing any memory location if the corresponding mask bit for that memory location is
 // zero". Never #AC.

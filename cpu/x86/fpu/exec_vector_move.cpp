@@ -148,8 +148,7 @@ Status exec_logic(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// --- selection
-// --------------------------------------------------------------------------------------
+// --- selection -----------------------------------------------------------------------------------
 
 template <unsigned Bytes, bool Vex>
 ExecFn pick_move(const Insn& insn) {

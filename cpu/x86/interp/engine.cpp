@@ -5,9 +5,10 @@
 // once for each instruction so that a fault finds it right. A block runs without any test but the
 // handler's status and the end pointer. What must be looked at (interrupts, single-step, budget) is
 // looked at between blocks:
-//   attention & attention_mask   something to deliver, or one-instruction-at-a-time mode
-//   (attention::kStep) Status::Sync / Switched      mode, mappings or pending events changed:
-//   everything cached here is re-read
+//   attention & attention_mask   something to deliver, or one instruction at a time
+//                                (attention::kStep)
+//   Status::Sync / Switched      mode, mappings or pending events changed: everything cached here
+//                                is re-read
 // An instruction that observes time begins a block of its own, so the retired-instruction clock is
 // exact there.
 

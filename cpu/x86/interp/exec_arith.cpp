@@ -127,12 +127,12 @@ ExecFn select_alu(Vcpu& cpu, Insn& insn) {
 // result."
 template <Op O>
 struct Step {
+    static constexpr Op kAlu = O == Op::INC ? Op::ADD : Op::SUB;
     template <typename T, Place P>
     static Status exec(Vcpu& cpu, const Insn& insn) {
         LazyFlags flags;
-        const Status status = modify_operand<T, P>(cpu, insn, [&](T dest) {
-            return alu < O == Op::INC ? Op::ADD : Op::SUB, T > (dest, T{1}, false, flags);
-        });
+        const Status status = modify_operand<T, P>(
+            cpu, insn, [&](T dest) { return alu<kAlu, T>(dest, T{1}, false, flags); });
         if (status != Status::Next) [[unlikely]] {
             return give_up<Step, T, P>(cpu, insn, status);
         }

@@ -179,8 +179,8 @@ inline T shld(T dest, T source, unsigned count, LazyFlags& flags) {
     const T result =
         static_cast<T>(count == kBits ? low : (high << count) | (low >> (kBits - count)));
     const bool carry = ((high >> (kBits - count)) & 1) != 0;
-    const bool next =
-        count != kBits && ((high >> (kBits - count - 1)) & 1) != 0;  // of DEST, 0 when it ran out
+    // of DEST, 0 when it ran out
+    const bool next = count != kBits && ((high >> (kBits - count - 1)) & 1) != 0;
     flags = shift_flags<T>(result, carry, carry != next);
     return result;
 }

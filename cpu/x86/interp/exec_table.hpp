@@ -50,7 +50,7 @@ std::span<const ExecRow> exec_rows_bmi();          // of bits: BMI1 and BMI2
 std::span<const ExecRow> exec_rows_conditional();  // of move: CMOVcc, SETcc
 std::span<const ExecRow> exec_rows_stack();        // of move: PUSH, POP, PUSHA, ENTER, LEAVE ...
 std::span<const ExecRow> exec_rows_interrupt();    // of branch: INT*, BOUND
-std::span<const ExecRow> exec_rows_endbranch();      // of branch: ENDBR
+std::span<const ExecRow> exec_rows_endbranch();    // of branch: ENDBR
 std::span<const ExecRow> exec_rows_string_io();    // of string: INS, OUTS
 std::span<const ExecRow> exec_rows_random();       // of misc: RDRAND, RDSEED
 

@@ -310,8 +310,8 @@ Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Transl
     const bool write_ignores_rw = !request_.user() && (cpu_.state.cr0 & cr0::kWp) == 0;
     out.guest = guest;
     out.address = result.address;
-    out.page_bytes =
-        page_bytes;  // INVLPG must drop all of the guest's large page, however small EPT cut it
+    // INVLPG must drop all of the guest's large page, however small EPT cut it
+    out.page_bytes = page_bytes;
     out.writable = (rights.writable || write_ignores_rw) && leaf_dirty_ && !key_forbids_write_ &&
                    result.writable;
     if (request_.shadow_stack) {

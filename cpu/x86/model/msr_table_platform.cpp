@@ -15,8 +15,8 @@ namespace {
 constexpr u64 kMicrocodeRevision = u64{0x7000'0001} << 32;
 
 constexpr u64 kBusRatio = 10;  // 1 GHz from a 100 MHz bus clock; CPUID leaf 16H says the same
-constexpr u64 kPlatformInfo =
-    (kBusRatio << 8) | (kBusRatio << 40);  // maximum non-turbo, maximum efficiency ratio
+// maximum non-turbo, maximum efficiency ratio
+constexpr u64 kPlatformInfo = (kBusRatio << 8) | (kBusRatio << 40);
 
 // MSR_IA32_MISC_ENABLE. SDM Vol. 4, Table "IA-32 Architectural MSRs", 1A0H. Fast strings on, BTS
 // and PEBS unavailable.

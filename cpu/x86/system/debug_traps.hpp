@@ -11,12 +11,12 @@ class Vcpu;
 
 // Bits of Vcpu::step_marks, valid from code_breakpoint_hit() to after_instruction_in_step_mode().
 namespace step_mark {
-inline constexpr u32 kShadows =
-    blocking::kSti | blocking::kMovSs;  // in force when the instruction began
-inline constexpr u32 kRf =
-    1U << 16;  // RFLAGS.RF was set; IRET and task switches, which load RF, clear the mark
-inline constexpr u32 kNoSingleStep =
-    1U << 17;  // the instruction went through the IDT or SYSCALL masked TF
+// in force when the instruction began
+inline constexpr u32 kShadows = blocking::kSti | blocking::kMovSs;
+// RFLAGS.RF was set; IRET and task switches, which load RF, clear the mark
+inline constexpr u32 kRf = 1U << 16;
+// the instruction went through the IDT or SYSCALL masked TF
+inline constexpr u32 kNoSingleStep = 1U << 17;
 }  // namespace step_mark
 
 // SDM Vol. 3B, "IA32_DEBUGCTL MSR".

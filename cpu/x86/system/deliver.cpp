@@ -6,8 +6,7 @@
 //   1. VMX may turn it into a VM exit (CR2 and DR6 are then unchanged);
 //   2. CR2, DR6, DR7.GD and IA32_DEBUGCTL take what the exception brings;
 //   3. the frame is built. A fault here is a new event that starts at 1, and then either replaces
-//   the one being
-//      delivered or combines with it to #DF, or to shutdown.
+//      the one being delivered or combines with it to #DF, or to shutdown.
 
 #include "cpu/x86/deliver.hpp"
 

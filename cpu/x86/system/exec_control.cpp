@@ -95,8 +95,7 @@ Status exec_mov_cr_from(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// --- machine status word
-// ----------------------------------------------------------------------------
+// --- machine status word -------------------------------------------------------------------------
 
 Status exec_smsw(Vcpu& cpu, const Insn& insn) {
     if (const Status status = check_umip(cpu); status != Status::Next) {
@@ -143,8 +142,7 @@ Status exec_clts(Vcpu& cpu, const Insn& insn) {
     return Status::Sync;
 }
 
-// --- debug registers
-// --------------------------------------------------------------------------------
+// --- debug registers -----------------------------------------------------------------------------
 
 namespace {
 

@@ -70,8 +70,7 @@ Status exec_load_far_pointer(Vcpu& cpu, const Insn& insn) {
     return Reg == SS ? Status::Sync : Status::Next;
 }
 
-// --- looking at descriptors
-// -----------------------------------------------------------------------
+// --- looking at descriptors ----------------------------------------------------------------------
 
 // Is `selector` visible at CPL and RPL? Conforming code is visible to all.
 bool visible(const Vcpu& cpu, u16 selector, const Descriptor& d) {
@@ -172,8 +171,7 @@ Status exec_arpl(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
-// --- LDTR and TR
-// ----------------------------------------------------------------------------------
+// --- LDTR and TR ---------------------------------------------------------------------------------
 
 Status exec_sldt(Vcpu& cpu, const Insn& insn) {
     if (!has_protected_segments(cpu)) {

@@ -40,8 +40,8 @@ bool sysenter_usable(const Vcpu& cpu) {
 
 }  // namespace
 
-//   RCX := next RIP; RIP := IA32_LSTAR; R11 := RFLAGS; RFLAGS := RFLAGS AND NOT IA32_FMASK; CPL :=
-//   0
+//   RCX := next RIP; RIP := IA32_LSTAR; R11 := RFLAGS;
+//   RFLAGS := RFLAGS AND NOT IA32_FMASK; CPL := 0
 Status exec_syscall(Vcpu& cpu, const Insn& insn) {
     CpuState& s = cpu.state;
     if (!syscall_enabled(cpu)) {
@@ -85,8 +85,8 @@ Status exec_sysret(Vcpu& cpu, const Insn& insn) {
     return finish(cpu);
 }
 
-//   RSP := IA32_SYSENTER_ESP; RIP := IA32_SYSENTER_EIP; VM, IF, RF := 0; CS := IA32_SYSENTER_CS; SS
-//   := CS + 8; CPL := 0
+//   RSP := IA32_SYSENTER_ESP; RIP := IA32_SYSENTER_EIP; VM, IF, RF := 0;
+//   CS := IA32_SYSENTER_CS; SS := CS + 8; CPL := 0
 Status exec_sysenter(Vcpu& cpu, const Insn& /*insn*/) {
     CpuState& s = cpu.state;
     if (!sysenter_usable(cpu)) {
@@ -103,8 +103,8 @@ Status exec_sysenter(Vcpu& cpu, const Insn& /*insn*/) {
     return finish(cpu);
 }
 
-//   RSP := RCX; RIP := RDX; CS := IA32_SYSENTER_CS + 16 (or + 32 with REX.W); SS := CS + 8; CPL :=
-//   3
+//   RSP := RCX; RIP := RDX; CS := IA32_SYSENTER_CS + 16 (or + 32 with REX.W);
+//   SS := CS + 8; CPL := 3
 Status exec_sysexit(Vcpu& cpu, const Insn& insn) {
     CpuState& s = cpu.state;
     if (!sysenter_usable(cpu) || cpu.cpl != 0) {

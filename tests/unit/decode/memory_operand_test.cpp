@@ -50,8 +50,8 @@ TEST_CASE("RIP-relative counts from the start of the instruction", "[decode]") {
     CHECK(load.base == kRipSlot);
     CHECK(load.disp == 0x10 + 7);
     CHECK((load.flags & kInsnRipRelative) != 0);
-    const Insn store =
-        d64({0xC7, 0x05, 0xF0, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4});  // the immediate counts too
+    // the immediate counts too
+    const Insn store = d64({0xC7, 0x05, 0xF0, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4});
     CHECK(store.disp == -0x10 + 10);
     CHECK(store.imm == 0x0403'0201);
     CHECK(d64({0x67, 0x8B, 0x05, 0, 0, 0, 0}).addrsize == 4);
@@ -92,8 +92,8 @@ TEST_CASE("moffs is a memory operand of a displacement alone", "[decode]") {
 
 TEST_CASE("VSIB: the index is a vector register, 4 among them, and all three registers differ",
           "[decode]") {
-    const Insn insn =
-        d64({0xC4, 0xE2, 0x69, 0x90, 0x0C, 0xA0});  // vpgatherdd xmm1, [rax + xmm4*4], xmm2
+    // vpgatherdd xmm1, [rax + xmm4*4], xmm2
+    const Insn insn = d64({0xC4, 0xE2, 0x69, 0x90, 0x0C, 0xA0});
     CHECK(insn.op == Op::VPGATHERDD);
     CHECK(insn.form == Form::GEB);
     CHECK(insn.index == 4);

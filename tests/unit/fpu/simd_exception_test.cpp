@@ -143,8 +143,7 @@ TEST_CASE("one thunk serves all register numbers, and each immediate has its own
     CHECK(thunks.thunk_count() == one + 2);
 }
 
-// --- the process's own SIGFPE: in a process of its own, where nothing was installed before
-// ---------------
+// --- the process's own SIGFPE: in a process of its own, where nothing was installed before -------
 
 constexpr int kSeen = 42;
 void on_own_sigfpe(int /*signal*/) {

@@ -373,7 +373,8 @@ TEST_CASE("the unviolated VMCS enters and exits", "[vmx][entry]") {
     CHECK(m.vmcs().guest_rip == VmxMachine::kGuestCode);
 }
 
-TEST_CASE("a guest may be entered at a RIP that is not canonical, and faults there", "[vmx][entry]") {
+TEST_CASE("a guest may be entered at a RIP that is not canonical, and faults there",
+          "[vmx][entry]") {
     VmxMachine m;
     m.prepare();
     constexpr u64 kNotCanonical = u64{1} << 47;

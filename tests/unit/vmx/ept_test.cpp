@@ -12,8 +12,8 @@ using namespace droste::test;
 namespace {
 
 namespace q = ept_violation;
-constexpr u64 kData =
-    0x4000'0000;  // guest linear and guest-physical address of the page under test ...
+// guest linear and guest-physical address of the page under test ...
+constexpr u64 kData = 0x4000'0000;
 constexpr u64 kFrame = 0x100'0000;      // ... and where it really lies
 constexpr u64 kUserData = 0x4020'0000;  // a user page
 constexpr u64 kRwx = 7, kWriteBack = 6U << 3, kUserExecute = 1U << 10;
