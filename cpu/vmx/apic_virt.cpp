@@ -5,8 +5,8 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/virtual_apic.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/system/deliver.hpp"
 
 #include <bit>
 

@@ -13,8 +13,7 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/preemption_timer.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 
 namespace droste {
 

@@ -1,8 +1,8 @@
 #pragma once
 // VM entry. SDM Vol. 3C, "VM Entries".
 
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 namespace droste {
 

@@ -2,7 +2,7 @@
 
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 namespace droste {
 

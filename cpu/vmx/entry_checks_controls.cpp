@@ -4,8 +4,8 @@
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 namespace droste {
 

@@ -7,11 +7,11 @@
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/entry_load_state.hpp"
 #include "cpu/vmx/entry_state_rules.hpp"
-#include "cpu/x86/cet.hpp"
-#include "cpu/x86/cpu_state.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/model/msr.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
+#include "cpu/x86/state/regs.hpp"
+#include "cpu/x86/system/cet.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 
 namespace droste {

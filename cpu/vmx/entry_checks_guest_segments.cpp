@@ -5,8 +5,8 @@
 #include "core/bits.hpp"
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
-#include "cpu/x86/cpu_state.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 namespace droste {
 

@@ -6,8 +6,8 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/entry_state_rules.hpp"
-#include "cpu/x86/cet.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/regs.hpp"
+#include "cpu/x86/system/cet.hpp"
 
 namespace droste {
 

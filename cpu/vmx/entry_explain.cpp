@@ -4,9 +4,9 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/vmcs_dump.hpp"
-#include "cpu/x86/cet.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/state/regs.hpp"
+#include "cpu/x86/system/cet.hpp"
 
 #include <algorithm>
 #include <array>

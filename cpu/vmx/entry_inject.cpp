@@ -6,7 +6,7 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/entry_load_state.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/deliver.hpp"
+#include "cpu/x86/system/deliver.hpp"
 
 namespace droste {
 

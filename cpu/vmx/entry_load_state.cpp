@@ -8,9 +8,9 @@
 #include "cpu/vmx/preserved_bits.hpp"
 #include "cpu/vmx/segment_fields.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 namespace droste {
 

@@ -3,7 +3,7 @@
 
 #include "core/bits.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 namespace droste {
 

@@ -5,7 +5,7 @@
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/exit_qualification.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 
 namespace droste {
 

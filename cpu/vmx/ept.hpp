@@ -8,7 +8,7 @@
 // only: a cached mapping that lacks a right leads to a new walk, never to a violation.
 
 #include "core/types.hpp"
-#include "cpu/x86/second_stage.hpp"
+#include "cpu/x86/seams/second_stage.hpp"
 
 #include <array>
 

@@ -5,7 +5,7 @@
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/exec_vmx.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 
 namespace droste {
 

@@ -9,8 +9,8 @@
 #include "cpu/vmx/exit_qualification.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/vmx/vmx_status.hpp"
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 
 #include <fmt/format.h>
 

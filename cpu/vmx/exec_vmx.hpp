@@ -1,8 +1,8 @@
 #pragma once
 // The VMX instructions, one function each. SDM Vol. 3C, "VMX Instruction Reference".
 
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 #include <optional>
 

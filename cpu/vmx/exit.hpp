@@ -2,8 +2,8 @@
 // VM exits. SDM Vol. 3C, "VM Exits".
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 #include <string_view>
 

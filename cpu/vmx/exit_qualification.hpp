@@ -5,8 +5,8 @@
 
 #include "core/types.hpp"
 #include "cpu/vmx/exit.hpp"
-#include "cpu/x86/insn.hpp"
-#include "cpu/x86/intercept.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 
 namespace droste {
 

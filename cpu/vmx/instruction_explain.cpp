@@ -2,7 +2,7 @@
 
 #include "core/log.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 #include <fmt/format.h>
 

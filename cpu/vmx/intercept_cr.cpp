@@ -6,7 +6,7 @@
 #include "cpu/vmx/exit_qualification.hpp"
 #include "cpu/vmx/intercepts.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
 
 namespace droste {
 

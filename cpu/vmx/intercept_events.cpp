@@ -8,7 +8,7 @@
 #include "cpu/vmx/exit_qualification.hpp"
 #include "cpu/vmx/intercepts.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/deliver.hpp"
+#include "cpu/x86/system/deliver.hpp"
 
 namespace droste {
 

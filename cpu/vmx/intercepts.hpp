@@ -4,7 +4,7 @@
 // intercept_io_msr.cpp; intercept_events.cpp: exceptions, delivery; boundary.cpp: instruction
 // boundaries; apic_virt.cpp: the virtual APIC.
 
-#include "cpu/x86/intercept.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 
 namespace droste {
 

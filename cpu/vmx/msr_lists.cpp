@@ -3,8 +3,8 @@
 #include "core/log.hpp"
 #include "cpu/vmx/exit.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/model/msr.hpp"
 
 #include <algorithm>
 

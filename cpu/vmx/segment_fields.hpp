@@ -2,7 +2,7 @@
 // Which VMCS fields hold which segment register: VM entry and VM exit walk the same table.
 
 #include "cpu/vmx/vmcs.hpp"
-#include "cpu/x86/cpu_state.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
 
 #include <array>
 

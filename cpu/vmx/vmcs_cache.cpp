@@ -1,7 +1,7 @@
 #include "cpu/vmx/vmcs_cache.hpp"
 
 #include "core/guest_memory.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 
 #include <cstring>
 

@@ -4,7 +4,7 @@
 #include "cpu/vmx/capabilities.hpp"
 #include "cpu/vmx/controls.hpp"
 #include "cpu/vmx/exit.hpp"
-#include "cpu/x86/cet.hpp"
+#include "cpu/x86/system/cet.hpp"
 
 #include <span>
 

@@ -6,7 +6,8 @@
 #include "cpu/vmx/exec_vmx.hpp"
 #include "cpu/vmx/instruction_explain.hpp"
 #include "cpu/vmx/preemption_timer.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/model/msr.hpp"
+#include "cpu/x86/system/control_regs.hpp"
 
 namespace droste {
 

@@ -16,7 +16,7 @@
 #include "cpu/vmx/intercepts.hpp"
 #include "cpu/vmx/vmcs.hpp"
 #include "cpu/vmx/vmcs_cache.hpp"
-#include "cpu/x86/intercept.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>

@@ -3,8 +3,8 @@
 // VMfail.
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 #include <string_view>
 

@@ -7,10 +7,10 @@
 // else writes them. Functions of the CPU are free functions over Vcpu&, one file an idea.
 
 #include "core/types.hpp"
-#include "cpu/x86/cpu_state.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/features.hpp"
-#include "cpu/x86/tlb.hpp"
+#include "cpu/x86/mmu/tlb.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
+#include "cpu/x86/state/exception.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <atomic>
 #include <memory>

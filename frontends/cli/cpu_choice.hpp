@@ -9,7 +9,7 @@
 
 #include "core/error.hpp"
 #include "cpu/vmx/capabilities.hpp"
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <string>
 #include <string_view>

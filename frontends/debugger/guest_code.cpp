@@ -1,7 +1,7 @@
 #include "frontends/debugger/guest_code.hpp"
 
 #include "core/guest_memory.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 
 #include <algorithm>
 

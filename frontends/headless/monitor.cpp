@@ -1,6 +1,5 @@
 #include "frontends/headless/monitor.hpp"
 
-#include "cpu/x86/system.hpp"
 #include "frontends/debugger/vmx_report.hpp"
 #include "frontends/headless/machine_report.hpp"
 

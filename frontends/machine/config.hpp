@@ -4,7 +4,7 @@
 #include "core/clock.hpp"
 #include "core/types.hpp"
 #include "cpu/vmx/capabilities.hpp"
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/features.hpp"
 #include "frontends/machine/boot_plan.hpp"
 
 #include <array>

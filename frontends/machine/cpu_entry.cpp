@@ -1,9 +1,8 @@
 #include "frontends/machine/cpu_entry.hpp"
 
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/model/msr.hpp"
-#include "cpu/x86/segment.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "frontends/machine/memory_map.hpp"
 
 namespace droste {

@@ -4,7 +4,7 @@
 // override says; IRQ 2 is the cascade of the 8259s and reaches no pin.
 
 #include "core/irq_line.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "devices/ioapic.hpp"
 #include "devices/pic8259.hpp"

@@ -1,8 +1,8 @@
 #include "frontends/machine/pc.hpp"
 
 #include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/engine.hpp"
-#include "cpu/x86/local_apic.hpp"
 #include "frontends/machine/bios_remains.hpp"
 #include "frontends/machine/bios_shadow.hpp"
 #include "frontends/machine/boot_image.hpp"

@@ -10,7 +10,7 @@
 #include "core/log.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/apic/apic_bus_x86.hpp"
-#include "cpu/x86/execution_engine.hpp"
+#include "cpu/x86/seams/execution_engine.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "frontends/machine/acpi_tables.hpp"
 #include "frontends/machine/boot_plan.hpp"

@@ -2,7 +2,7 @@
 
 #include "core/clock.hpp"
 #include "core/event_queue.hpp"
-#include "cpu/x86/execution_engine.hpp"
+#include "cpu/x86/seams/execution_engine.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "frontends/machine/pc.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 // What Capstone calls an instruction we decoded.
 
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
 
 #include <string>
 

@@ -8,7 +8,7 @@
 // the masked byte stores, bit offsets into memory, and whatever reads or changes system state.
 
 #include "cpu/x86/decode/row.hpp"
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <array>
 #include <random>

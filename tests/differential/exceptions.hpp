@@ -3,7 +3,7 @@
 // behavior that differs between CPU vendors. Anything else that differs is a bug.
 // docs/x86/undefined.md tells the same in prose.
 
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
 #include "tests/differential/state_pair.hpp"
 
 namespace droste::differential {

@@ -3,8 +3,8 @@
 // of prefixes, and registers arranged so that memory operands mostly fall into the scratch pages
 // (or across their edges).
 
-#include "cpu/x86/features.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/features.hpp"
 #include "tests/differential/state_pair.hpp"
 
 #include <array>

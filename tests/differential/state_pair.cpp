@@ -1,8 +1,8 @@
 #include "tests/differential/state_pair.hpp"
 
 #include "cpu/x86/decode/decoder.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/rflags.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/state/rflags.hpp"
 
 #include <cstring>
 

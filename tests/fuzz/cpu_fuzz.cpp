@@ -6,8 +6,8 @@
 //   cpu_fuzz [--seed N] [--instructions N]
 
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/x86/cet.hpp"
 #include "cpu/x86/interp/engine.hpp"
+#include "cpu/x86/system/cet.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <cstdlib>

@@ -13,9 +13,9 @@
 // replays one. The seed is printed before its group runs, so that a crash names it, too.
 
 #include "cpu/vmx/exit.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/engine.hpp"
-#include "cpu/x86/local_apic.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "tests/fuzz/vmcs_mutation.hpp"
 
 #include <array>

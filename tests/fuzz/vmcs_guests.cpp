@@ -1,7 +1,7 @@
 #include "tests/fuzz/vmcs_guests.hpp"
 
-#include "cpu/x86/cet.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/system/cet.hpp"
 
 namespace droste::test {
 

@@ -1,7 +1,7 @@
 #include "tests/fuzz/vmcs_mutation.hpp"
 
 #include "cpu/vmx/virtual_apic.hpp"
-#include "cpu/x86/cet.hpp"
+#include "cpu/x86/system/cet.hpp"
 
 namespace droste::test {
 

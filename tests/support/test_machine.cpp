@@ -1,6 +1,6 @@
 #include "tests/support/test_machine.hpp"
 
-#include "cpu/x86/fpu/host_features.hpp"
+#include "cpu/x86/model/native_features.hpp"
 
 #include <utility>
 

@@ -7,8 +7,8 @@
 #include "core/event_queue.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
-#include "cpu/x86/features.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/state/features.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <initializer_list>

@@ -1,6 +1,6 @@
 #include "cpu/x86/apic/apic_bus_x86.hpp"
 
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 
 namespace droste {
 

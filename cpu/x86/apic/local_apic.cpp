@@ -1,7 +1,7 @@
 // Life of a local APIC: enabling and disabling it, reset, INIT, and the interrupt it offers to its
 // CPU. SDM Vol. 3A, "Local APIC State".
 
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 
 #include "core/bits.hpp"
 #include "cpu/x86/apic/apic_registers.hpp"

@@ -6,7 +6,7 @@
 // deadline mode compares the TSC, which moves with virtual time too.
 
 #include "cpu/x86/apic/apic_registers.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 // The decoder: bytes -> Insn, by tables in the manual's notation (opcode_map_*.cpp).
 
 #include "core/types.hpp"
-#include "cpu/x86/features.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <span>
 

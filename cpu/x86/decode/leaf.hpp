@@ -4,10 +4,10 @@
 
 #include "core/assert.hpp"
 #include "core/types.hpp"
+#include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/decode/operand.hpp"
 #include "cpu/x86/decode/row.hpp"
-#include "cpu/x86/features.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/state/features.hpp"
 
 namespace droste::opcode_map {
 

@@ -2,8 +2,8 @@
 // What an operand code of the opcode maps means: where the operand is, which registers, how big.
 
 #include "core/types.hpp"
-#include "cpu/x86/insn.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 #include <array>
 

@@ -8,9 +8,9 @@
 // instruction generator and documentation.
 
 #include "core/types.hpp"
+#include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/decode/operand.hpp"
-#include "cpu/x86/features.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <array>
 #include <cstddef>

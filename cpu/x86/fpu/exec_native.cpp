@@ -1,10 +1,10 @@
 // Execution of vector instructions by native thunks: checks, memory operands, the call, and what it
 // returned.
 
+#include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
 
 #include <array>
 #include <bit>

@@ -2,7 +2,7 @@
 // The handlers behind exec_rows_vector() and the shortcuts select_native_thunk() takes; one file a
 // family.
 
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
 
 namespace droste {
 

@@ -1,9 +1,9 @@
 // exec_rows_vector(): the vector instructions that are not native thunks, and here those that
 // change state rather than data.
 
+#include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
 
 #include <algorithm>
 #include <array>

@@ -1,9 +1,9 @@
 #pragma once
 // The families of x87 handlers, joined by exec_rows_x87().
 
+#include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
-#include "cpu/x86/insn.hpp"
 
 namespace droste {
 

@@ -1,7 +1,7 @@
 // exec_rows_x87(): which family executes which x87 instruction.
 
+#include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/fpu/exec_x87.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
 
 namespace droste {
 namespace {

@@ -2,7 +2,6 @@
 //
 // Everything is loaded and checked before any state changes.
 
-#include "cpu/x86/cet.hpp"
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/exec_xsave.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
@@ -10,6 +9,7 @@
 #include "cpu/x86/fpu/state_area.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
 #include "cpu/x86/model/xstate.hpp"
+#include "cpu/x86/system/cet.hpp"
 
 #include <algorithm>
 #include <array>

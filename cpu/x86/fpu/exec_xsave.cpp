@@ -6,14 +6,14 @@
 
 #include "cpu/x86/fpu/exec_xsave.hpp"
 
+#include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 #include "cpu/x86/fpu/legacy_area.hpp"
 #include "cpu/x86/fpu/state_area.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
 #include "cpu/x86/model/xstate.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/control_regs.hpp"
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,8 @@
 #pragma once
 // The handlers behind exec_rows_xsave().
 
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 namespace droste {
 

@@ -2,9 +2,9 @@
 // What FPU, MMX, SSE and AVX instructions have in common: may they execute now, and how they reach
 // memory.
 
-#include "cpu/x86/exception.hpp"
 #include "cpu/x86/fpu/x87.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/state/exception.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>

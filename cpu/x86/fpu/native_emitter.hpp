@@ -5,7 +5,7 @@
 
 #include "core/assert.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
 
 #include <array>
 #include <cstddef>

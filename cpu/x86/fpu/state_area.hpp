@@ -4,7 +4,7 @@
 // The whole range passes the segment check as one access. Before a store every page is probed, so
 // that a fault leaves memory as it was.
 
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
 
 #include <span>
 

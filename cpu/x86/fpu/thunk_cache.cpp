@@ -3,8 +3,8 @@
 
 #include "cpu/x86/fpu/thunk_cache.hpp"
 
-#include "cpu/x86/fpu/host_features.hpp"
 #include "cpu/x86/fpu/thunk_builder.hpp"
+#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>

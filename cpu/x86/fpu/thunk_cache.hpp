@@ -13,11 +13,11 @@
 // guest as it was.
 
 #include "core/types.hpp"
-#include "cpu/x86/cpu_state.hpp"
+#include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/fpu/executable_memory.hpp"
 #include "cpu/x86/fpu/simd_fault.hpp"
 #include "cpu/x86/fpu/x87_native.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
 
 #include <deque>
 #include <mutex>

@@ -3,7 +3,7 @@
 // instructions; nothing of the guest's stays in the native x87 unit.
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
+#include "cpu/x86/state/exception.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

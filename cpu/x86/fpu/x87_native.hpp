@@ -16,9 +16,9 @@
 // flags may stay behind.
 
 #include "core/types.hpp"
-#include "cpu/x86/cpu_state.hpp"
+#include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/fpu/native_emitter.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
 
 #include <array>
 

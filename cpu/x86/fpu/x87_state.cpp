@@ -3,8 +3,8 @@
 #include "cpu/x86/fpu/x87_state.hpp"
 
 #include "core/irq_line.hpp"
-#include "cpu/x86/features.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/state/features.hpp"
 
 namespace droste {
 

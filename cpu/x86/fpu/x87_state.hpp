@@ -2,9 +2,9 @@
 // Small operations on X87State: the stack, tags, error summary and the instruction and data
 // pointers.
 
-#include "cpu/x86/cpu_state.hpp"
+#include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/fpu/x87.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
 
 namespace droste::x87 {
 

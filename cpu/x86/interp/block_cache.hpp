@@ -12,7 +12,7 @@
 // kills itself can finish its current instruction.
 
 #include "core/types.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
 
 #include <array>
 #include <memory>

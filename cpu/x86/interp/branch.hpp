@@ -4,8 +4,8 @@
 // non-canonical one in 64-bit mode, is #GP(0) with the branch not taken.
 
 #include "core/types.hpp"
-#include "cpu/x86/insn.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

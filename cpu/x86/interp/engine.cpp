@@ -17,11 +17,13 @@
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
 #include "cpu/x86/decode/decoder.hpp"
-#include "cpu/x86/deliver.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/interp/exec_branch_near.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/system/boundary.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
+#include "cpu/x86/system/deliver.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <algorithm>

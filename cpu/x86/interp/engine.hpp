@@ -1,7 +1,7 @@
 #pragma once
 // The interpreter: complete, exact, and the reference every other engine is compared with.
 
-#include "cpu/x86/execution_engine.hpp"
+#include "cpu/x86/seams/execution_engine.hpp"
 
 #include <memory>
 

@@ -5,8 +5,8 @@
 // operand form. A handler stores the result first and commits the flags only if the store did not
 // fault.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 namespace droste {
 namespace {

@@ -5,8 +5,8 @@
 // (of AX for AAA and AAS, else of AL) whose flags are kept, before the high nibble of AL is masked
 // off; docs/x86/undefined.md.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 namespace droste {
 namespace {

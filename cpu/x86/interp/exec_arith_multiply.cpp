@@ -5,8 +5,8 @@
 // Undefined: SF ZF AF PF of a multiplication stay as they were; after a division CF and OF stay, AF
 // is 1 and SF ZF PF are 0. Both are what Zen 4 does; docs/x86/undefined.md.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <type_traits>
 

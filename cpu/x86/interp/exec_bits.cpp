@@ -5,8 +5,8 @@
 // OF AF and set PF from the result, and leave the destination alone if the source is 0 (all 64 bits
 // of it); TZCNT and LZCNT clear SF AF PF and leave OF.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <bit>
 #include <type_traits>

@@ -4,8 +4,8 @@
 // Undefined, as on Zen 4 (docs/x86/undefined.md): PF from the result, AF clear (set by BEXTR), SF
 // of BEXTR clear.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <bit>
 

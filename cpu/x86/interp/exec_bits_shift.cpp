@@ -7,8 +7,8 @@
 // 4 (docs/x86/undefined.md): shifts set AF; OF is computed for every count as the manual defines it
 // for 1; SHLD/SHRD of 16 bits by more than 16 yield the rotated second operand.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <bit>
 

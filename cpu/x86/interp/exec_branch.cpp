@@ -4,10 +4,10 @@
 // The 64-bit variants are chosen at decode time (operand size 8 exists only there). The target is
 // checked before the stack is touched, so a #GP leaves everything as it was.
 
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 #include "cpu/x86/interp/branch.hpp"
 #include "cpu/x86/interp/exec_branch_near.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
 
 #include <utility>
 

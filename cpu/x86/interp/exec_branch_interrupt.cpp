@@ -5,9 +5,9 @@
 // What an INT may do in the present mode (gate DPL, IOPL and the redirection bitmap of virtual-8086
 // mode, VM exits) is decided by deliver(), which raises #GP at this instruction where it may not.
 
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/system/deliver.hpp"
 
 #include <type_traits>
 

@@ -8,10 +8,10 @@
 
 #include "cpu/x86/interp/exec_branch_near.hpp"
 
-#include "cpu/x86/cet.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 #include "cpu/x86/interp/branch.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/system/cet.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"
 
 namespace droste {

@@ -3,8 +3,8 @@
 // force (Vcpu::cet, part of the key of decoded blocks); exec_branch.cpp has faster ones for 64-bit
 // code without it.
 
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 namespace droste {
 

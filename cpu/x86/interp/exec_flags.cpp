@@ -1,8 +1,8 @@
 // Instructions on RFLAGS: CLC .. STD, LAHF, SAHF, SALC, PUSHF, POPF, CLI, STI, CLAC, STAC.
 // SDM Vol. 2, the pages of that name; Vol. 3B, "8086 Emulation", for VME and PVI.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 namespace droste {
 namespace {

@@ -4,10 +4,10 @@
 
 #include "core/bits.hpp"
 #include "core/bus.hpp"
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
 
 namespace droste {
 namespace {

@@ -2,8 +2,8 @@
 // Port accesses as IN, OUT, INS and OUTS make them.
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 namespace droste {
 

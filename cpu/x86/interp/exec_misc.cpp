@@ -5,12 +5,12 @@
 // and fences do nothing. Checks come in the order #UD, #GP by privilege, VM exit (SDM Vol. 3C,
 // "Relative Priority of Faults and VM Exits").
 
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 #include "cpu/x86/fpu/x87.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/model/cpuid.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 
 namespace droste {
 namespace {

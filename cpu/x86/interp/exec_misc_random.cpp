@@ -5,10 +5,10 @@
 // is always ready: CF = 1.
 
 #include "core/clock.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 #include "cpu/x86/interp/native_entropy.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 
 namespace droste {
 namespace {

@@ -1,8 +1,8 @@
 // Data movement: MOV, MOVZX, MOVSX, MOVSXD, MOVNTI, LEA, XCHG, XADD, CMPXCHG, CMPXCHG8B,
 // CMPXCHG16B, XLAT. SDM Vol. 2, the pages of that name.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <type_traits>
 

@@ -1,8 +1,8 @@
 // CMOVcc and SETcc, one instantiation for each condition so that the flag test folds.
 // SDM Vol. 2, "CMOVcc—Conditional Move", "SETcc—Set Byte on Condition".
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <utility>
 

@@ -3,9 +3,9 @@
 //
 // Operand size 8 exists only in 64-bit mode, so it picks the variants without segment checks.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 #include <array>
 

@@ -11,8 +11,8 @@
 // Flags of CMPS and SCAS are committed when the repetition ends (or is stepped): a fault in its
 // midst leaves them as they were before the instruction.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/string_ops.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/string_ops.hpp"
 
 #include <algorithm>
 #include <cstring>

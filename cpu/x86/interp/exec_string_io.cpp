@@ -5,10 +5,10 @@
 // destination before it reads the port. The order of checks is I/O permission, VM exit, memory (SDM
 // Vol. 3C, "Relative Priority of Faults and VM Exits").
 
-#include "cpu/x86/intercept.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/string_ops.hpp"
 #include "cpu/x86/interp/exec_io.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/string_ops.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 
 namespace droste {
 namespace {

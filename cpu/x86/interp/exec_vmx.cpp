@@ -1,8 +1,8 @@
 // VMX instructions: cpu/vmx executes them behind the VmxInstructions seam; without it (no VMX in
 // the model) they are #UD.
 
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>

@@ -9,12 +9,12 @@
 #include "core/bits.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/intercept.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
-#include "cpu/x86/local_apic.hpp"
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
 
 #include <algorithm>
 #include <array>

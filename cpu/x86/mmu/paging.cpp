@@ -6,13 +6,13 @@
 // starts over. Every access to an entry goes through SecondStage when EPT is on. There are no
 // paging-structure caches: the TLB contexts absorb the repetition.
 
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 
 #include "core/bits.hpp"
 #include "core/bus.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 
 #include <array>
 #include <cstring>

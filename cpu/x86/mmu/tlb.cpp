@@ -1,4 +1,4 @@
-#include "cpu/x86/tlb.hpp"
+#include "cpu/x86/mmu/tlb.hpp"
 
 #include "core/bits.hpp"
 #include "core/guest_memory.hpp"

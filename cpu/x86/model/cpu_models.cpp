@@ -6,7 +6,7 @@
 
 #include "cpu/x86/model/cpu_models.hpp"
 
-#include "cpu/x86/fpu/host_features.hpp"
+#include "cpu/x86/model/native_features.hpp"
 
 #include <algorithm>
 #include <array>
@@ -82,7 +82,7 @@ constexpr auto kModelAliases = std::to_array<ModelAlias>({
 
 constexpr std::array<std::string_view, static_cast<std::size_t>(kCount)> kFeatureNames = {
 #define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) name,
-#include "cpu/x86/features.inc"
+#include "cpu/x86/state/features.inc"
 #undef DROSTE_FEATURE
 };
 

@@ -3,7 +3,7 @@
 
 #include "core/error.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <bitset>
 #include <span>

@@ -4,13 +4,14 @@
 // register, plus the few bits that follow the state of the vCPU. docs/x86/cpuid.md has the table a
 // reader wants.
 
+#include "cpu/x86/model/cpuid.hpp"
+
 #include "core/bits.hpp"
 #include "core/clock.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/model/msr.hpp"
 #include "cpu/x86/model/xstate.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <algorithm>
@@ -41,7 +42,7 @@ struct FeatureBit {
 constexpr auto kFeatureBits = std::to_array<FeatureBit>({
 #define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) \
     {Feature::id, leaf, subleaf, Register::reg, bit},
-#include "cpu/x86/features.inc"
+#include "cpu/x86/state/features.inc"
 #undef DROSTE_FEATURE
 });
 

@@ -8,7 +8,6 @@
 #include "core/clock.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
-#include "cpu/x86/system.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <algorithm>

@@ -8,8 +8,9 @@
 // all of them.
 
 #include "core/types.hpp"
-#include "cpu/x86/cpu_state.hpp"
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
+#include "cpu/x86/state/exception.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <span>
 #include <vector>
@@ -99,5 +100,9 @@ void msr_reset(Vcpu& cpu, bool power_on);
 // write-back by default, the VGA hole and the PCI hole (GuestMemory::kLowLimit to 4 GiB)
 // uncacheable.
 void msr_firmware_mtrrs(Vcpu& cpu);
+
+// RDMSR / WRMSR without privilege checks: unknown or illegal -> #GP(0) by Fault. SDM Vol. 4.
+Status read_msr(Vcpu& cpu, u32 index, u64& value);
+Status write_msr(Vcpu& cpu, u32 index, u64 value);
 
 }  // namespace droste

@@ -1,9 +1,9 @@
 // MSRs of control-flow enforcement. SDM Vol. 4, "IA-32 Architectural MSRs"; Vol. 1, "Control-flow
 // Enforcement Technology (CET)".
 
-#include "cpu/x86/cet.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/model/msr.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/system/cet.hpp"
 
 #include <array>
 

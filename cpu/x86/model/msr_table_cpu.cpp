@@ -2,12 +2,12 @@
 // segment bases, VMX.
 
 #include "core/bits.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/model/msr.hpp"
 #include "cpu/x86/model/xstate.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>

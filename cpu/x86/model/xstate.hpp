@@ -4,7 +4,7 @@
 
 #include "core/bits.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/features.hpp"
 
 #include <array>
 

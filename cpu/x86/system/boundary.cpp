@@ -6,12 +6,14 @@
 // instruction, NMI, maskable interrupts. Instruction breakpoints come next and are looked for by
 // the engine just before it steps (code_breakpoint_hit).
 
+#include "cpu/x86/system/boundary.hpp"
+
 #include "core/log.hpp"
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/local_apic.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
+#include "cpu/x86/system/deliver.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 namespace droste {
 

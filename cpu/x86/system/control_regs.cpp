@@ -2,12 +2,13 @@
 // along (EFER.LMA, PDPTE registers, TLB contexts). SDM Vol. 3A, "Control Registers"; Vol. 2B,
 // "MOV—Move to/from Control Registers". All values are checked before anything changes.
 
+#include "cpu/x86/system/control_regs.hpp"
+
 #include "core/bits.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/model/xstate.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 #include "cpu/x86/system/protection.hpp"
 #include "cpu/x86/vcpu.hpp"

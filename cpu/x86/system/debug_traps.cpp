@@ -10,7 +10,7 @@
 #include "cpu/x86/system/debug_traps.hpp"
 
 #include "core/bits.hpp"
-#include "cpu/x86/deliver.hpp"
+#include "cpu/x86/system/deliver.hpp"
 
 #include <algorithm>
 

@@ -8,11 +8,11 @@
 //   3. the frame is built. A fault here is a new event that starts at 1, and then either replaces
 //      the one being delivered or combines with it to #DF, or to shutdown.
 
-#include "cpu/x86/deliver.hpp"
+#include "cpu/x86/system/deliver.hpp"
 
 #include "core/log.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/delivery.hpp"
 #include "cpu/x86/system/protection.hpp"

@@ -1,9 +1,9 @@
 // Events in IA-32e mode: 64-bit gates, the interrupt stack table, 16-byte aligned frames that
 // always hold SS:RSP. SDM Vol. 3A, "Exception and Interrupt Handling in 64-bit Mode".
 
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/system/deliver.hpp"
 #include "cpu/x86/system/delivery.hpp"
 #include "cpu/x86/system/protection.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"

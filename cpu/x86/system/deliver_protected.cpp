@@ -3,9 +3,9 @@
 // Vol. 2A, "INT n/INTO/INT3/INT1—Call to Interrupt Procedure" (Operation). The delivery loop adds
 // EXT to error codes.
 
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/deliver.hpp"
 #include "cpu/x86/system/delivery.hpp"
 #include "cpu/x86/system/protection.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"

@@ -2,8 +2,8 @@
 // program itself. SDM Vol. 3B, "Interrupt and Exception Handling" of real-address mode; "Class
 // 3—Software Interrupt Handling in Virtual-8086 Mode".
 
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/system/deliver.hpp"
 #include "cpu/x86/system/delivery.hpp"
 #include "cpu/x86/system/protection.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 // Shared by the three ways of delivering an event (deliver_real, deliver_protected, deliver_long).
 
-#include "cpu/x86/exception.hpp"
+#include "cpu/x86/state/exception.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

@@ -2,7 +2,7 @@
 // SDM Vol. 3A, "Segment Descriptors", "System Descriptor Types", "Segment Descriptor Tables in
 // IA-32e Mode".
 
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
 #include "cpu/x86/system/protection.hpp"
 
 namespace droste {

@@ -1,9 +1,9 @@
 // Instructions that handle shadow stacks: RDSSP, INCSSP, RSTORSSP, SAVEPREVSSP, SETSSBSY, CLRSSBSY,
 // WRSS, WRUSS. SDM Vol. 2, the pages of those names. ENDBR is in interp/exec_branch_near.cpp.
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"
 

@@ -6,9 +6,8 @@
 // Priority of Faults and VM Exits", "Instructions That Cause VM Exits Conditionally".
 
 #include "core/bits.hpp"
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/local_apic.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/system/control_regs.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 

@@ -1,8 +1,8 @@
 // JMP, CALL and RET far: where the far pointer comes from. What happens to it is in
 // far_transfer.cpp and far_return.cpp.
 
-#include "cpu/x86/segment.hpp"
 #include "cpu/x86/system/exec_system.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 namespace droste {
 

@@ -2,14 +2,14 @@
 // load the system segment registers: LAR, LSL, VERR, VERW, ARPL, SLDT, STR, LLDT, LTR. Far
 // transfers are in exec_far.cpp.
 
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 #include <array>
 

@@ -3,7 +3,7 @@
 // behavior: SYSCALL and SYSRET exist in 64-bit mode only, and SYSRET to a non-canonical RCX faults
 // at level 0.
 
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 #include "cpu/x86/system/protection.hpp"

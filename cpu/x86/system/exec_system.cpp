@@ -2,9 +2,9 @@
 
 #include "cpu/x86/system/exec_system.hpp"
 
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/interp/operands.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/model/msr.hpp"
 
 #include <array>
 #include <utility>

@@ -4,8 +4,8 @@
 // files.
 
 #include "core/types.hpp"
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {
@@ -42,10 +42,6 @@ struct FarPointer {
 Status load_far_pointer(Vcpu& cpu, const Insn& insn, FarPointer& out);
 // The linear address of the memory operand after the checks of an access of `bytes`.
 Status operand_address(Vcpu& cpu, const Insn& insn, unsigned bytes, bool write, LinearAddr& linear);
-
-// All translations, global ones too, of the current VPID. SDM Vol. 3C, "Operations that Invalidate
-// Cached Mappings".
-void flush_current_vpid(Vcpu& cpu);  // control_regs.cpp
 
 // exec_far.cpp
 Status exec_jmp_far(Vcpu& cpu, const Insn& insn);

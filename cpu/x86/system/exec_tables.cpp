@@ -1,7 +1,8 @@
 // SGDT, SIDT, LGDT, LIDT, INVLPG, INVPCID: descriptor tables and translations.
 
 #include "core/bits.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/system/control_regs.hpp"
 #include "cpu/x86/system/exec_system.hpp"
 
 #include <array>

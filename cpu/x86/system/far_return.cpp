@@ -3,9 +3,9 @@
 
 #include "cpu/x86/system/far_return.hpp"
 
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"
 
 namespace droste {

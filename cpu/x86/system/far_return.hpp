@@ -2,7 +2,7 @@
 // Steps that RET far and IRET have in common.
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
+#include "cpu/x86/state/exception.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

@@ -3,10 +3,10 @@
 // Vol. 2A, "JMP—Jump", "CALL—Call Procedure" (Operation). RET and IRET are in far_return.cpp and
 // interrupt_return.cpp.
 
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"
 
 #include <array>

@@ -1,11 +1,11 @@
 // IRET in all modes. SDM Vol. 2A, "IRET/IRETD/IRETQ—Interrupt Return" (Operation).
 
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/far_return.hpp"
 #include "cpu/x86/system/protection.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/system/shadow_stack.hpp"
 #include "cpu/x86/system/task_switch.hpp"
 

@@ -1,8 +1,8 @@
 // The derived state of a vCPU: what CR0, CR4, EFER, RFLAGS, CS, SS and XCR0 say about how code
 // runs. It is computed here and nowhere else. SDM Vol. 3A, "Modes of Operation", "Mode Switching".
 
-#include "cpu/x86/cet.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/system/cet.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

@@ -9,8 +9,8 @@
 
 #include "core/bits.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/state/exception.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

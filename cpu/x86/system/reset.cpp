@@ -1,11 +1,11 @@
 // RESET# and INIT. SDM Vol. 3A, Table "IA-32 and Intel 64 Processor States Following Power-up,
 // Reset, or INIT".
 
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/model/cpuid.hpp"
 #include "cpu/x86/model/msr.hpp"
-#include "cpu/x86/segment.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

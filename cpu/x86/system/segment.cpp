@@ -2,10 +2,10 @@
 // returns share. SDM Vol. 3A, "Segment Registers", "Privilege Level Checking When Accessing Data
 // Segments"; Vol. 2B, "MOV—Move".
 
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/system/segment.hpp"
 
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/protection.hpp"
 
 namespace droste {

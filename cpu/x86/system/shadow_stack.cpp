@@ -1,7 +1,7 @@
 #include "cpu/x86/system/shadow_stack.hpp"
 
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/protection.hpp"
 
 #include <array>

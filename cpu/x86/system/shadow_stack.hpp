@@ -7,8 +7,8 @@
 // past that: a transfer calls enter_*() or leave() with all other checks behind it, then commits.
 
 #include "core/types.hpp"
-#include "cpu/x86/cet.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/system/cet.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 namespace droste {
 

@@ -1,8 +1,8 @@
 // Stacks in the middle of a far transfer: where the new one comes from, and pushes before it is
 // current. SDM Vol. 3A, "Stack Switching", "Stack Switching in IA-32e Mode".
 
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/paging.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/protection.hpp"
 
 namespace droste {

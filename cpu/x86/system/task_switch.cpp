@@ -9,9 +9,9 @@
 
 #include "cpu/x86/system/task_switch.hpp"
 
-#include "cpu/x86/intercept.hpp"
-#include "cpu/x86/mem_access.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/control_regs.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/protection.hpp"
 

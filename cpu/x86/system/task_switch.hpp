@@ -2,9 +2,9 @@
 // One task switch, as JMP, CALL, IRET and event delivery ask for it. SDM Vol. 3A, "Task Switching".
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
-#include "cpu/x86/segment.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/exception.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 namespace droste {
 

@@ -8,7 +8,7 @@
 #include "core/log.hpp"
 #include "cpu/x86/apic/apic_bus_x86.hpp"
 #include "cpu/x86/apic/apic_registers.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/model/cpu_models.hpp"
 #include "cpu/x86/vcpu.hpp"
 

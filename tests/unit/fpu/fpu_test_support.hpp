@@ -2,9 +2,9 @@
 // A guest that executes single instructions given as bytes, for the tests of x87, MMX, SSE and AVX.
 
 #include "cpu/x86/decode/decoder.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
 #include "cpu/x86/fpu/x87.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <cstring>

@@ -2,8 +2,8 @@
 // privileges.
 
 #include "cpu/x86/fpu/x87_state.hpp"
-#include "cpu/x86/intercept.hpp"
 #include "cpu/x86/model/xstate.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "tests/differential/state_pair.hpp"
 #include "tests/unit/fpu/fpu_test_support.hpp"
 

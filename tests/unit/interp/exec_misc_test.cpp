@@ -1,6 +1,6 @@
 // CPUID, time stamps, random numbers, bases, cache instructions, PAUSE and FWAIT.
 
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/model/cpuid.hpp"
 #include "tests/unit/interp/insn_runner.hpp"
 
 using namespace droste;

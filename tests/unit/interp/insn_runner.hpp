@@ -2,8 +2,8 @@
 // Decodes and executes one instruction in whatever mode a TestMachine is in, without the engine.
 
 #include "cpu/x86/decode/decoder.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <catch2/catch.hpp>

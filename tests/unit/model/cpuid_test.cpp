@@ -1,7 +1,7 @@
 #include "core/bits.hpp"
+#include "cpu/x86/model/cpuid.hpp"
 #include "cpu/x86/model/msr.hpp"
 #include "cpu/x86/model/xstate.hpp"
-#include "cpu/x86/system.hpp"
 #include "tests/unit/apic/apic_test_support.hpp"
 
 #include <catch2/catch.hpp>
@@ -63,7 +63,7 @@ TEST_CASE("CPUID: every feature of the model shows at its place and nothing else
 #define EDX 'd'
     const Expectation rows[] = {
 #define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) {Feature::id, leaf, subleaf, reg, bit},
-#include "cpu/x86/features.inc"
+#include "cpu/x86/state/features.inc"
 #undef DROSTE_FEATURE
     };
 #undef EAX

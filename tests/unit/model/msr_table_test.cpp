@@ -1,9 +1,8 @@
 // Properties every MSR row must have, checked over all rows.
 
 #include "core/bits.hpp"
-#include "cpu/x86/intercept.hpp"
 #include "cpu/x86/model/msr.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "tests/unit/apic/apic_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,7 +1,7 @@
 // Between instructions: interrupts, NMI, INIT and SIPI, shadows, HLT. SDM Vol. 3A, "Priority Among
 // Concurrent Events".
 
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/system/guest.hpp"
 
 using namespace droste;

@@ -6,10 +6,12 @@
 //   handlers 8000 ring-0 stack top   9000 ring-3 stack top   A000 ring-1 stack top
 
 #include "cpu/x86/decode/decoder.hpp"
-#include "cpu/x86/deliver.hpp"
-#include "cpu/x86/interp/exec_table.hpp"
-#include "cpu/x86/segment.hpp"
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
+#include "cpu/x86/system/boundary.hpp"
+#include "cpu/x86/system/control_regs.hpp"
+#include "cpu/x86/system/debug_traps.hpp"
+#include "cpu/x86/system/deliver.hpp"
+#include "cpu/x86/system/segment.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <catch2/catch.hpp>

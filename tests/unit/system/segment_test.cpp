@@ -1,6 +1,6 @@
 // Segment register loads and the instructions that look at descriptors. SDM Vol. 3A, "Protection".
 
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
 #include "tests/unit/system/guest.hpp"
 
 using namespace droste;

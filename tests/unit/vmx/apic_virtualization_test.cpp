@@ -2,7 +2,7 @@
 // interrupts.
 
 #include "cpu/vmx/virtual_apic.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,6 +1,7 @@
 // Capability MSRs: what drivers insist on.
 
-#include "cpu/x86/system.hpp"
+#include "cpu/x86/model/msr.hpp"
+#include "cpu/x86/system/control_regs.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

@@ -4,7 +4,7 @@
 
 #include "cpu/vmx/exit_qualification.hpp"
 #include "cpu/vmx/vmcs_dump.hpp"
-#include "cpu/x86/cet.hpp"
+#include "cpu/x86/system/cet.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

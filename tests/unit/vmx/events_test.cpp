@@ -1,7 +1,7 @@
 // Exceptions, injection, IDT vectoring, NMIs, interrupts, windows, activity states, monitor trap
 // flag, preemption timer.
 
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

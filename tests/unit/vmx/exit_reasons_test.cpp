@@ -3,7 +3,7 @@
 
 #include "cpu/vmx/exit_qualification.hpp"
 #include "cpu/vmx/virtual_apic.hpp"
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/vmx/exit_cases.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 

@@ -1,7 +1,7 @@
 // Structures a hypervisor gets wrong: loops, addresses outside RAM or beyond the physical-address
 // width, absurd lengths. Each has its architectural answer, after a bounded amount of work.
 
-#include "cpu/x86/local_apic.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

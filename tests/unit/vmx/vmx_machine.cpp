@@ -1,7 +1,6 @@
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include "cpu/x86/interp/engine.hpp"
-#include "cpu/x86/system.hpp"
 
 #include <array>
 #include <cstdlib>

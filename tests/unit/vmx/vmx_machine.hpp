@@ -9,7 +9,7 @@
 #include "cpu/vmx/entry_checks.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/vmx/vmx_status.hpp"
-#include "cpu/x86/execution_engine.hpp"
+#include "cpu/x86/seams/execution_engine.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <cstdio>

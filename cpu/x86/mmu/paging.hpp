@@ -3,8 +3,8 @@
 // SDM Vol. 3A, "Paging".
 
 #include "core/types.hpp"
-#include "cpu/x86/second_stage.hpp"
-#include "cpu/x86/tlb.hpp"
+#include "cpu/x86/mmu/tlb.hpp"
+#include "cpu/x86/seams/second_stage.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

@@ -3,8 +3,8 @@
 // SDM Vol. 3A, "Protection".
 
 #include "core/types.hpp"
-#include "cpu/x86/cpu_state.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

@@ -1,9 +1,9 @@
 // One table from Op to select function, joined from the rows of every exec_*.cpp.
 
-#include "cpu/x86/interp/exec_table.hpp"
+#include "cpu/x86/exec/exec_table.hpp"
 
 #include "core/assert.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <array>
 

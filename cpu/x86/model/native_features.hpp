@@ -2,7 +2,7 @@
 // Which x87, MMX and vector features the native CPU can run, and so the most a CPU model may show
 // the guest: their instructions execute on the native unit (docs/x86/fpu.md).
 
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/features.hpp"
 
 namespace droste {
 

@@ -6,9 +6,9 @@
 // state is loaded, RIP is the host's): the caller then returns Status::Switched at once.
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/insn.hpp"
-#include "cpu/x86/second_stage.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/seams/second_stage.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 namespace droste {
 

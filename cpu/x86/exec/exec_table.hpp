@@ -3,7 +3,7 @@
 // checks that every Op has exactly one. "Select" picks among a handler's instantiations (width,
 // register or memory) and may replace Insn::imm by a pointer to prepared data (native thunks do).
 
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
 
 #include <span>
 

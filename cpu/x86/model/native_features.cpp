@@ -1,6 +1,6 @@
 // The native CPU's features by CPUID, with the rows of features.inc saying where each bit is.
 
-#include "cpu/x86/fpu/host_features.hpp"
+#include "cpu/x86/model/native_features.hpp"
 
 #include <algorithm>
 #include <array>
@@ -23,7 +23,7 @@ struct FeatureRow {
 constexpr auto kFeatureRows = std::to_array<FeatureRow>({
 #define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) \
     {Feature::id, leaf, subleaf, CpuidReg::reg, bit},
-#include "cpu/x86/features.inc"
+#include "cpu/x86/state/features.inc"
 #undef DROSTE_FEATURE
 });
 

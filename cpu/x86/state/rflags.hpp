@@ -14,7 +14,7 @@
 
 #include "core/bits.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 #include <bit>
 

@@ -9,7 +9,7 @@
 // iteration while the CPU is stepped.
 
 #include "core/types.hpp"
-#include "cpu/x86/interp/operands.hpp"
+#include "cpu/x86/exec/operands.hpp"
 
 #include <algorithm>
 

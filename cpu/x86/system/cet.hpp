@@ -8,8 +8,8 @@
 
 #include "core/bits.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/features.hpp"
+#include "cpu/x86/state/exception.hpp"
+#include "cpu/x86/state/features.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 namespace droste {

@@ -2,9 +2,9 @@
 
 #include "core/clock.hpp"
 #include "core/guest_memory.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
-#include "cpu/x86/local_apic.hpp"
 #include "cpu/x86/model/msr.hpp"
 
 namespace droste {

@@ -3,8 +3,8 @@
 // key, segment fast-path bits, TLB contexts) is derived in Vcpu when its inputs change.
 
 #include "core/types.hpp"
-#include "cpu/x86/regs.hpp"
-#include "cpu/x86/rflags.hpp"
+#include "cpu/x86/state/regs.hpp"
+#include "cpu/x86/state/rflags.hpp"
 
 #include <array>
 

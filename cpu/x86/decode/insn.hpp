@@ -7,8 +7,8 @@
 // displacement; shifts by 1 are EI with imm = 1.
 
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
-#include "cpu/x86/regs.hpp"
+#include "cpu/x86/state/exception.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 namespace droste {
 

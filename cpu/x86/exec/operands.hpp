@@ -15,8 +15,8 @@
 // keeps slow paths, and the registers they would make the compiler save, out of the code that runs.
 
 #include "core/types.hpp"
-#include "cpu/x86/insn.hpp"
-#include "cpu/x86/mem_access.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>

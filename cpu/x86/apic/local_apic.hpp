@@ -15,7 +15,7 @@
 #include "core/apic_bus.hpp"
 #include "core/event_queue.hpp"
 #include "core/types.hpp"
-#include "cpu/x86/exception.hpp"
+#include "cpu/x86/state/exception.hpp"
 
 #include <array>
 

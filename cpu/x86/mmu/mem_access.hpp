@@ -9,7 +9,7 @@
 // whatever the CPL.
 
 #include "core/types.hpp"
-#include "cpu/x86/insn.hpp"
+#include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <cstring>

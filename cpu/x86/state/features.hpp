@@ -10,7 +10,7 @@ namespace droste {
 
 enum class Feature : u8 {
 #define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) id,
-#include "cpu/x86/features.inc"
+#include "cpu/x86/state/features.inc"
 #undef DROSTE_FEATURE
     kCount,
     kNone = 0xFF,  // in a decode row: always present
