@@ -1,7 +1,7 @@
 #include "cpu/vmx/capabilities.hpp"
 
 #include "core/bits.hpp"
-#include "cpu/vmx/controls.hpp"
+#include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/x86/state/regs.hpp"
 
 #include <algorithm>

@@ -5,7 +5,7 @@
 
 #include "core/types.hpp"
 #include "cpu/vmx/features.hpp"
-#include "cpu/vmx/vmcs.hpp"
+#include "cpu/vmx/vmcs/vmcs.hpp"
 #include "cpu/x86/state/features.hpp"
 
 #include <array>

@@ -1,11 +1,11 @@
 #include "cpu/vmx/vmx_state.hpp"
 
 #include "core/log.hpp"
-#include "cpu/vmx/controls.hpp"
-#include "cpu/vmx/entry.hpp"
-#include "cpu/vmx/exec_vmx.hpp"
-#include "cpu/vmx/instruction_explain.hpp"
-#include "cpu/vmx/preemption_timer.hpp"
+#include "cpu/vmx/entry/entry.hpp"
+#include "cpu/vmx/explain/instruction_explain.hpp"
+#include "cpu/vmx/guest/preemption_timer.hpp"
+#include "cpu/vmx/instructions/exec_vmx.hpp"
+#include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/x86/model/msr.hpp"
 #include "cpu/x86/system/control_regs.hpp"
 

@@ -1,6 +1,6 @@
 #include "frontends/cli/explain_options.hpp"
 
-#include "cpu/vmx/exit_levels.hpp"
+#include "cpu/vmx/explain/exit_levels.hpp"
 #include "frontends/cli/values.hpp"
 
 #include <algorithm>

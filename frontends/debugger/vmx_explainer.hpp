@@ -4,7 +4,7 @@
 
 #include "core/error.hpp"
 #include "core/types.hpp"
-#include "cpu/vmx/exit_trace_writers.hpp"
+#include "cpu/vmx/explain/exit_trace_writers.hpp"
 #include "frontends/debugger/disassembler.hpp"
 #include "frontends/debugger/symbols.hpp"
 

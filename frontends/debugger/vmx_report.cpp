@@ -1,6 +1,6 @@
 #include "frontends/debugger/vmx_report.hpp"
 
-#include "cpu/vmx/vmcs_dump.hpp"
+#include "cpu/vmx/explain/vmcs_dump.hpp"
 
 #include <vector>
 

@@ -12,7 +12,7 @@
 // Entries come in groups of 64 on one machine; a seed names a group, so `--seed N --entries 64`
 // replays one. The seed is printed before its group runs, so that a crash names it, too.
 
-#include "cpu/vmx/exit.hpp"
+#include "cpu/vmx/exit/exit.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/system/segment.hpp"

@@ -1,6 +1,6 @@
 #include "tests/fuzz/vmcs_mutation.hpp"
 
-#include "cpu/vmx/virtual_apic.hpp"
+#include "cpu/vmx/guest/virtual_apic.hpp"
 #include "cpu/x86/system/cet.hpp"
 
 namespace droste::test {

@@ -1,7 +1,7 @@
 // TPR shadow and threshold, the APIC-access page, x2APIC virtualization, virtual interrupts, posted
 // interrupts.
 
-#include "cpu/vmx/virtual_apic.hpp"
+#include "cpu/vmx/guest/virtual_apic.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 

@@ -2,8 +2,8 @@
 // entry and VM exit load and save, and what else of VMX knows #CP and shadow stacks. The entry
 // checks are in entry_checks_test.cpp.
 
-#include "cpu/vmx/exit_qualification.hpp"
-#include "cpu/vmx/vmcs_dump.hpp"
+#include "cpu/vmx/exit/exit_qualification.hpp"
+#include "cpu/vmx/explain/vmcs_dump.hpp"
 #include "cpu/x86/system/cet.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 

@@ -3,7 +3,7 @@
 // emulator's tables. SDM Vol. 3C, "EPT Violations", "EPT Misconfigurations", "Accessed and Dirty
 // Flags for EPT".
 
-#include "cpu/vmx/exit_qualification.hpp"
+#include "cpu/vmx/exit/exit_qualification.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,7 +1,7 @@
 // EPT: permissions, misconfigurations, exit qualification, guest paging-structure accesses, A/D,
 // PML, MBEC, #VE, EPTP switching, and what INVEPT and INVVPID invalidate.
 
-#include "cpu/vmx/exit_qualification.hpp"
+#include "cpu/vmx/exit/exit_qualification.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

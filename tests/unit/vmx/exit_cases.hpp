@@ -1,7 +1,7 @@
 #pragma once
 // Which exit reasons the table of intercepted instructions (exits_test.cpp) covers.
 
-#include "cpu/vmx/exit.hpp"
+#include "cpu/vmx/exit/exit.hpp"
 
 #include <vector>
 

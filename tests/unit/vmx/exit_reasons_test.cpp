@@ -1,8 +1,8 @@
 // Every exit reason has a test: instructions in exits_test.cpp, everything else here, with all
 // VM-exit information fields. A row of exit_reasons.inc without a case fails the first test.
 
-#include "cpu/vmx/exit_qualification.hpp"
-#include "cpu/vmx/virtual_apic.hpp"
+#include "cpu/vmx/exit/exit_qualification.hpp"
+#include "cpu/vmx/guest/virtual_apic.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/vmx/exit_cases.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
@@ -168,7 +168,7 @@ TEST_CASE("every exit reason has a test", "[vmx][exits]"){
         CAPTURE(#name);                        \
         CHECK(tested(ExitReason::name));       \
     }
-#include "cpu/vmx/exit_reasons.inc"
+#include "cpu/vmx/exit/exit_reasons.inc"
 #undef DROSTE_EXIT_REASON
 }
 

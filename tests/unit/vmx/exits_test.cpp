@@ -1,6 +1,6 @@
 // VM exits caused by instructions: reason, qualification, length and instruction information.
 
-#include "cpu/vmx/exit_qualification.hpp"
+#include "cpu/vmx/exit/exit_qualification.hpp"
 #include "tests/unit/vmx/exit_cases.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 

@@ -1,9 +1,9 @@
 // The VM-exit trace: levels by lineage, counters and cost, text and Chrome JSON, VMCS dump and
 // diff.
 
-#include "cpu/vmx/exit_describe.hpp"
-#include "cpu/vmx/exit_trace_writers.hpp"
-#include "cpu/vmx/vmcs_dump.hpp"
+#include "cpu/vmx/explain/exit_describe.hpp"
+#include "cpu/vmx/explain/exit_trace_writers.hpp"
+#include "cpu/vmx/explain/vmcs_dump.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>

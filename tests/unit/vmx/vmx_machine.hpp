@@ -5,10 +5,10 @@
 // Memory below 2 MiB is mapped one to one for host and guest. The host's VM-exit handler is HLT, so
 // run_guest() comes back when the guest exits (or stops by itself).
 
-#include "cpu/vmx/controls.hpp"
-#include "cpu/vmx/entry_checks.hpp"
+#include "cpu/vmx/entry/entry_checks.hpp"
+#include "cpu/vmx/instructions/vmx_status.hpp"
+#include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/vmx/vmx_state.hpp"
-#include "cpu/vmx/vmx_status.hpp"
 #include "cpu/x86/seams/execution_engine.hpp"
 #include "tests/support/test_machine.hpp"
 

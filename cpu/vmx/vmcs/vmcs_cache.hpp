@@ -1,0 +1,62 @@
+#pragma once
+// The VMCSs that are active on this logical processor, bound to structs. SDM Vol. 3C, "Format of
+// the VMCS Region".
+//
+// A VMCS becomes active at VMPTRLD (or as the shadow VMCS of a VM entry) and stays bound until
+// VMCLEAR, VMXOFF or, when the cache is full, until it is the least recently used. Write-back is
+// lazy: guest memory holds the image only then. A hypervisor that reuses the page without VMCLEAR
+// may see it overwritten, as on hardware.
+
+#include "core/types.hpp"
+#include "cpu/vmx/vmcs/vmcs.hpp"
+
+#include <array>
+#include <memory>
+#include <span>
+
+namespace droste {
+
+class Vcpu;
+
+struct BoundVmcs {
+    PhysAddr address = kNoVmcs;
+    LaunchState launch_state = LaunchState::Clear;
+    bool shadow = false;
+    u64 last_use = 0;
+    Vmcs fields;
+    // Check groups (entry_checks.hpp) to run again at the next VM entry: a field they read was
+    // written since they passed.
+    u32 stale_checks = ~0U;
+    // Fields at the last VM entry that succeeded, for the dump's diff; only kept while something
+    // asks for it.
+    std::unique_ptr<Vmcs> last_good;
+
+    bool bound() const { return address != kNoVmcs; }
+};
+
+class VmcsCache {
+  public:
+    // Binds the VMCS at `address`. `keep`, `keep_too` are not evicted. Requires: revision
+    // identifier checked.
+    BoundVmcs& bind(Vcpu& cpu, PhysAddr address, const BoundVmcs* keep, const BoundVmcs* keep_too);
+    BoundVmcs* find(PhysAddr address);
+    // VMCLEAR: launch state becomes clear, the image is in memory, the VMCS is inactive.
+    void clear(Vcpu& cpu, PhysAddr address);
+    void write_back_all(Vcpu& cpu);
+    void forget_all();
+
+    std::span<const BoundVmcs> entries() const { return entries_; }
+
+    u64 binds = 0, evictions = 0;
+
+  private:
+    static constexpr unsigned kEntries = 16;
+    static void load(Vcpu& cpu, BoundVmcs& vmcs);
+    static void write_back(Vcpu& cpu, const BoundVmcs& vmcs);
+    static void release(BoundVmcs& vmcs);
+
+    std::array<BoundVmcs, kEntries> entries_;
+    u64 use_counter_ = 0;
+};
+
+}  // namespace droste
