@@ -1,8 +1,8 @@
 #include "frontends/machine/acpi_tables.hpp"
 
 #include "core/assert.hpp"
-#include "devices/acpi_pm.hpp"
-#include "devices/reset_cf9.hpp"
+#include "devices/system/reset_cf9.hpp"
+#include "devices/time/acpi_pm.hpp"
 #include "frontends/machine/aml.hpp"
 #include "frontends/machine/boot_plan.hpp"
 #include "frontends/machine/dsdt_aml.hpp"

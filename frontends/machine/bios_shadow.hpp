@@ -7,7 +7,7 @@
 // the ROM can be read at the top of 4 GiB as well.
 
 #include "core/guest_memory.hpp"
-#include "devices/pci_host_i440fx.hpp"
+#include "devices/pci/pci_host_i440fx.hpp"
 
 #include <span>
 #include <vector>

@@ -3,7 +3,7 @@
 // tables with the commands to place them. QEMU, "QEMU Firmware Configuration (fw_cfg) Device".
 
 #include "core/error.hpp"
-#include "devices/fw_cfg.hpp"
+#include "devices/system/fw_cfg.hpp"
 #include "frontends/machine/acpi_tables.hpp"
 #include "frontends/machine/config.hpp"
 

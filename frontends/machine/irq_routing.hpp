@@ -6,8 +6,8 @@
 #include "core/irq_line.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/vcpu.hpp"
-#include "devices/ioapic.hpp"
-#include "devices/pic8259.hpp"
+#include "devices/irq/ioapic.hpp"
+#include "devices/irq/pic8259.hpp"
 
 #include <array>
 #include <functional>

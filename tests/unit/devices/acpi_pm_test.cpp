@@ -1,7 +1,7 @@
-#include "devices/acpi_pm.hpp"
-#include "devices/port92.hpp"
-#include "devices/reset_cf9.hpp"
-#include "devices/wired_or.hpp"
+#include "devices/irq/wired_or.hpp"
+#include "devices/system/port92.hpp"
+#include "devices/system/reset_cf9.hpp"
+#include "devices/time/acpi_pm.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,6 +1,6 @@
-#include "devices/debug_console_e9.hpp"
-#include "devices/debug_exit.hpp"
-#include "devices/post_port80.hpp"
+#include "devices/char/debug_console_e9.hpp"
+#include "devices/system/debug_exit.hpp"
+#include "devices/system/post_port80.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

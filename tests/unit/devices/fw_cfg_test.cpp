@@ -1,5 +1,5 @@
-#include "devices/fw_cfg.hpp"
-#include "devices/testdev.hpp"
+#include "devices/system/fw_cfg.hpp"
+#include "devices/system/testdev.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

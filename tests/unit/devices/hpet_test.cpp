@@ -1,4 +1,4 @@
-#include "devices/hpet.hpp"
+#include "devices/time/hpet.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

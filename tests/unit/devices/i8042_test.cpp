@@ -1,6 +1,6 @@
-#include "devices/i8042.hpp"
-#include "devices/ps2_keyboard.hpp"
-#include "devices/ps2_mouse.hpp"
+#include "devices/input/i8042.hpp"
+#include "devices/input/ps2_keyboard.hpp"
+#include "devices/input/ps2_mouse.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

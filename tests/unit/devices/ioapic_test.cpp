@@ -1,4 +1,4 @@
-#include "devices/ioapic.hpp"
+#include "devices/irq/ioapic.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

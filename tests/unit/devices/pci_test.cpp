@@ -1,6 +1,6 @@
-#include "devices/pci_host_i440fx.hpp"
-#include "devices/pci_isa_piix3.hpp"
-#include "devices/pci_pm_piix4.hpp"
+#include "devices/pci/pci_host_i440fx.hpp"
+#include "devices/pci/pci_isa_piix3.hpp"
+#include "devices/pci/pci_pm_piix4.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,4 +1,4 @@
-#include "devices/pic8259.hpp"
+#include "devices/irq/pic8259.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,5 +1,5 @@
-#include "devices/pit8254.hpp"
-#include "devices/port61.hpp"
+#include "devices/system/port61.hpp"
+#include "devices/time/pit8254.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,4 +1,4 @@
-#include "devices/rtc_mc146818.hpp"
+#include "devices/time/rtc_mc146818.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,4 +1,4 @@
-#include "devices/uart16550.hpp"
+#include "devices/char/uart16550.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 
 #include <catch2/catch.hpp>
