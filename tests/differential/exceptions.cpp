@@ -1,14 +1,134 @@
 #include "tests/differential/exceptions.hpp"
 
+#include "cpu/x86/decode/decoder.hpp"
+#include "cpu/x86/model/native_features.hpp"
+
 #include <algorithm>
 #include <array>
+#include <cstring>
+
+#include <cpuid.h>
 
 namespace droste::differential {
 
-u64 compared_flags(const Insn& insn, const NativeState& start) {
-    (void)insn;
-    (void)start;
-    return ~u64{0};
+namespace {
+
+using rflags::kAf;
+using rflags::kCf;
+using rflags::kOf;
+using rflags::kPf;
+using rflags::kSf;
+using rflags::kZf;
+
+// The shift or rotate count as the processor masks it; a count in a register is CL.
+unsigned shift_count(const Insn& insn, const Outcome& start) {
+    const bool in_cl = insn.form == Form::EC || insn.form == Form::EGC;
+    const u64 count = in_cl ? start.state.gpr[RCX] : insn.imm;
+    return static_cast<unsigned>(count & (insn.opsize == 8 ? 63 : 31));
+}
+unsigned operand_bits(const Insn& insn) {
+    return insn.width != 0 ? insn.width * 8U : insn.opsize * 8U;
+}
+
+bool any(const Insn&, const Outcome&, unsigned) {
+    return true;
+}
+bool by_some(const Insn&, const Outcome&, unsigned count) {
+    return count != 0;
+}
+bool by_more_than_one(const Insn&, const Outcome&, unsigned count) {
+    return count > 1;
+}
+bool by_all_bits(const Insn& insn, const Outcome&, unsigned count) {
+    return count >= operand_bits(insn);
+}
+
+// docs/x86/undefined.md, "Status flags".
+struct UndefinedFlags {
+    Op op;
+    u64 flags;
+    bool (*when)(const Insn& insn, const Outcome& start, unsigned count) = any;
+};
+// clang-format off
+constexpr auto kUndefinedFlags = std::to_array<UndefinedFlags>({
+    {Op::AND, kAf}, {Op::OR, kAf}, {Op::XOR, kAf}, {Op::TEST, kAf},
+    {Op::MUL, kSf | kZf | kAf | kPf}, {Op::IMUL, kSf | kZf | kAf | kPf},
+    {Op::DIV, rflags::kStatus}, {Op::IDIV, rflags::kStatus},
+    {Op::SHL, kAf, by_some}, {Op::SHL, kOf, by_more_than_one}, {Op::SHL, kCf, by_all_bits},
+    {Op::SHR, kAf, by_some}, {Op::SHR, kOf, by_more_than_one}, {Op::SHR, kCf, by_all_bits},
+    {Op::SAR, kAf, by_some}, {Op::SAR, kOf, by_more_than_one}, {Op::SAR, kCf, by_all_bits},
+    {Op::ROL, kOf, by_more_than_one}, {Op::ROR, kOf, by_more_than_one},
+    {Op::RCL, kOf, by_more_than_one}, {Op::RCR, kOf, by_more_than_one},
+    {Op::SHLD, kAf, by_some}, {Op::SHLD, kOf, by_more_than_one},
+    {Op::SHRD, kAf, by_some}, {Op::SHRD, kOf, by_more_than_one},
+    {Op::BT, kOf | kSf | kAf | kPf}, {Op::BTS, kOf | kSf | kAf | kPf},
+    {Op::BTR, kOf | kSf | kAf | kPf}, {Op::BTC, kOf | kSf | kAf | kPf},
+    {Op::BSF, kCf | kOf | kSf | kAf | kPf}, {Op::BSR, kCf | kOf | kSf | kAf | kPf},
+    {Op::TZCNT, kOf | kSf | kPf | kAf}, {Op::LZCNT, kOf | kSf | kPf | kAf},
+    {Op::ANDN, kAf | kPf}, {Op::BLSI, kAf | kPf}, {Op::BLSMSK, kAf | kPf}, {Op::BLSR, kAf | kPf},
+    {Op::BZHI, kAf | kPf}, {Op::BEXTR, kAf | kSf | kPf},
+});
+// clang-format on
+
+// docs/x86/undefined.md, "Results".
+bool undefined_result(const Insn& insn, unsigned count, const Outcome& guest) {
+    const bool bit_scan = insn.op == Op::BSF || insn.op == Op::BSR;
+    const bool double_shift = insn.op == Op::SHLD || insn.op == Op::SHRD;
+    return (bit_scan && (guest.state.rflags & kZf) != 0) ||
+           (double_shift && count > operand_bits(insn)) ||
+           (insn.op == Op::BSWAP && insn.opsize == 2) ||
+           (insn.op == Op::CMPXCHG && insn.opsize == 4);
+}
+
+// x87 instructions that write all of C0, C2 and C3; the others leave undefined what they do not write.
+bool defines_conditions(Op op) {
+    constexpr auto kDefining = std::to_array<Op>(
+        {Op::FCOM, Op::FCOMP, Op::FCOMPP, Op::FUCOM, Op::FUCOMP, Op::FUCOMPP, Op::FICOM, Op::FICOMP,
+         Op::FTST, Op::FXAM, Op::FPREM, Op::FPREM1, Op::FNSTENV, Op::FNSAVE});
+    return std::find(kDefining.begin(), kDefining.end(), op) != kDefining.end();
+}
+
+constexpr std::size_t kFswHigh = 3;
+
+}  // namespace
+
+bool native_is_zen() {
+    u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (native_masked("zen") || __get_cpuid(0, &eax, &ebx, &ecx, &edx) == 0) {
+        return false;
+    }
+    const bool amd =
+        ebx == signature_AMD_ebx && ecx == signature_AMD_ecx && edx == signature_AMD_edx;
+    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+    const u32 family = ((eax >> 8) & 0xF) + ((eax >> 20) & 0xFF);
+    constexpr u32 kFirstZen = 0x17;
+    return amd && family >= kFirstZen;
+}
+
+void forget_undefined(const Insn& insn,
+                      const Outcome& start,
+                      const Outcome& guest,
+                      Outcome& native) {
+    static const bool same_choice = native_is_zen();
+    if (same_choice || native.state.vector != guest.state.vector) {
+        return;
+    }
+    const unsigned count = shift_count(insn, start);
+    for (const UndefinedFlags& row : kUndefinedFlags) {
+        if (row.op == insn.op && row.when(insn, start, count)) {
+            native.state.rflags =
+                (native.state.rflags & ~row.flags) | (guest.state.rflags & row.flags);
+        }
+    }
+    if (undefined_result(insn, count, guest)) {
+        native = guest;
+    }
+    if (insn.map == OpcodeMap::X87 && !defines_conditions(insn.op)) {
+        constexpr u8 kC0C2C3 = 0x45;  // of the status word's high byte
+        expand_initial_state(native.state);
+        u8& high = native.state.xsave[kFswHigh];
+        high = static_cast<u8>((high & ~kC0C2C3) | (guest.state.xsave[kFswHigh] & kC0C2C3));
+    }
 }
 
 // Each row: a predicate over one case, and why the difference is right.
@@ -17,7 +137,7 @@ struct AcceptedRow {
     const char* reason;
 };
 
-constexpr u64 kPf = static_cast<u64>(Exception::PF), kGp = static_cast<u64>(Exception::GP),
+constexpr u64 kPfVector = static_cast<u64>(Exception::PF), kGp = static_cast<u64>(Exception::GP),
               kUd = static_cast<u64>(Exception::UD), kXm = static_cast<u64>(Exception::XM);
 
 bool sha(Op op) {
@@ -26,30 +146,32 @@ bool sha(Op op) {
 
 constexpr auto kAccepted = std::to_array<AcceptedRow>({
     {[](const Insn&, const Outcome& g, const Outcome& n) {
-         return g.state.vector == kPf && n.state.vector == kPf && g.state.cr2 == n.state.cr2 &&
+         return g.state.vector == kPfVector && n.state.vector == kPfVector &&
+                g.state.cr2 == n.state.cr2 &&
                 (g.state.cr2 < kScratchAddress - kPageBytes ||
                  g.state.cr2 >= kScratchAddress + kScratchBytes + kPageBytes);
      },
      "a wild address: what is mapped there differs (kernel half, the test's own pages)"},
     {[](const Insn&, const Outcome& g, const Outcome&) {
-         return g.state.vector == kPf && g.state.cr2 >= kCodeAddress &&
+         return g.state.vector == kPfVector && g.state.cr2 >= kCodeAddress &&
                 g.state.cr2 < kCodeAddress + (u64{1} << 29);
      },
      "twice or three times a scratch address (base = index): the test's own code and state pages, "
      "not the guest's"},
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
-         return (insn.op == Op::CMPS || insn.op == Op::SCAS) && g.state.vector == kPf &&
-                n.state.vector == kPf;
+         return (insn.op == Op::CMPS || insn.op == Op::SCAS) && g.state.vector == kPfVector &&
+                n.state.vector == kPfVector;
      },
      "REP CMPS and SCAS that fault restore the flags by the manual; AMD keeps those of the last "
      "element"},
     {[](const Insn& insn, const Outcome&, const Outcome& n) {
-         return insn.op == Op::MOVSXD && insn.opsize == 2 && insn.mem() && n.state.vector == kPf;
+         return insn.op == Op::MOVSXD && insn.opsize == 2 && insn.mem() &&
+                n.state.vector == kPfVector;
      },
      "MOVSXD r16 reads a word by the manual, a doubleword on AMD"},
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
          return sha(insn.op) && g.state.vector == kGp &&
-                (n.state.vector == kNoFault || n.state.vector == kPf);
+                (n.state.vector == kNoFault || n.state.vector == kPfVector);
      },
      "AMD lets SHA instructions take misaligned memory operands; Intel's exception type 4 is #GP"},
     {[](const Insn& insn, const Outcome&, const Outcome& n) {
@@ -68,8 +190,8 @@ constexpr auto kAccepted = std::to_array<AcceptedRow>({
      "MXCSR bit 17 (misaligned exception mask) exists on AMD and is reserved on Intel"},
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
          const bool masked = insn.op == Op::MASKMOVQ || insn.op == Op::MASKMOVDQU;
-         return masked && n.state.vector == kPf &&
-                (g.state.vector == kPf || g.state.vector == kNoFault);
+         return masked && n.state.vector == kPfVector &&
+                (g.state.vector == kPfVector || g.state.vector == kNoFault);
      },
      "AMD's MASKMOVQ and MASKMOVDQU fault for bytes that the mask leaves out, too (the manual "
      "leaves "
@@ -90,7 +212,6 @@ constexpr auto kAccepted = std::to_array<AcceptedRow>({
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
          const bool fcomi = insn.op == Op::FCOMI || insn.op == Op::FCOMIP ||
                             insn.op == Op::FUCOMI || insn.op == Op::FUCOMIP;
-         constexpr std::size_t kFswHigh = 3;
          return fcomi && (g.state.xsave[kFswHigh] ^ n.state.xsave[kFswHigh]) == 2;
      },
      "FCOMI and its like clear C1 by the manual; AMD keeps it"},

@@ -1,7 +1,9 @@
 #include "tests/differential/insn_source.hpp"
 
 #include "cpu/x86/decode/decoder.hpp"
+#include "cpu/x86/model/native_features.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -167,14 +169,24 @@ unsigned draw_bytes(Rng& rng, Family family, std::array<u8, 16>& out) {
 
 }  // namespace
 
+bool native_decodes(std::span<const u8> bytes, const Insn& insn) {
+    static const CpuFeatures native = native_cpuid_features();
+    static const bool avx = host_vector_features().has(Feature::AVX);
+    const bool needs_avx = insn.vex() && (insn.flags & kInsnNative) != 0;
+    Insn decoded;
+    return (avx || !needs_avx) && decode(bytes, {64, false}, native, decoded) == DecodeResult::Ok &&
+           decoded.op == insn.op && decoded.length == insn.length;
+}
+
 Candidate draw(Rng& rng, Family family, const CpuFeatures& features) {
     Candidate candidate;
     while (true) {
-        const unsigned count = draw_bytes(rng, family, candidate.bytes);
+        const unsigned count = std::min(draw_bytes(rng, family, candidate.bytes), 15U);
+        const std::span<const u8> bytes{candidate.bytes.data(), count};
         candidate.insn = Insn{};
-        if (decode({candidate.bytes.data(), count > 15 ? 15 : count}, {64, false}, features,
-                   candidate.insn) != DecodeResult::Ok ||
-            excluded(candidate.insn.op) || !in_family(candidate.insn, family)) {
+        if (decode(bytes, {64, false}, features, candidate.insn) != DecodeResult::Ok ||
+            excluded(candidate.insn.op) || !in_family(candidate.insn, family) ||
+            !native_decodes(bytes, candidate.insn)) {
             continue;
         }
         const bool segment_based = candidate.insn.seg == FS || candidate.insn.seg == GS;

@@ -8,6 +8,7 @@
 #include "tests/differential/state_pair.hpp"
 
 #include <array>
+#include <span>
 
 namespace droste::differential {
 
@@ -22,6 +23,10 @@ struct Candidate {
 // Draws until an instruction comes up that both witnesses can execute in user mode (no branches, no
 // system state, no instruction whose result differs between two CPUs by design, such as CPUID).
 Candidate draw(Rng& rng, Family family, const CpuFeatures& features);
+
+// Whether the native CPU takes `bytes` for the instruction `insn`: one that it lacks is #UD there, or
+// another one (LZCNT is BSR where there is no LZCNT).
+bool native_decodes(std::span<const u8> bytes, const Insn& insn);
 
 // Points the registers of `candidate`'s memory operand, the stack and the string registers into
 // scratch memory.

@@ -30,6 +30,8 @@ namespace droste::differential {
 
 namespace {
 
+constexpr int kSkipped = 77;  // as meson test understands it
+
 struct Options {
     u64 seed = 1;
     u64 count = 100'000;
@@ -78,8 +80,8 @@ class Harness {
         native_run(bytes, rip);
         native->state = native_state();
         std::memcpy(native->scratch.data(), native_scratch(), kScratchBytes);
-        const std::string difference =
-            compare(*guest, *native, compared_flags(candidate.insn, start->state));
+        forget_undefined(candidate.insn, *start, *guest, *native);
+        const std::string difference = compare(*guest, *native);
         if (difference.empty() || accepted(candidate.insn, *guest, *native)) {
             return {};
         }
@@ -93,7 +95,7 @@ class Harness {
 
 // Runs [first, last) in this (child) process; the exit status says whether all agreed.
 int run_range(const Options& options, u64 first, u64 last) {
-    native_setup();
+    (void)native_setup();
     Harness harness;
     u64 failed = 0;
     for (u64 seed = first; seed < last; ++seed) {
@@ -168,6 +170,10 @@ int run(int argc, char** argv) {
         } else {
             return usage("unknown option or family");
         }
+    }
+    if (const char* missing = native_setup(); missing != nullptr) {
+        fmt::print("skipped: the native CPU is no witness here: {}\n", missing);
+        return kSkipped;
     }
     constexpr u64 kChunk = 10'000;
     bool clean = true;

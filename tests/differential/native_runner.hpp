@@ -33,8 +33,15 @@ struct alignas(64) NativeState {
 
 inline constexpr u64 kNoFault = ~u64{0};
 
-// Maps state, code and scratch; installs the handlers. Once a process.
-void native_setup();
+// Maps state, code and scratch; installs the handlers; tries both. Null if the native CPU can be a
+// witness, else the reason why it cannot: a container, a sandbox or another kernel may take the
+// addresses, forbid writable code, or tell less of a fault than its vector, error code and CR2. The
+// first call in a process decides.
+const char* native_setup();
+// Whether YMM registers take part; without AVX their upper halves stay what they were.
+bool native_has_ymm();
+// waitpid()'s status of a child process that runs `function` and exits with what it returns.
+int in_child(int (*function)());
 NativeState& native_state();
 // Copies `insn` to `rip` (inside the code pages) and runs it from native_state().
 void native_run(std::span<const u8> insn, u64 rip);

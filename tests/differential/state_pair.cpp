@@ -88,23 +88,6 @@ void put(NativeState& state, std::size_t offset, T value) {
     std::memcpy(state.xsave.data() + offset, &value, sizeof(T));
 }
 
-// Replaces components the CPU left in their initial state (XSTATE_BV bit clear) by that state.
-void expand_initial_state(NativeState& state) {
-    const u64 present = get<u64>(state, kXstateBv);
-    if ((present & 1) == 0) {
-        put<u16>(state, kFcw, 0x37F);
-        put<u16>(state, kFsw, 0);
-        put<u8>(state, kFtw, 0);
-        std::memset(state.xsave.data() + kSt0, 0, 128);
-    }
-    if ((present & 2) == 0) {
-        std::memset(state.xsave.data() + kXmm0, 0, 256);
-    }
-    if ((present & 4) == 0) {
-        std::memset(state.xsave.data() + kYmmHigh, 0, 256);
-    }
-}
-
 void load_guest(CpuState& s, const NativeState& from) {
     for (unsigned i = 0; i < 16; ++i) {
         s.gpr[i] = from.gpr[i];
@@ -152,6 +135,22 @@ void save_guest(const CpuState& s, NativeState& to) {
 }
 
 }  // namespace
+
+void expand_initial_state(NativeState& state) {
+    const u64 present = get<u64>(state, kXstateBv);
+    if ((present & 1) == 0) {
+        put<u16>(state, kFcw, 0x37F);
+        put<u16>(state, kFsw, 0);
+        put<u8>(state, kFtw, 0);
+        std::memset(state.xsave.data() + kSt0, 0, 128);
+    }
+    if ((present & 2) == 0) {
+        std::memset(state.xsave.data() + kXmm0, 0, 256);
+    }
+    if ((present & 4) == 0) {
+        std::memset(state.xsave.data() + kYmmHigh, 0, 256);
+    }
+}
 
 void randomize(Rng& rng, NativeState& state, std::span<u8> scratch) {
     state = NativeState{};
@@ -247,8 +246,9 @@ void GuestRunner::run(const Outcome& start, std::span<const u8> insn, u64 rip, O
 
 namespace {
 
-bool same(const NativeState& g, const NativeState& native, u64 flag_mask) {
-    const u64 flags = (rflags::kStatus | rflags::kDf) & flag_mask;
+constexpr u64 kComparedFlags = rflags::kStatus | rflags::kDf;
+
+bool same(const NativeState& g, const NativeState& native) {
     const auto region = [&](std::size_t first, std::size_t bytes) {
         return std::memcmp(g.xsave.data() + first, native.xsave.data() + first, bytes) == 0;
     };
@@ -261,16 +261,16 @@ bool same(const NativeState& g, const NativeState& native, u64 flag_mask) {
                         (g.error_code == native.error_code &&
                          (native.vector != static_cast<u8>(Exception::PF) || g.cr2 == native.cr2));
     return registers && faults && g.gpr == native.gpr && g.rip == native.rip &&
-           g.vector == native.vector && ((g.rflags ^ native.rflags) & flags) == 0;
+           g.vector == native.vector && ((g.rflags ^ native.rflags) & kComparedFlags) == 0;
 }
 
 }  // namespace
 
-std::string compare(const Outcome& guest, const Outcome& native_raw, u64 flag_mask) {
+std::string compare(const Outcome& guest, const Outcome& native_raw) {
     NativeState native = native_raw.state;
     expand_initial_state(native);
     const NativeState& g = guest.state;
-    if (same(g, native, flag_mask) && guest.scratch == native_raw.scratch) {
+    if (same(g, native) && guest.scratch == native_raw.scratch) {
         return {};  // nearly always: no text to build
     }
     std::string text;
@@ -285,8 +285,7 @@ std::string compare(const Outcome& guest, const Outcome& native_raw, u64 flag_ma
     for (unsigned i = 0; i < 16; ++i) {
         line(kNames[i], g.gpr[i], native.gpr[i]);
     }
-    const u64 compared_flags = (rflags::kStatus | rflags::kDf) & flag_mask;
-    line("rflags", g.rflags & compared_flags, native.rflags & compared_flags);
+    line("rflags", g.rflags & kComparedFlags, native.rflags & kComparedFlags);
     line("rip", g.rip, native.rip);
     line("vector", g.vector, native.vector);
     if (native.vector != kNoFault) {

@@ -51,8 +51,9 @@ class GuestRunner {
     test::TestMachine machine_;
 };
 
-// Empty when equal; else one line a difference, "name guest native". Flags are compared under
-// `flag_mask`.
-std::string compare(const Outcome& guest, const Outcome& native, u64 flag_mask);
+// Empty when equal; else one line a difference, "name guest native".
+std::string compare(const Outcome& guest, const Outcome& native);
+// Replaces components that the CPU left in their initial state (XSTATE_BV bit clear) by that state.
+void expand_initial_state(NativeState& state);
 
 }  // namespace droste::differential

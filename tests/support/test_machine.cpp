@@ -1,6 +1,7 @@
 #include "tests/support/test_machine.hpp"
 
 #include "cpu/x86/model/native_features.hpp"
+#include "cpu/x86/model/xstate.hpp"
 
 #include <utility>
 
@@ -91,7 +92,7 @@ void TestMachine::enter_long_mode(unsigned cpl) {
     s.cr4 = cr4::kPae | cr4::kOsfxsr | cr4::kOsxmmexcpt | cr4::kOsxsave | cr4::kFsgsbase;
     s.efer = efer::kSce | efer::kLme | efer::kLma | efer::kNxe;
     s.cr3 = kTables;
-    s.xcr0 = 7;
+    s.xcr0 = xcr0_supported(cpu().features) & (xstate::kX87 | xstate::kSse | xstate::kAvx);
     const u32 dpl = cpl == 3 ? kDpl3 : 0;
     const u16 rpl = static_cast<u16>(cpl);
     s.seg[CS] = flat_segment(static_cast<u16>(0x10 | rpl), kCode64 | dpl);

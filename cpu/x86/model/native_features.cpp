@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include <cpuid.h>
 
@@ -14,6 +15,7 @@ enum class CpuidReg : u8 { EAX, EBX, ECX, EDX };
 
 struct FeatureRow {
     Feature feature;
+    std::string_view name;
     u32 leaf;
     u32 subleaf;
     CpuidReg reg;
@@ -22,7 +24,7 @@ struct FeatureRow {
 
 constexpr auto kFeatureRows = std::to_array<FeatureRow>({
 #define DROSTE_FEATURE(id, name, leaf, subleaf, reg, bit) \
-    {Feature::id, leaf, subleaf, CpuidReg::reg, bit},
+    {Feature::id, name, leaf, subleaf, CpuidReg::reg, bit},
 #include "cpu/x86/state/features.inc"
 #undef DROSTE_FEATURE
 });
@@ -55,6 +57,9 @@ constexpr auto kNativeFeatures = std::to_array<NativeFeature>({
 
 bool native_cpuid_bit(const FeatureRow& row) {
     std::array<u32, 4> regs{};
+    if (native_masked(row.name)) {
+        return false;
+    }
     if (__get_cpuid_count(row.leaf, row.subleaf, regs.data(), &regs[1], &regs[2], &regs[3]) == 0) {
         return false;
     }
@@ -79,14 +84,35 @@ bool native_ymm_enabled() {
 
 }  // namespace
 
+bool native_masked(std::string_view name) {
+    const char* variable = std::getenv("DROSTE_NATIVE_WITHOUT");
+    std::string_view rest = variable == nullptr ? "" : variable;
+    while (!rest.empty()) {
+        const std::size_t comma = std::min(rest.find(','), rest.size());
+        if (rest.substr(0, comma) == name) {
+            return true;
+        }
+        rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+    return false;
+}
+
 bool needs_native_unit(Feature feature) {
     return std::any_of(kNativeFeatures.begin(), kNativeFeatures.end(),
                        [&](const NativeFeature& row) { return row.feature == feature; });
 }
 
+CpuFeatures native_cpuid_features() {
+    CpuFeatures features;
+    for (const FeatureRow& row : kFeatureRows) {
+        features.enable(row.feature, native_cpuid_bit(row));
+    }
+    return features;
+}
+
 CpuFeatures host_vector_features() {
     CpuFeatures features;
-    const bool ymm = native_ymm_enabled();
+    const bool ymm = native_ymm_enabled() && !native_masked("avx");
     for (const NativeFeature& native : kNativeFeatures) {
         const auto row =
             std::find_if(kFeatureRows.begin(), kFeatureRows.end(),

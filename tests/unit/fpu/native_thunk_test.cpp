@@ -26,7 +26,9 @@ OpSet native_ops(const CpuFeatures& features) {
     OpSet ops;
     for (const MapView* map : {&kMap0F, &kMap0F38, &kMap0F3A, &kVex0F, &kVex0F38, &kVex0F3A}) {
         for (const Row& row : map->rows) {
-            if (row.has(kNative) && !row.has(kNot64) && features.has(row.feature)) {
+            const bool vex = map == &kVex0F || map == &kVex0F38 || map == &kVex0F3A;
+            const bool there = features.has(row.feature) && (!vex || features.has(Feature::AVX));
+            if (row.has(kNative) && !row.has(kNot64) && there) {
                 ops.set(static_cast<std::size_t>(row.op()));
             }
         }
@@ -43,14 +45,17 @@ bool outside_scratch(const Outcome& guest) {
 
 // Before any ThunkCache exists: of two SIGFPE handlers the one installed later is asked first, and
 // only the thunks' passes on what is not its own.
-const bool kNativeReady = (native_setup(), true);
+const char* const kNativeMissing = native_setup();
+
+bool skipped() {
+    if (kNativeMissing != nullptr) {
+        WARN("skipped: the native CPU is no witness here: " << kNativeMissing);
+    }
+    return kNativeMissing != nullptr;
+}
 
 class Comparison {
   public:
-    Comparison() {
-        REQUIRE(kNativeReady);
-        guest_ = std::make_unique<GuestRunner>();
-    }
     const CpuFeatures& features() { return guest_->machine().cpu().features; }
 
     // Empty if the thunk did what the CPU does.
@@ -70,13 +75,12 @@ class Comparison {
         native_run(bytes, kCodeAddress);
         native_->state = native_state();
         std::memcpy(native_->scratch.data(), native_scratch(), kScratchBytes);
-        return accepted(candidate.insn, *outcome_, *native_)
-                   ? ""
-                   : compare(*outcome_, *native_, ~u64{0});
+        forget_undefined(candidate.insn, *start_, *outcome_, *native_);
+        return accepted(candidate.insn, *outcome_, *native_) ? "" : compare(*outcome_, *native_);
     }
 
   private:
-    std::unique_ptr<GuestRunner> guest_;
+    std::unique_ptr<GuestRunner> guest_ = std::make_unique<GuestRunner>();
     std::unique_ptr<Outcome> start_ = std::make_unique<Outcome>();
     std::unique_ptr<Outcome> outcome_ = std::make_unique<Outcome>();
     std::unique_ptr<Outcome> native_ = std::make_unique<Outcome>();
@@ -84,9 +88,12 @@ class Comparison {
 
 TEST_CASE("every native vector instruction does what the CPU does, and none is left out",
           "[fpu][native]") {
+    if (skipped()) {
+        return;
+    }
     Comparison comparison;
     OpSet missing = native_ops(comparison.features());
-    REQUIRE(missing.count() > 500);
+    REQUIRE(missing.count() > (comparison.features().has(Feature::AVX) ? 500 : 200));
     constexpr u64 kCases = 80'000;
     for (u64 seed = 1; seed <= kCases; ++seed) {
         Op op{};
@@ -118,6 +125,9 @@ TEST_CASE("every native vector instruction does what the CPU does, and none is l
 
 TEST_CASE("x87 instructions with all exceptions masked do what the CPU does",
           "[fpu][x87][native]") {
+    if (skipped()) {
+        return;
+    }
     Comparison comparison;
     constexpr u64 kCases = 60'000;
     for (u64 seed = 1; seed <= kCases; ++seed) {

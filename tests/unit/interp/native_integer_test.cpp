@@ -3,8 +3,13 @@
 // (docs/x86/undefined.md).
 //
 // A row describes an instruction's encodings; operands, prefixes and starting state are drawn at
-// random from a fixed seed. A mismatch prints the row, the bytes and the registers that differ.
+// random from a fixed seed. A mismatch prints the row, the bytes and the registers that differ. On
+// a CPU whose choice of undefined flags is not ours, those are left out; where the native CPU can be
+// no witness at all, the tests say that they are skipped.
 
+#include "cpu/x86/decode/decoder.hpp"
+#include "tests/differential/exceptions.hpp"
+#include "tests/differential/insn_source.hpp"
 #include "tests/differential/native_runner.hpp"
 #include "tests/differential/state_pair.hpp"
 
@@ -185,26 +190,40 @@ const std::vector<VexRow> kVexRows = {
 
 // The native CPU and the guest, set up once for the process.
 struct Witnesses {
-    Witnesses() { native_setup(); }
     GuestRunner guest;
     Outcome start{};
     Outcome guest_outcome{};
     Outcome native_outcome{};
 
+    // Empty if both agree, or if the native CPU has no such instruction.
     std::string run(std::span<const u8> insn) {
+        Insn decoded;
+        const bool ok =
+            decode(insn, {64, false}, guest.machine().cpu().features, decoded) == DecodeResult::Ok;
+        if (ok && !native_decodes(insn, decoded)) {
+            return {};
+        }
         native_state() = start.state;
         std::memcpy(native_scratch(), start.scratch.data(), kScratchBytes);
         native_run(insn, kCodeAddress + 64);
         native_outcome.state = native_state();
         std::memcpy(native_outcome.scratch.data(), native_scratch(), kScratchBytes);
         guest.run(start, insn, kCodeAddress + 64, guest_outcome);
-        return compare(guest_outcome, native_outcome, rflags::kStatus | rflags::kDf);
+        if (ok) {
+            forget_undefined(decoded, start, guest_outcome, native_outcome);
+        }
+        return compare(guest_outcome, native_outcome);
     }
 };
 
-Witnesses& witnesses() {
+// Null where the native CPU is no witness; then the test says so.
+Witnesses* witnesses() {
+    if (const char* missing = native_setup(); missing != nullptr) {
+        WARN("skipped: the native CPU is no witness here: " << missing);
+        return nullptr;
+    }
     static Witnesses instance;
-    return instance;
+    return &instance;
 }
 
 std::string hex(std::span<const u8> bytes) {
@@ -366,7 +385,11 @@ constexpr unsigned kRoundsPerEncoding = 60;
 
 TEST_CASE("integer instructions agree with the native CPU in results and all status flags",
           "[interp][native]") {
-    Witnesses& both = witnesses();
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     for (const Row& row : kRows) {
         Rng rng(0xD705'7E00 + static_cast<u64>(&row - kRows.data()));
         for (const unsigned width : widths_of(row.widths)) {
@@ -393,7 +416,11 @@ TEST_CASE("integer instructions agree with the native CPU in results and all sta
 
 TEST_CASE("BMI instructions agree with the native CPU in results and all status flags",
           "[interp][native]") {
-    Witnesses& both = witnesses();
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     for (const VexRow& row : kVexRows) {
         Rng rng(0xB311'0000 + static_cast<u64>(&row - kVexRows.data()));
         for (const bool wide : {false, true}) {
@@ -412,7 +439,11 @@ TEST_CASE("BMI instructions agree with the native CPU in results and all status 
 }
 
 TEST_CASE("SETcc and CMOVcc agree with the native CPU for every condition", "[interp][native]") {
-    Witnesses& both = witnesses();
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     Rng rng(0xCC);
     for (unsigned condition_code = 0; condition_code < 16; ++condition_code) {
         const Row setcc{"SETcc",
@@ -446,7 +477,11 @@ TEST_CASE("SETcc and CMOVcc agree with the native CPU for every condition", "[in
 
 TEST_CASE("CMPXCHG16B agrees with the native CPU, misaligned operands included",
           "[interp][native]") {
-    Witnesses& both = witnesses();
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     Rng rng(0x16B);
     for (unsigned round = 0; round < 300; ++round) {
         randomize(rng, both.start.state, both.start.scratch);
@@ -466,7 +501,11 @@ TEST_CASE("CMPXCHG16B agrees with the native CPU, misaligned operands included",
 
 TEST_CASE("string instructions agree with the native CPU, repeated and overlapping",
           "[interp][native]") {
-    Witnesses& both = witnesses();
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     Rng rng(0x57A);
     for (const u8 opcode : std::to_array<u8>({0xA4, 0xA6, 0xAA, 0xAC, 0xAE})) {
         for (const u8 repeat : std::to_array<u8>({0x00, 0xF2, 0xF3})) {
@@ -517,7 +556,11 @@ TEST_CASE("string instructions agree with the native CPU, repeated and overlappi
 
 TEST_CASE("a fault in the midst of a repeated move leaves the registers at the completed elements",
           "[interp][native]") {
-    Witnesses& both = witnesses();
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     Rng rng(0xFA17);
     for (const u8 opcode : std::to_array<u8>({0xA4, 0xA5, 0xAA, 0xAB, 0xAC, 0xAD})) {
         for (unsigned round = 0; round < kRoundsPerEncoding; ++round) {
@@ -537,7 +580,11 @@ TEST_CASE("a fault in the midst of a repeated move leaves the registers at the c
 }
 
 TEST_CASE("stack instructions agree with the native CPU", "[interp][native]") {
-    Witnesses& both = witnesses();
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     Rng rng(0x57AC);
     const std::vector<std::vector<u8>> encodings = {
         {0x50},
@@ -586,9 +633,12 @@ TEST_CASE("stack instructions agree with the native CPU", "[interp][native]") {
     }
 }
 
-TEST_CASE("XLAT and the FS and GS base instructions agree with the native CPU",
-          "[interp][native]") {
-    Witnesses& both = witnesses();
+TEST_CASE("XLAT agrees with the native CPU", "[interp][native]") {
+    Witnesses* const ready = witnesses();
+    if (ready == nullptr) {
+        return;
+    }
+    Witnesses& both = *ready;
     Rng rng(0xD7);
     for (unsigned round = 0; round < 300; ++round) {
         randomize(rng, both.start.state, both.start.scratch);
