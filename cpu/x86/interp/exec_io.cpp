@@ -8,6 +8,7 @@
 #include "cpu/x86/exec/operands.hpp"
 #include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
+#include "cpu/x86/system/protection.hpp"
 
 namespace droste {
 namespace {
@@ -23,10 +24,7 @@ Status check_io_bitmap(Vcpu& cpu, u16 port, unsigned bytes) {
     if (!tss32 || tr.limit < kTssIoMapBase + 1) {
         return raise(cpu, Exception::GP, 0);
     }
-    const auto tss_address = [&](u64 offset) {
-        const u64 linear = tr.base + offset;
-        return cpu.long_mode64 ? linear : linear & 0xFFFF'FFFF;
-    };
+    const auto tss_address = [&](u64 offset) { return system_linear(cpu, tr.base + offset); };
     u16 base = 0;
     if (const Status status = load_system(cpu, tss_address(kTssIoMapBase), base);
         status != Status::Next) {

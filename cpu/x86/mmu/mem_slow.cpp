@@ -198,14 +198,20 @@ bool canonical_access(const Vcpu& cpu, LinearAddr linear, unsigned bytes) {
     return is_canonical(cpu, linear) && is_canonical(cpu, linear + bytes - 1);
 }
 
-// The next linear address, wrapping at 4 GiB outside 64-bit mode.
+bool ia32e_mode(const Vcpu& cpu) {
+    return (cpu.state.efer & efer::kLma) != 0;
+}
+
+// The next linear address, wrapping at 4 GiB outside IA-32e mode.
 LinearAddr advance(const Vcpu& cpu, LinearAddr linear, u64 bytes) {
     const LinearAddr next = linear + bytes;
-    return cpu.long_mode64 || (cpu.state.efer & efer::kLma) != 0 ? next : static_cast<u32>(next);
+    return ia32e_mode(cpu) ? next : static_cast<u32>(next);
 }
 
 Status access_slow(Vcpu& cpu, const SlowAccess& access) {
-    if (cpu.long_mode64 && !canonical_access(cpu, access.linear, access.bytes)) [[unlikely]] {
+    // Compatibility mode too: its own addresses are always canonical, those of the descriptor
+    // tables and of the TSS need not be.
+    if (ia32e_mode(cpu) && !canonical_access(cpu, access.linear, access.bytes)) [[unlikely]] {
         return raise(cpu, access.seg == SS ? Exception::SS : Exception::GP, 0);
     }
     const auto in_page = static_cast<unsigned>(kPageBytes - access.linear % kPageBytes);

@@ -28,14 +28,10 @@ Table table_of(const Vcpu& cpu, u16 selector) {
     return {cpu.state.gdtr.base, cpu.state.gdtr.limit, true};
 }
 
-u64 wrap_linear(const Vcpu& cpu, u64 linear) {
-    return ia32e_mode(cpu) ? linear : static_cast<u32>(linear);
-}
-
 }  // namespace
 
 LinearAddr descriptor_address(const Vcpu& cpu, u16 selector) {
-    return wrap_linear(cpu, table_of(cpu, selector).base + (selector & ~7U));
+    return system_linear(cpu, table_of(cpu, selector).base + (selector & ~7U));
 }
 
 Status find_descriptor(Vcpu& cpu, u16 selector, Descriptor& out, bool& found) {
@@ -46,7 +42,7 @@ Status find_descriptor(Vcpu& cpu, u16 selector, Descriptor& out, bool& found) {
         return Status::Next;
     }
     out = {};
-    const LinearAddr linear = wrap_linear(cpu, table.base + first);
+    const LinearAddr linear = system_linear(cpu, table.base + first);
     if (const Status status = load_system(cpu, linear, out.raw); status != Status::Next) {
         return status;
     }

@@ -31,11 +31,13 @@ u64 next_rip(const Vcpu& cpu, const Insn& insn) {
     return (cpu.state.rip() + insn.length) & cpu.rip_mask;
 }
 
-// Pushes the return address, enters the target at the present privilege level.
+// Pushes the return address, enters the target at the present privilege level. A 64-bit call gate
+// pushes as its target will pop, onto the flat stack at RSP, in compatibility mode too.
 Status enter_same_privilege(
     Vcpu& cpu, const Insn& insn, Transfer kind, unsigned push_bytes, const Target& target) {
     ShadowCommit shadow;
-    PendingStack stack(cpu);
+    const bool wide = cpu.long_mode64 || push_bytes == 8;
+    PendingStack stack(cpu, cpu.state.seg[SS], cpu.state.gpr[RSP], wide, false, 0);
     if (kind == Transfer::Call) {
         for (const u64 value : {u64{cpu.state.seg[CS].selector}, next_rip(cpu, insn)}) {
             if (const Status status = stack.push(value, push_bytes); status != Status::Next) {

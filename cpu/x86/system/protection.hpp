@@ -27,6 +27,12 @@ inline constexpr unsigned kBusyBit = 2;
 inline bool ia32e_mode(const Vcpu& cpu) {
     return (cpu.state.efer & efer::kLma) != 0;
 }
+// Where a system structure lies. The bases of GDT, LDT, IDT and TSS have 64 bits in IA-32e mode, in
+// compatibility mode too: CS.L bounds what a program can name, not where the processor looks.
+// SDM Vol. 3A, "System Descriptor Types", "Task Management in 64-bit Mode".
+inline LinearAddr system_linear(const Vcpu& cpu, u64 linear) {
+    return ia32e_mode(cpu) ? linear : static_cast<u32>(linear);
+}
 
 // --- selectors ----------------------------------------------------------------------------------
 

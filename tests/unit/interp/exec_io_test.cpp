@@ -132,6 +132,43 @@ TEST_CASE_METHOD(IoFixture, "a bitmap cut short by the TSS limit denies", "[inte
     CHECK(runner.raised(Exception::GP, 0));
 }
 
+// CS.L says nothing about where the TSS lies. The wrong one, at the address cut to 32 bits, allows
+// every port, or is not mapped.
+TEST_CASE_METHOD(IoFixture,
+                 "compatibility mode finds the bitmap of a TSS above 4 GiB",
+                 "[interp][io][compatibility]") {
+    constexpr u64 kHigh = 0x12'0000'0000;
+    for (const bool cut_is_mapped : {true, false}) {
+        CAPTURE(cut_is_mapped);
+        runner.long_mode(3);
+        runner.state().seg[CS] = flat_segment(0x1B, 0xC0FB);  // D, not L
+        mode_changed(runner.cpu());
+        REQUIRE(runner.cpu().code_bits == 32);
+        install_tss();
+        runner.state().tr.base = kHigh + kTss;
+        for (u64 page = 0; page < 0x3000; page += kPageBytes) {
+            runner.machine.map(kHigh + kTss + page, kTss + page);
+            if (cut_is_mapped) {
+                runner.machine.map(kTss + page, kTss + 0x1'0000 + page);
+            }
+        }
+        runner.machine.poke_value<u16>(kTss + 0x1'0066, kMapBase);
+        deny(RecordingPort::kPort + 1);
+        runner.gpr(RDX) = RecordingPort::kPort;
+        runner.gpr(RDI) = runner.gpr(RSI) = InsnRunner::kData;
+        CHECK(runner.run({0xEC}) == Status::Sync);         // in al, dx
+        CHECK(runner.run({0x66, 0xED}) == Status::Fault);  // in ax, dx
+        CHECK(runner.raised(Exception::GP, 0));
+        CHECK(runner.run({0x66, 0xEF}) == Status::Fault);  // out dx, ax
+        CHECK(runner.raised(Exception::GP, 0));
+        CHECK(runner.run({0x6C}) == Status::Sync);         // insb
+        CHECK(runner.run({0x66, 0x6D}) == Status::Fault);  // insw
+        CHECK(runner.raised(Exception::GP, 0));
+        CHECK(runner.run({0x66, 0x6F}) == Status::Fault);  // outsw
+        CHECK(runner.raised(Exception::GP, 0));
+    }
+}
+
 TEST_CASE_METHOD(IoFixture,
                  "virtual-8086 mode always asks the bitmap, real mode never",
                  "[interp][io]") {

@@ -285,3 +285,21 @@ TEST_CASE("64-bit call gate from ring 3: RSP0, null SS, four quadwords", "[far][
     CHECK(g.cpu().cpl == 3);
     CHECK(g.reg(RSP) == Guest::kStack3);
 }
+
+TEST_CASE("64-bit call gate to the same level from compatibility mode: the stack is flat",
+          "[far][gate][compatibility]") {
+    Guest g;
+    g.long_mode();
+    g.set_descriptor(Guest::kCode16, flat(access::kCode, kFlags32));
+    g.load(CS, Guest::kCode16);
+    g.seg(SS).base = 0x1000;
+    g.seg(SS).limit = 0x10;
+    g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6789, access::kCallGate32));
+    g.set_descriptor(Guest::kFree2, 0);
+    CHECK(call(g, Guest::kFree) == kNoFault);
+    CHECK(g.cpu().code_bits == 64);
+    CHECK(g.rip() == 0x6789);
+    CHECK(g.reg(RSP) == Guest::kStack0 - 16);
+    CHECK(g.machine().peek_value<u64>(Guest::kStack0 - 16) == Guest::kCode + 7);
+    CHECK(g.machine().peek_value<u64>(Guest::kStack0 - 8) == Guest::kCode16);
+}

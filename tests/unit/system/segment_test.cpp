@@ -273,3 +273,21 @@ TEST_CASE("SLDT and STR: 16 bits to memory, zero-extended to a register; UMIP hi
     CHECK(user.exec({0x0F, 0x00, 0xC8}) == fault(Exception::GP, 0));
     CHECK(user.exec({0x0F, 0x00, 0xC0}) == fault(Exception::GP, 0));
 }
+
+// The bases of the tables have 64 bits in compatibility mode too, so what is read of them can lie
+// at a non-canonical address: that is #GP(0), and not a walk of the tables with the upper bits lost.
+TEST_CASE("A descriptor at a non-canonical address raises #GP(0) in compatibility mode",
+          "[segment][compatibility]") {
+    for (const u16 code : {Guest::kCode0, Guest::kFree}) {
+        CAPTURE(code);
+        Guest g;
+        g.long_mode();
+        g.set_descriptor(Guest::kFree, flat(access::kCode));
+        g.load(CS, code);
+        REQUIRE(g.cpu().long_mode64 == (code == Guest::kCode0));
+        g.machine().map(0x7FFF'FFFF'F000, Guest::kGdt);
+        g.state().gdtr = {0x7FFF'FFFF'FFE0, 0xFF};
+        g.reg(RAX) = 0x20;
+        CHECK(g.exec({0x8E, 0xD8}) == fault(Exception::GP, 0));  // mov ds, ax
+    }
+}
