@@ -249,6 +249,21 @@ TEST_CASE("MSR bitmaps cover 0-1FFFh and C0000000h-C0001FFFh, everything else ex
     }
 }
 
+TEST_CASE("LMSW from memory: the linear address wraps at 4 GiB outside 64-bit mode",
+          "[vmx][exits][compatibility]") {
+    VmxMachine m;
+    m.prepare();
+    m.guest_code({0x0F, 0x01, 0x36});  // lmsw [esi]
+    m.vmcs().guest_cs_access_rights = 0xC09B;
+    m.vmcs().guest_ds_base = 0xFFFF'F000;
+    m.set(&Vmcs::cr0_guest_host_mask, cr0::kTs);
+    m.machine().poke_value<u16>(VmxMachine::kGuestData, 0xABC9);
+    m.state().gpr[RSI] = VmxMachine::kGuestData + 0x1000;
+    REQUIRE(m.run_guest());
+    REQUIRE(m.exited_with(ExitReason::CR_ACCESS));
+    CHECK(m.vmcs().guest_linear_address == VmxMachine::kGuestData);
+}
+
 TEST_CASE("TSC offsetting and scaling apply to RDTSC and RDMSR in the guest only", "[vmx][exits]") {
     VmxMachine m;
     m.prepare();
