@@ -153,17 +153,18 @@ void commit_flags(Vcpu& cpu, u64 value, u64 mask) {
     }
 }
 
+// IRET and far RET say "SegmentSelector := 0" and "segment invalid", of a selector that is null
+// already (1 to 3) too. The hidden part stays as it is: 64-bit code that set its FS or GS base by
+// WRFSBASE or an MSR finds it again. SDM Vol. 2A, "IRET", "RETURN-TO-OUTER-PRIVILEGE-LEVEL".
 void drop_inner_data_segments(Vcpu& cpu) {
     for (const SegReg reg : {ES, DS, FS, GS}) {
         Segment& s = cpu.state.seg[reg];
-        if (s.unusable() || !is_data_or_nonconforming_code(s) || s.dpl() >= cpu.cpl) {
-            continue;
+        const bool inner = !s.unusable() && is_data_or_nonconforming_code(s) && s.dpl() < cpu.cpl;
+        if (inner || null_selector(s.selector)) {
+            s.selector = 0;
+            s.rights |= segment_rights::kUnusable;
+            refresh_segment_checks(s);
         }
-        // A segment that is usable with a null selector comes from a VM exit or VM entry; it
-        // becomes unusable, but its base, which 64-bit code set by WRFSBASE or an MSR, stays.
-        const u64 base = null_selector(s.selector) ? s.base : 0;
-        s = null_segment(0);
-        s.base = base;
     }
 }
 

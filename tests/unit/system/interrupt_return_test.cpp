@@ -122,6 +122,75 @@ TEST_CASE("IRETQ to ring 3 keeps the FS base of a usable null selector", "[iret]
     CHECK(g.seg(FS).base == 0x1234'5678);
 }
 
+TEST_CASE("A return to ring 3 nulls the selectors of inner segments and keeps FS and GS bases",
+          "[iret][long]") {
+    for (const bool far_return : {false, true}) {
+        CAPTURE(far_return);
+        Guest g;
+        g.long_mode();
+        g.set_descriptor(Guest::kFree, flat(access::kData | access::kDpl3));
+        g.load(FS, Guest::kData0);
+        g.load(GS, Guest::kData0);
+        g.load(ES, Guest::kFree | 3);
+        g.seg(FS).base = 0xFFFF'8000'0000'1000;
+        g.seg(GS).base = 0xB000;
+        if (far_return) {
+            for (const u64 value :
+                 {u64{Guest::kData3}, u64{Guest::kStack3}, u64{Guest::kCode3}, u64{0x5555}}) {
+                g.push<u64>(value);
+            }
+            REQUIRE(g.exec({0x48, 0xCB}) == kNoFault);  // retfq
+        } else {
+            push_frame64(g, Guest::kData3, Guest::kStack3, 0, Guest::kCode3, 0x5555);
+            REQUIRE(g.exec(kIretq) == kNoFault);
+        }
+        REQUIRE(g.cpu().cpl == 3);
+        for (const SegReg reg : {DS, FS, GS}) {
+            CAPTURE(static_cast<unsigned>(reg));
+            CHECK(g.seg(reg).selector == 0);
+            CHECK(g.seg(reg).unusable());
+        }
+        CHECK(g.seg(ES).selector == (Guest::kFree | 3));
+        CHECK_FALSE(g.seg(ES).unusable());
+        CHECK(g.seg(FS).base == 0xFFFF'8000'0000'1000);
+        CHECK(g.seg(GS).base == 0xB000);
+        g.machine().poke_value<u64>(0xB010, 0x1122'3344'5566'7788);
+        CHECK(g.exec({0x65, 0x48, 0x8B, 0x04, 0x25, 0x10, 0, 0, 0}) ==
+              kNoFault);  // mov rax, gs:[10h]
+        CHECK(g.reg(RAX) == 0x1122'3344'5566'7788);
+    }
+}
+
+TEST_CASE("A return to ring 3 makes a null selector 0 whatever its RPL was", "[iret][long]") {
+    Guest g;
+    g.long_mode();
+    for (const SegReg reg : {DS, ES, FS, GS}) {
+        g.reg(RAX) = 3;
+        REQUIRE(g.exec({0x8E, static_cast<u8>(0xC0 | static_cast<u8>(reg) << 3)}) == kNoFault);
+        REQUIRE(g.seg(reg).selector == 3);
+    }
+    g.seg(GS).base = 0xB000;
+    push_frame64(g, Guest::kData3, Guest::kStack3, 0, Guest::kCode3, 0x5555);
+    REQUIRE(g.exec(kIretq) == kNoFault);
+    for (const SegReg reg : {DS, ES, FS, GS}) {
+        CHECK(g.seg(reg).selector == 0);
+        CHECK(g.seg(reg).unusable());
+    }
+    CHECK(g.seg(GS).base == 0xB000);
+}
+
+TEST_CASE("A 32-bit program cannot use a segment that a return to it has nulled", "[iret]") {
+    Guest g;
+    g.protected_mode();
+    g.push<u32>(Guest::kData3);
+    g.push<u32>(Guest::kStack3);
+    push_frame32(g, 0, Guest::kCode3, 0x5555);
+    REQUIRE(g.exec(kIret) == kNoFault);
+    CHECK(g.exec({0xA0, 0x00, 0x70, 0, 0}) == fault(Exception::GP, 0));        // mov al, [7000h]
+    CHECK(g.exec({0x65, 0xA0, 0x00, 0x70, 0, 0}) == fault(Exception::GP, 0));  // mov al, gs:[7000h]
+    CHECK(g.exec({0x36, 0xA0, 0x00, 0x70, 0, 0}) == kNoFault);                 // mov al, ss:[7000h]
+}
+
 TEST_CASE("IRETQ: a non-canonical RIP raises #GP(0) at the old level", "[iret][long]") {
     Guest g;
     g.long_mode();
