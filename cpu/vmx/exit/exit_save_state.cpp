@@ -128,11 +128,20 @@ u64 saved_rflags(const VmxState& vmx, const ExitInfo& info) {
     return cpu.repeating_at == cpu.state.rip() ? rflags | rflags::kRf : rflags;
 }
 
-void save_non_register_state(VmxState& vmx) {
+bool is_debug_exception(const ExitInfo& info) {
+    return info.reason == ExitReason::EXCEPTION_OR_NMI &&
+           (info.interruption_info & interruption::kVectorMask) == static_cast<u8>(Exception::DB);
+}
+
+void save_non_register_state(VmxState& vmx, const ExitInfo& info) {
     Vmcs& v = vmx.vmcs();
     const CpuState& s = vmx.cpu.state;
     v.guest_activity_state = static_cast<u32>(s.activity);
     v.guest_interruptibility = s.interruptibility;
+    if (is_debug_exception(info)) {
+        v.guest_pending_debug = 0;  // what is pending is in the exit qualification
+        return;
+    }
     constexpr u64 kEnabledBreakpoint = 1U << 12;
     u64 pending = s.pending_debug & (dr6::kBs | 0xF);
     // The single-step trap that MOV SS holds back is seen only here: the CPU takes that of the next
@@ -158,7 +167,7 @@ void save_guest_state(VmxState& vmx, const ExitInfo& info) {
         v.guest_ssp = s.ssp;
     }
     vmx.cpu.repeating_at = kNoTag;
-    save_non_register_state(vmx);
+    save_non_register_state(vmx, info);
     if (vmx.guest.controls.has_exit(vm_exit_control::kSavePreemptionTimer)) {
         v.preemption_timer_value = remaining_preemption_timer(vmx);
     }

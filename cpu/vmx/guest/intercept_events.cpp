@@ -54,7 +54,9 @@ bool GuestIntercepts::event(Vcpu& cpu, const Event& event) {
     info.interruption_info = interruption_info_of(event, error_code);
     info.interruption_error_code = error_code ? event.error_code : 0;
     info.instruction_length = event.type == EventType::HardwareException ? 0 : event.insn_length;
-    if (is_hardware(event, Exception::PF) || is_hardware(event, Exception::DB)) {
+    // INT1 is a debug exception that brings what MOV SS held back, or nothing.
+    const bool int1 = event.type == EventType::PrivilegedSoftwareException;
+    if (int1 || is_hardware(event, Exception::PF) || is_hardware(event, Exception::DB)) {
         info.qualification = event.payload;
     }
     if (!double_fault && iret_unblocked_nmi_here(vmx_)) {

@@ -10,14 +10,17 @@
 #include "cpu/x86/system/deliver.hpp"
 
 #include <type_traits>
+#include <utility>
 
 namespace droste {
 namespace {
 
-Status software_event(Vcpu& cpu, const Insn& insn, EventType type, u8 vector) {
+Status
+software_event(Vcpu& cpu, const Insn& insn, EventType type, u8 vector, u64 debug_conditions = 0) {
     Event event;
     event.type = type;
     event.vector = vector;
+    event.payload = debug_conditions;
     event.insn_length = insn.length;
     cpu.fault_insn_length = insn.length;
     deliver(cpu, event);
@@ -36,10 +39,12 @@ Status exec_into(Vcpu& cpu, const Insn& insn) {
     }
     return software_event(cpu, insn, EventType::SoftwareException, static_cast<u8>(Exception::OF));
 }
-// A trap of its own type: no gate DPL check.
+// A trap of its own type: no gate DPL check. It is the debug exception, so what MOV SS held back
+// comes with it and not once more behind it.
 Status exec_int1(Vcpu& cpu, const Insn& insn) {
+    const u64 held_back = std::exchange(cpu.state.pending_debug, 0);
     return software_event(cpu, insn, EventType::PrivilegedSoftwareException,
-                          static_cast<u8>(Exception::DB));
+                          static_cast<u8>(Exception::DB), held_back);
 }
 
 // BOUND: #BR if the signed index is below the lower bound or above the upper one, which follows it

@@ -70,6 +70,9 @@ void record_exception(Vcpu& cpu, const Event& event) {
     }
     if (is_exception(event, Exception::PF)) {
         s.cr2 = event.payload;
+    } else if (event.type == EventType::PrivilegedSoftwareException && event.payload != 0) {
+        // INT1 alone leaves DR6 as it is.
+        s.dr6 = (s.dr6 & ~u64{0xF}) | event.payload;
     } else if (is_exception(event, Exception::DB)) {
         s.dr6 = (s.dr6 & ~u64{0xF}) | (event.payload & kDebugConditions);
         s.dr7 &= ~dr7::kGd;

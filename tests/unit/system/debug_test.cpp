@@ -87,6 +87,60 @@ TEST_CASE("A data breakpoint met by MOV SS is held until after the next instruct
     CHECK((g.state().dr6 & 0xF) == 1);
 }
 
+TEST_CASE("INT1 behind MOV SS is the one #DB, and brings the breakpoint that was held",
+          "[debug][shadow]") {
+    Guest g;
+    g.protected_mode();
+    g.set_all_gates();
+    g.machine().poke_value<u16>(0x7000, Guest::kData0);
+    watch(g, 0x7000, kOnAccess0 | kTwoBytes0);
+    g.step({0x8E, 0x15, 0x00, 0x70, 0, 0});  // mov ss, [7000h]
+    g.step({0xF1});                          // int1
+    CHECK(at_db_handler(g));
+    CHECK(g.stack<u32>(0) == Guest::kCode + 7);
+    CHECK((g.state().dr6 & 0xF) == 1);
+    CHECK(g.state().pending_debug == 0);
+    const u64 rsp = g.reg(RSP);
+    g.step({0x90});  // no second #DB at the handler's first instruction
+    CHECK(g.rip() == Guest::handler(Exception::DB) + 1);
+    CHECK(g.reg(RSP) == rsp);
+}
+
+TEST_CASE("INT n and INT3 behind MOV SS leave the held #DB to the handler's first instruction",
+          "[debug][shadow]") {
+    struct Case {
+        std::initializer_list<u8> insn;
+        unsigned vector;
+    };
+    const Case cases[] = {{{0xCD, 0x01}, 1}, {{0xCD, 0x20}, 0x20}, {{0xCC}, 3}};
+    for (const Case& c : cases) {
+        CAPTURE(c.vector);
+        Guest g;
+        g.protected_mode();
+        g.set_all_gates();
+        g.machine().poke_value<u16>(0x7000, Guest::kData0);
+        watch(g, 0x7000, kOnAccess0 | kTwoBytes0);
+        g.step({0x8E, 0x15, 0x00, 0x70, 0, 0});  // mov ss, [7000h]
+        g.step(c.insn);
+        CHECK(at_db_handler(g));
+        CHECK(g.stack<u32>(0) == Guest::handler(c.vector));
+        CHECK((g.state().dr6 & 0xF) == 1);
+    }
+}
+
+TEST_CASE("INT1 alone leaves DR6 and a single step behind it alone", "[debug]") {
+    Guest g;
+    g.protected_mode();
+    g.set_all_gates();
+    g.state().dr6 |= 5;
+    const u64 dr6 = g.state().dr6;
+    g.state().set_rflags(rflags::kTf);
+    g.step({0xF1});  // int1
+    CHECK(at_db_handler(g));
+    CHECK(g.state().dr6 == dr6);
+    CHECK(g.reg(RSP) == Guest::kStack0 - 12);
+}
+
 TEST_CASE("Instruction breakpoint: a fault before the instruction; RF skips it once",
           "[debug][rf]") {
     Guest g;
