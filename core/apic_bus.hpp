@@ -16,8 +16,15 @@ enum class DeliveryMode : u8 {  // encodings of the ICR / redirection-table fiel
     ExtINT = 7,
 };
 
+// In a message of the I/O APIC, of an MSI or of an ICR in xAPIC mode the destination has 8 bits, and
+// all of them set mean everybody. In an ICR of x2APIC mode it has 32 bits, and FFH is one APIC.
+inline constexpr u32 kEverybody = ~u32{0};
+constexpr u32 destination_from_8_bits(u32 field) {
+    return field == 0xFF ? kEverybody : field;
+}
+
 struct InterruptMessage {
-    u32 destination = 0;  // APIC id (physical) or logical id; 0xFF (xAPIC) / 0xFFFFFFFF broadcast
+    u32 destination = 0;  // APIC id (physical) or logical id, or kEverybody
     bool logical = false;
     bool level_triggered = false;
     bool level_assert = true;  // false only for the INIT level de-assert

@@ -79,7 +79,7 @@ void IoApic::serve_level(unsigned pin) {
 
 void IoApic::send(u64 entry) {
     apics_.send(InterruptMessage{
-        .destination = static_cast<u32>(bits(entry, 56, 63)),
+        .destination = destination_from_8_bits(static_cast<u32>(bits(entry, 56, 63))),
         .logical = (entry & kLogical) != 0,
         .level_triggered = is_level(entry),
         .mode = delivery_mode(entry),

@@ -49,13 +49,11 @@ bool LocalApic::matches(const InterruptMessage& message) const {
         return false;
     }
     const u32 destination = message.destination;
-    if (!message.logical) {
-        // An IOAPIC and an MSI have 8 bits for it, and FFH there means everybody in x2APIC mode
-        // too.
-        return destination == id() || destination == 0xFF || destination == ~0U;
-    }
-    if (destination == ~0U) {
+    if (destination == kEverybody) {
         return true;
+    }
+    if (!message.logical) {
+        return destination == id();
     }
     const u32 ldr = cell(reg::kLdr);
     if (x2apic_enabled()) {
@@ -66,11 +64,10 @@ bool LocalApic::matches(const InterruptMessage& message) const {
     }
     const u32 logical_id = ldr >> 24;
     if ((cell(reg::kDfr) >> 28) == 0xF) {  // flat model
-        return destination == 0xFF || (destination & logical_id) != 0;
+        return (destination & logical_id) != 0;
     }
-    // Cluster model; cluster 15 with all four bits is a broadcast.
-    return destination == 0xFF ||
-           ((destination >> 4) == (logical_id >> 4) && (destination & logical_id & 0xF) != 0);
+    // Cluster model; cluster 15 with all four bits is everybody, and never arrives here.
+    return (destination >> 4) == (logical_id >> 4) && (destination & logical_id & 0xF) != 0;
 }
 
 // --- Arrival. ---
@@ -217,7 +214,7 @@ void LocalApic::send_ipi(u32 icr_low, u32 destination) {
     }
     if (shorthand != reg::kShorthandNone) {
         message.logical = false;
-        message.destination = ~0U;
+        message.destination = kEverybody;
         message.excluded_id = shorthand == reg::kShorthandOthers ? id() : ~0U;
     }
     if (cpu_.apic_bus != nullptr) {

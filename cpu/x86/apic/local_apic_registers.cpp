@@ -176,7 +176,8 @@ void LocalApic::write_register(u32 offset, u32 value) {
         break;
     case reg::kIcrLow:
         cell(reg::kIcrLow) = value;
-        send_ipi(value, x2apic_enabled() ? cell(reg::kIcrHigh) : cell(reg::kIcrHigh) >> 24);
+        send_ipi(value, x2apic_enabled() ? cell(reg::kIcrHigh)
+                                         : destination_from_8_bits(cell(reg::kIcrHigh) >> 24));
         break;
     case reg::kIcrHigh: cell(reg::kIcrHigh) = value; break;
     case reg::kLvtTimer:

@@ -100,6 +100,70 @@ TEST_CASE("IPI: x2APIC logical ids come from the APIC id, 16 to a cluster", "[ap
     CHECK(receivers(machine, 0x63, 18) == 0x3'FFFF);
 }
 
+TEST_CASE("IPI: in x2APIC mode FFH is one id; only FFFFFFFFH is everybody", "[apic][ipi][x2apic]") {
+    for (const u64 mode : {u64{0}, u64{kLowest}, u64{kNmi}}) {
+        for (const u64 logical : {u64{0}, u64{reg::kIcrLogical}}) {
+            CAPTURE(mode, logical);
+            ApicMachine machine(18);
+            for (u32 i = 0; i < 18; ++i) {
+                machine.enable(i);
+                machine.enable_x2apic(i);
+            }
+            const auto heard = [&] {
+                u32 count = 0;
+                for (u32 i = 0; i < 18; ++i) {
+                    count += machine.in_irr(0x61, i) || machine.requested(attention::kNmi, i);
+                }
+                return count;
+            };
+            const u64 icr = mode | logical | 0x61;
+            // As a logical id it is APICs 0 to 7 of cluster 0.
+            REQUIRE(machine.apic(1).x2apic_write(0x830, u64{0xFF} << 32 | icr));
+            CHECK(heard() == (logical == 0 ? 0 : mode == kLowest ? 1 : 8));
+            REQUIRE(machine.apic(1).x2apic_write(0x830, u64{0xFF'FFFF} << 32 | icr));
+            CHECK(heard() == (logical == 0 ? 0 : mode == kLowest ? 1 : 8));
+            REQUIRE(machine.apic(1).x2apic_write(0x830, u64{0xFFFF'FFFF} << 32 | icr));
+            CHECK(heard() == (mode != kLowest ? 18 : logical == 0 ? 1 : 2));
+        }
+    }
+}
+
+TEST_CASE("IPI: shorthands reach the same APICs in x2APIC mode", "[apic][ipi][x2apic]") {
+    ApicMachine machine(3);
+    for (u32 i = 0; i < 3; ++i) {
+        machine.enable(i);
+        machine.enable_x2apic(i);
+    }
+    REQUIRE(machine.apic(1).x2apic_write(0x830, u64{0xFF} << 32 | reg::kShorthandAll | 0x52));
+    CHECK(receivers(machine, 0x52, 3) == 0b111);
+    REQUIRE(machine.apic(1).x2apic_write(0x830, reg::kShorthandOthers | 0x53));
+    CHECK(receivers(machine, 0x53, 3) == 0b101);
+    REQUIRE(machine.apic(1).x2apic_write(0x830, u64{2} << 32 | reg::kShorthandSelf | 0x54));
+    CHECK(receivers(machine, 0x54, 3) == 0b010);
+}
+
+// The I/O APIC and an MSI have 8 bits for the destination whatever mode the receivers are in.
+TEST_CASE("An 8-bit destination of FFH reaches x2APICs too", "[apic][x2apic]") {
+    for (const bool logical : {false, true}) {
+        CAPTURE(logical);
+        ApicMachine machine(10);
+        for (u32 i = 0; i < 10; ++i) {
+            machine.enable(i);
+            machine.enable_x2apic(i);
+        }
+        InterruptMessage message;
+        message.destination = destination_from_8_bits(0xFF);
+        message.logical = logical;
+        message.vector = 0x44;
+        machine.apic_bus().send(message);
+        CHECK(receivers(machine, 0x44, 10) == 0x3FF);
+        message.destination = destination_from_8_bits(3);
+        message.vector = 0x45;
+        machine.apic_bus().send(message);
+        CHECK(receivers(machine, 0x45, 10) == (logical ? 0b11 : 0b1000));
+    }
+}
+
 TEST_CASE("IPI: lowest priority goes to the least busy enabled APIC, ties in turn", "[apic][ipi]") {
     ApicMachine machine(4);
     enable_all(machine, 3);  // APIC 3 stays software-disabled

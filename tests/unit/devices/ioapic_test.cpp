@@ -56,6 +56,20 @@ TEST_CASE("82093AA: version 20h with 24 pins, all masked after reset", "[devices
     CHECK(board.read(0x40) == 0);
 }
 
+TEST_CASE("82093AA: destination FFh is everybody, in physical and logical mode",
+          "[devices][ioapic]") {
+    for (const u64 logical : {u64{0}, u64{0x800}}) {
+        Board board;
+        board.route(4, u64{0xFF} << 56 | logical | 0x41);
+        board.route(5, u64{0xFE} << 56 | logical | 0x42);
+        board.raise(4);
+        board.raise(5);
+        REQUIRE(board.sent() == 2);
+        CHECK(board.apics.sent[0].destination == kEverybody);
+        CHECK(board.apics.sent[1].destination == 0xFE);
+    }
+}
+
 TEST_CASE("82093AA: a rising edge sends the entry's message once", "[devices][ioapic]") {
     Board board;
     board.route(14, u64{3} << 56 | 0x0881 | 0x0100);
