@@ -29,10 +29,11 @@ bool interrupt_window_open(const CpuState& s) {
     return awake(s) && (s.rflags_system & rflags::kIf) != 0 && (s.interruptibility & kShadows) == 0;
 }
 
-// Open for virtual NMIs, whether or not one waits. Blocking by STI does not close it.
+// Open for virtual NMIs, whether or not one waits. Both shadows close it: NMIs "may be inhibited"
+// behind STI, and processors do so.
 bool nmi_window_open(const CpuState& s) {
     return s.activity != Activity::WaitForSipi &&
-           (s.interruptibility & (blocking::kNmi | blocking::kMovSs)) == 0;
+           (s.interruptibility & (blocking::kNmi | kShadows)) == 0;
 }
 
 bool exit_now(VmxState& vmx, ExitReason reason, u64 qualification = 0) {
@@ -99,7 +100,7 @@ bool take_nmi(VmxState& vmx, u32 attention_bits) {
             return exit_now(vmx, ExitReason::NMI_WINDOW);
         }
         if ((s.interruptibility & blocking::kNmi) == 0) {
-            cpu.request(attention::kVmx);  // a MOV SS shadow ends by itself; an IRET asks again
+            cpu.request(attention::kVmx);  // a shadow ends by itself; an IRET asks again
         }
     }
     if ((attention_bits & attention::kNmi) == 0 || !controls.has_pin(pin::kNmiExiting)) {
@@ -108,8 +109,7 @@ bool take_nmi(VmxState& vmx, u32 attention_bits) {
     // With virtual NMIs, blocking by NMI is the guest's and does not hold back a real one.
     const bool blocked =
         !controls.has_pin(pin::kVirtualNmis) && (s.interruptibility & blocking::kNmi) != 0;
-    if (blocked || (s.interruptibility & blocking::kMovSs) != 0 ||
-        s.activity == Activity::WaitForSipi) {
+    if (blocked || (s.interruptibility & kShadows) != 0 || s.activity == Activity::WaitForSipi) {
         return false;
     }
     cpu.withdraw(attention::kNmi);

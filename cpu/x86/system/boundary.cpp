@@ -126,8 +126,8 @@ bool service_boundary(Vcpu& cpu) {
         take_debug_trap(cpu);
         return true;
     }
-    if ((pending & attention::kNmi) != 0 && !mov_ss_shadow &&
-        (s.interruptibility & blocking::kNmi) == 0) {
+    if ((pending & attention::kNmi) != 0 &&
+        (s.interruptibility & (kShadows | blocking::kNmi)) == 0) {
         take_nmi(cpu);
         return true;
     }

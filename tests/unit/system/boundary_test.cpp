@@ -98,6 +98,43 @@ TEST_CASE("STI followed by CLI never opens a window", "[boundary][shadow]") {
     CHECK(g.rip() == Guest::kCode + 3);
 }
 
+TEST_CASE("STI holds an NMI off for one instruction, if it enabled interrupts",
+          "[boundary][shadow]") {
+    for (const bool were_enabled : {false, true}) {
+        CAPTURE(were_enabled);
+        Guest g;
+        g.protected_mode();
+        enable_interrupts(g);
+        g.state().set_rflags(were_enabled ? rflags::kIf : 0);
+        update_attention(g.cpu());
+        g.cpu().request(attention::kNmi);
+        g.step({0xFB});  // sti
+        if (were_enabled) {
+            CHECK(g.rip() == Guest::handler(Exception::NMI));
+            continue;
+        }
+        CHECK(g.rip() == Guest::kCode + 1);
+        CHECK_FALSE(service_boundary(g.cpu()));
+        g.step({0x90});
+        CHECK(g.rip() == Guest::handler(Exception::NMI));
+        CHECK(g.stack<u32>(0) == Guest::kCode + 2);
+    }
+}
+
+TEST_CASE("STI, HLT: the NMI held off behind STI wakes the HLT", "[boundary][shadow][hlt]") {
+    Guest g;
+    g.protected_mode();
+    enable_interrupts(g);
+    g.state().set_rflags(0);
+    update_attention(g.cpu());
+    g.cpu().request(attention::kNmi);
+    g.step({0xFB});  // sti
+    g.step({0xF4});  // hlt
+    CHECK(g.rip() == Guest::handler(Exception::NMI));
+    CHECK(g.stack<u32>(0) == Guest::kCode + 2);
+    CHECK(g.state().activity == Activity::Active);
+}
+
 TEST_CASE("MOV SS holds off interrupts, NMI and debug traps for one instruction",
           "[boundary][shadow]") {
     Guest g;

@@ -264,6 +264,87 @@ TEST_CASE("NMI-window exiting waits for the IRET that ends virtual-NMI blocking"
     CHECK(m.vmcs().guest_interruptibility == 0);
 }
 
+TEST_CASE("blocking by STI holds off NMIs and the NMI window for one instruction",
+          "[vmx][events][shadow]") {
+    enum class By : u8 { NmiExiting, NmiWindow, Delivery };
+    for (const By by : {By::NmiExiting, By::NmiWindow, By::Delivery}) {
+        for (const bool from_entry : {false, true}) {
+            CAPTURE(static_cast<int>(by), from_entry);
+            Guest m{0xFB, 0x90, 0x90};  // sti; nop; nop
+            if (by != By::Delivery) {
+                m.vmcs().pin_controls |= pin::kNmiExiting;
+            }
+            if (by == By::NmiWindow) {
+                m.vmcs().pin_controls |= pin::kVirtualNmis;
+                m.vmcs().proc_controls |= proc::kNmiWindowExiting;
+            } else {
+                m.cpu().request(attention::kNmi);
+            }
+            if (from_entry) {  // as if the STI were done
+                m.vmcs().guest_rip = kCode + 1;
+                m.vmcs().guest_rflags |= rflags::kIf;
+                m.vmcs().guest_interruptibility = blocking::kSti;
+            } else {  // ... or a shadow for the first instruction only
+                m.vmcs().guest_interruptibility = blocking::kMovSs;
+            }
+            m.set(&Vmcs::guest_activity_state, 0);
+            REQUIRE(m.run_guest());
+            if (by == By::Delivery) {
+                CHECK(m.vmcs().guest_rip == handler(2));  // HLT exit
+                CHECK(m.stack(0) == kCode + 2);
+            } else {
+                CHECK(m.exited_with(by == By::NmiWindow ? ExitReason::NMI_WINDOW
+                                                        : ExitReason::EXCEPTION_OR_NMI));
+                CHECK(m.vmcs().guest_rip == kCode + 2);
+                CHECK(m.vmcs().guest_interruptibility == 0);
+            }
+        }
+    }
+}
+
+TEST_CASE("INT1 behind MOV SS: one exit, whose qualification has what was held back",
+          "[vmx][events][shadow]") {
+    Guest m{0x8E, 0x13, 0xF1, 0x90};  // mov ss, [rbx]; int1
+    m.machine().poke_value<u16>(VmxMachine::kGuestData, m.vmcs().guest_ss_selector);
+    m.state().gpr[RBX] = VmxMachine::kGuestData;
+    m.state().dr[0] = VmxMachine::kGuestData;
+    m.vmcs().entry_controls |= vm_entry_control::kLoadDebugControls;
+    m.set(&Vmcs::guest_dr7, dr7::kReset | 1 | 3U << 16 | 1U << 18);  // 2 bytes, read or write
+    m.vmcs().guest_rflags |= rflags::kTf;
+    m.set(&Vmcs::exception_bitmap, 1U << 1);
+    REQUIRE(m.run_guest());
+    REQUIRE(m.exited_with(ExitReason::EXCEPTION_OR_NMI));
+    CHECK(m.vmcs().exit_interruption_info == (kValid | 5U << 8 | 1));
+    CHECK(m.vmcs().exit_qualification == 1);
+    CHECK(m.vmcs().guest_rip == kCode + 2);
+    CHECK(m.vmcs().guest_interruptibility == blocking::kMovSs);
+    CHECK(m.vmcs().guest_pending_debug == 0);
+}
+
+TEST_CASE("a segment that IRET nulled exits unusable, with its base", "[vmx][events]") {
+    Guest m{0x48, 0xCF, 0xF4};  // iretq
+    const u64 frame = VmxMachine::kGuestStack - 40;
+    m.machine().poke_value<u64>(frame, 0x4000'0000);  // not mapped: the exit
+    m.machine().poke_value<u64>(frame + 8, 0x23);
+    m.machine().poke_value<u64>(frame + 16, 2);
+    m.machine().poke_value<u64>(frame + 24, VmxMachine::kGuestStack);
+    m.machine().poke_value<u64>(frame + 32, 0x2B);
+    m.machine().poke_value<u64>(VmxMachine::kGuestGdt + 0x20, 0x00AF'FB00'0000'FFFF);
+    m.machine().poke_value<u64>(VmxMachine::kGuestGdt + 0x28, 0x00CF'F300'0000'FFFF);
+    m.vmcs().guest_gdtr_limit = 0x2F;
+    m.vmcs().guest_gs_selector = 0x18;
+    m.vmcs().guest_gs_base = 0xFFFF'8000'0000'4000;
+    m.vmcs().exception_bitmap = 1U << 14;
+    m.set(&Vmcs::guest_rsp, frame);
+    REQUIRE(m.run_guest());
+    REQUIRE(m.exited_with(ExitReason::EXCEPTION_OR_NMI));
+    CHECK((m.vmcs().guest_ss_access_rights >> 5 & 3) == 3);
+    CHECK(m.vmcs().guest_gs_selector == 0);
+    CHECK(m.vmcs().guest_gs_base == 0xFFFF'8000'0000'4000);
+    CHECK((m.vmcs().guest_gs_access_rights & segment_rights::kUnusable) != 0);
+    CHECK((m.vmcs().guest_ds_access_rights & segment_rights::kUnusable) != 0);
+}
+
 TEST_CASE("a fault in IRET after it unblocked NMIs sets bit 12", "[vmx][events]") {
     Guest m{0x48, 0xCF};
     m.vmcs().pin_controls |= pin::kNmiExiting | pin::kVirtualNmis;
