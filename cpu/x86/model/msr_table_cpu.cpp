@@ -174,7 +174,9 @@ constexpr auto kRows = std::to_array<MsrRow>({
      .check = check_canonical},
     {.index = 0xC000'0083, .name = "IA32_CSTAR", .feature = Feature::LM, .writable = kAllBits, .field = &CpuState::cstar,
      .check = check_canonical},
-    {.index = 0xC000'0084, .name = "IA32_FMASK", .feature = Feature::LM, .writable = kLow32, .field = &CpuState::sfmask},
+    {.index = 0xC000'0084, .name = "IA32_FMASK", .feature = Feature::LM, .writable = kLow32,
+     // QUIRK(fmask-upper-half): hypervisors made for Intel processors write all ones.
+     .ignored = ~kLow32, .field = &CpuState::sfmask},
     {.index = 0xC000'0100, .name = "IA32_FS_BASE", .feature = Feature::LM, .writable = kAllBits, .check = check_canonical,
      .read = read_base<FS>, .write = write_base<FS>},
     {.index = 0xC000'0101, .name = "IA32_GS_BASE", .feature = Feature::LM, .writable = kAllBits, .check = check_canonical,

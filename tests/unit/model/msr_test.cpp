@@ -110,6 +110,20 @@ TEST_CASE("MSRs that hold addresses take canonical ones only", "[msr]") {
     CHECK(machine.cpu().state.seg[FS].base == 0x7FFF'FFFF'FFFF);
 }
 
+TEST_CASE("Bits 63:32: IA32_FMASK and IA32_SYSENTER_CS drop them, IA32_TSC_AUX refuses them",
+          "[msr]") {
+    ApicMachine machine;
+    for (const u32 index : {0x174U, 0xC000'0084U}) {
+        CAPTURE(index);
+        CHECK(writes(machine, index, ~u64{0}));
+        CHECK(read(machine, index) == 0xFFFF'FFFF);
+        CHECK(writes(machine, index, 0x1'0000'4700));
+        CHECK(read(machine, index) == 0x4700);
+    }
+    CHECK_FALSE(writes(machine, 0xC000'0103, ~u64{0}));
+    CHECK(writes(machine, 0xC000'0103, 0xFFFF'FFFF));
+}
+
 TEST_CASE("TSC and TSC_ADJUST move together", "[msr]") {
     ApicMachine machine;
     machine.pass(1000);
