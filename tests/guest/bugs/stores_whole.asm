@@ -1,0 +1,175 @@
+; A store over a page end whose second page says no has not written the first one, and the instruction has changed nothing
+; else.
+;
+; limit: 8000000
+; expect: integer stores: ok
+; expect: vector stores: ok
+; expect: x87 stores: ok
+; expect: system stores: ok
+; expect: states of 512 bytes: ok
+%include "lm64.inc"
+
+; %1 = bytes, %2.. = the store to [rdi]. At every distance from the page end, into an absent page and into a read-only one.
+%macro STORE 2+
+    mov r12d, 0x204000          ; absent
+    call %%each
+    mov r12d, 0x201000          ; read-only
+    call %%each
+    jmp %%over
+%%each:
+    mov r13d, 1                 ; bytes in the first page
+%%distance:
+    call paint
+    mov edi, r12d
+    sub edi, r13d
+    mov [was_rdi], rdi
+    call set_registers
+    mov dword [f_vector], -1
+    mov dword [resume], %%after
+%%insn:
+    %2
+%%after:
+    EXPECT dword [f_vector], 14
+    EXPECT dword [f_rip], %%insn
+    EXPECT [f_cr2], r12
+    EXPECT rdi, [was_rdi]
+    call still_painted
+    inc r13d
+    cmp r13d, %1
+    jb %%distance
+    ret
+%%over:
+%endmacro
+
+start64:
+%include "claims.inc"
+    mov qword [hook], note_fault
+    mov rax, cr4
+    or eax, 0x600
+    mov cr4, rax
+    fninit
+    fld1
+    fldpi
+    mov dword [passes], 20
+.integer:
+    STORE 2, mov [rdi], ax
+    STORE 4, mov [rdi], eax
+    STORE 8, mov [rdi], rax
+    STORE 8, movnti [rdi], rax
+    STORE 8, movbe [rdi], rax
+    STORE 8, xchg [rdi], rax
+    STORE 8, add [rdi], rax
+    STORE 8, lock xadd [rdi], rax
+    STORE 8, not qword [rdi]
+    STORE 8, shl qword [rdi], 3
+    STORE 8, lock cmpxchg [rdi], rcx
+    STORE 8, stosq
+    dec dword [passes]
+    jnz .integer
+    EXPECT rax, [pattern]       ; of the exchanges and of XADD none has happened
+    CLAIM "integer stores"
+    movq mm1, [ones]
+    emms
+    mov dword [passes], 20
+.vector:
+    STORE 16, movups [rdi], xmm0
+    STORE 16, movdqu [rdi], xmm0
+    STORE 16, maskmovdqu xmm0, xmm1
+    STORE 8, movq [rdi], xmm0
+    STORE 8, movhps [rdi], xmm0
+    STORE 8, movlpd [rdi], xmm0
+    STORE 4, movss [rdi], xmm0
+    STORE 8, pextrq [rdi], xmm0, 1
+    STORE 8, maskmovq mm0, mm1
+    emms
+    dec dword [passes]
+    jnz .vector
+    CLAIM "vector stores"
+    fninit
+    fld1
+    fldpi
+    fnstenv [env]
+    STORE 4, fst dword [rdi]
+    STORE 8, fstp qword [rdi]
+    STORE 10, fstp tword [rdi]
+    STORE 10, fbstp [rdi]
+    STORE 8, fistp qword [rdi]
+    STORE 8, fisttp qword [rdi]
+    STORE 28, fnstenv [rdi]
+    STORE 94, fnsave [rdi]
+    fnstsw ax
+    and eax, 0x3800
+    EXPECT eax, 6 << 11         ; nothing was popped or initialized
+    fnstcw [env]
+    EXPECT word [env], 0x37F
+    CLAIM "x87 stores"
+    STORE 10, sgdt [rdi]
+    STORE 10, sidt [rdi]
+    STORE 4, stmxcsr [rdi]
+    STORE 2, mov [rdi], ss
+    CLAIM "system stores"
+    ; FXSAVE and XSAVE demand alignment, so only some distances exist.
+    mov r12d, 0x204000
+    mov r13d, 64
+    mov rax, cr4
+    or eax, 0x40000             ; OSXSAVE
+    mov cr4, rax
+    xor ecx, ecx
+    xor edx, edx
+    mov eax, 3
+    xsetbv
+.states:
+    call paint
+    mov edi, r12d
+    sub edi, r13d
+    FAULTS 14, 2, fxsave [rdi]
+    EXPECT [f_cr2], r12
+    call still_painted
+    mov eax, 3
+    xor edx, edx
+    mov dword [f_vector], -1
+    mov dword [resume], .xsaved
+    xsave [rdi]
+.xsaved:
+    EXPECT dword [f_vector], 14
+    and dword [f_cr2], ~0xFFF            ; (it may read its header first)
+    EXPECT [f_cr2], r12
+    call still_painted
+    add r13d, 64
+    cmp r13d, 512
+    jb .states
+    CLAIM "states of 512 bytes"
+    jmp finish
+
+passes:   dd 0
+was_rdi: dq 0
+pattern: dq 0x1122334455667788
+ones:    dq -1, -1
+env:     times 32 db 0
+
+set_registers:
+    mov rax, [pattern]
+    mov rcx, rax
+    movups xmm0, [ones]
+    movups xmm1, [ones]
+    ret
+; The last R13 bytes before R12 become 5Ah.
+paint:
+    mov edi, r12d
+    sub edi, r13d
+    mov ecx, r13d
+    mov al, 0x5A
+    rep stosb
+    ret
+still_painted:
+    mov edi, r12d
+    sub edi, r13d
+    mov ecx, r13d
+    mov al, 0x5A
+    repe scasb
+    mov eax, 1
+    mov edx, 0
+    cmovne eax, edx
+    EXPECT eax, 1
+    mov rax, [pattern]
+    ret
