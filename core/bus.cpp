@@ -7,6 +7,13 @@ namespace droste {
 
 namespace {
 constexpr std::size_t kPortCount = 65536;
+
+u64 little_endian(std::span<const u8> bytes) {
+    u64 value = 0;
+    std::memcpy(&value, bytes.data(), bytes.size());
+    return value;
+}
+
 }  // namespace
 
 Bus::Bus(Log& log) : log_(log), ports_(kPortCount, nullptr) {}
@@ -80,6 +87,8 @@ void Bus::read_port(u16 port, std::span<u8> data) {
     if (device != nullptr) {
         const IoStatus status = device->pio_read(port, data);
         if (status == IoStatus::Done) {
+            log_.write(LogCategory::Io, "in{} {:#06x} -> {:#x}, {}", data.size() * 8, port,
+                       little_endian(data), device->name());
             return;
         }
     }
@@ -99,6 +108,8 @@ void Bus::write_port(u16 port, std::span<const u8> data) {
     if (device != nullptr) {
         const IoStatus status = device->pio_write(port, data);
         if (status == IoStatus::Done) {
+            log_.write(LogCategory::Io, "out{} {:#06x} <- {:#x}, {}", data.size() * 8, port,
+                       little_endian(data), device->name());
             return;
         }
     }
@@ -116,18 +127,18 @@ void Bus::write_port(u16 port, std::span<const u8> data) {
 u32 Bus::pio_read(u16 port, unsigned size) {
     u32 value = 0;
     read_port(port, std::span(reinterpret_cast<u8*>(&value), size));
-    log_.write(LogCategory::Io, "in{} {:#06x} -> {:#x}", size * 8, port, value);
     return value;
 }
 
 void Bus::pio_write(u16 port, unsigned size, u32 value) {
-    log_.write(LogCategory::Io, "out{} {:#06x} <- {:#x}", size * 8, port, value);
     write_port(port, std::span(reinterpret_cast<const u8*>(&value), size));
 }
 
 void Bus::read_memory(PhysAddr address, std::span<u8> data) {
     MmioDevice* device = find_mmio(address);
     if (device != nullptr && device->mmio_read(address, data) == IoStatus::Done) {
+        log_.write(LogCategory::Io, "load{} {:#x} -> {:#x}, {}", data.size() * 8, address,
+                   little_endian(data), device->name());
         return;
     }
     if (data.size() > 1) {
@@ -144,6 +155,8 @@ void Bus::read_memory(PhysAddr address, std::span<u8> data) {
 void Bus::write_memory(PhysAddr address, std::span<const u8> data) {
     MmioDevice* device = find_mmio(address);
     if (device != nullptr && device->mmio_write(address, data) == IoStatus::Done) {
+        log_.write(LogCategory::Io, "store{} {:#x} <- {:#x}, {}", data.size() * 8, address,
+                   little_endian(data), device->name());
         return;
     }
     if (data.size() > 1) {

@@ -18,9 +18,9 @@ constexpr auto kCategories = std::to_array<CategoryRow>({
     {LogCategory::InAsm, "in_asm", "each block as it is decoded"},
     {LogCategory::Exec, "exec", "each block as it is entered"},
     {LogCategory::CpuReset, "cpu_reset", "CPU state at reset and at shutdown"},
-    {LogCategory::Mmu, "mmu", "page faults and TLB flushes"},
+    {LogCategory::Mmu, "mmu", "page faults and what is flushed from the TLB"},
     {LogCategory::Unimplemented, "unimp", "what the guest asked for and the machine does not have"},
-    {LogCategory::Io, "io", "port and MMIO accesses that reach a device"},
+    {LogCategory::Io, "io", "port and MMIO accesses, as the device that answers sees them"},
     {LogCategory::Apic, "apic", "interrupt messages between IOAPIC and local APICs"},
     {LogCategory::Vmx, "vmx", "failed VMX instructions and VM entries, with the check that failed"},
 });

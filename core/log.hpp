@@ -21,7 +21,7 @@ enum class LogCategory : u8 {
     CpuReset,       // cpu_reset: state at reset and at shutdown
     Mmu,            // mmu: page faults and TLB flushes
     Unimplemented,  // unimp: what the guest asked for and the machine does not have
-    Io,             // io: port and MMIO accesses that reach a device
+    Io,             // io: port and MMIO accesses that reach a device, after they did
     Apic,           // apic: interrupt messages
     Vmx,            // vmx: failed VMX instructions and VM entries, each with its check
     kCount,

@@ -1,6 +1,7 @@
 #include "cpu/vmx/entry/entry_load_state.hpp"
 
 #include "core/bits.hpp"
+#include "core/log.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/exit/msr_lists.hpp"
 #include "cpu/vmx/guest/boundary.hpp"
@@ -153,6 +154,7 @@ void load_guest_state(const EntryContext& context) {
         // guests without VPID.
         ++cpu.counters.tlb_flushes;
         vmx.trace.flushed_on_entry();
+        cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VM entry without VPID flushes", cpu.index);
         cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid == 0; });
     }
 }

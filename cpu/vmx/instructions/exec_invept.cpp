@@ -2,6 +2,7 @@
 // Translations Derived from EPT", "INVVPID—Invalidate Translations Based on VPID".
 
 #include "core/bits.hpp"
+#include "core/log.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/instructions/exec_vmx.hpp"
 #include "cpu/vmx/instructions/vmx_status.hpp"
@@ -80,6 +81,8 @@ Status exec_invept(VmxState& vmx, const Insn& insn) {
         vmx.ept.invalidate();
         cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.ept_root != 0; });
     }
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: INVEPT type {}, EPTP {:#x}", cpu.index,
+                  static_cast<u64>(type), descriptor.low);
     (void)vm_succeed(cpu);
     return Status::Sync;
 }
@@ -120,6 +123,9 @@ Status exec_invvpid(VmxState& vmx, const Insn& insn) {
         cpu.tlb.flush_matching([vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
         break;
     }
+    cpu.log.write(LogCategory::Mmu,
+                  "vCPU {}: TLB: INVVPID type {}, VPID {:#x}, linear address {:#x}", cpu.index,
+                  static_cast<u64>(type), vpid, descriptor.high);
     (void)vm_succeed(cpu);
     return Status::Sync;
 }

@@ -78,7 +78,8 @@ class Interpreter final : public ExecutionEngine {
         const u64 rip = cpu.state.rip();
         return cpu.code_bits == 64 ? rip : static_cast<u32>(cpu.state.seg[CS].base + rip);
     }
-    static void log_block(Vcpu& cpu, const Block& block);
+    static void log_decoded(Vcpu& cpu, const Block& block);
+    static void log_entered(Vcpu& cpu, unsigned instructions);
     // The memory layout changed (ROM shadowing, A20): what was decoded or translated before may be
     // something else now.
     static void settle(Vcpu& cpu) {
@@ -204,10 +205,13 @@ Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, De
         }
     }
     const PhysAddr start = page.page | (linear % kPageBytes);
-    return cpu.blocks->insert(start, block_key(cpu, mode), insns.data(), count, bytes, second_page);
+    Block* block =
+        cpu.blocks->insert(start, block_key(cpu, mode), insns.data(), count, bytes, second_page);
+    log_decoded(cpu, *block);
+    return block;
 }
 
-void Interpreter::log_block(Vcpu& cpu, const Block& block) {
+void Interpreter::log_decoded(Vcpu& cpu, const Block& block) {
     if (!cpu.log.enabled(LogCategory::InAsm)) {
         return;
     }
@@ -216,6 +220,12 @@ void Interpreter::log_block(Vcpu& cpu, const Block& block) {
         cpu.log.write(LogCategory::InAsm, "{:#018x}  {}", rip, mnemonic(block.insns[i].op));
         rip += block.insns[i].length;
     }
+}
+
+// Called only while category `exec` is enabled, which cannot change within run().
+void Interpreter::log_entered(Vcpu& cpu, unsigned instructions) {
+    cpu.log.write(LogCategory::Exec, "vCPU {}: {:#018x}, {} instruction{}", cpu.index,
+                  cpu.state.rip(), instructions, instructions == 1 ? "" : "s");
 }
 
 // The block at RIP. Status::Fault: cpu.fault is set. `out` stays null when the code does not lie in
@@ -243,7 +253,6 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
         if (block == nullptr) {
             return Status::Fault;
         }
-        log_block(cpu, *block);
     } else if (block->second_page != Block::kInvalid) [[unlikely]] {
         CodePage second;
         if (const Status status = fetch_page(cpu, (linear & kPageMask) + kPageBytes, second);
@@ -309,6 +318,7 @@ void Interpreter::step(Vcpu& cpu) {
 
 RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
     const u64 limit = cpu.icount + budget;
+    const bool log_entries = cpu.log.enabled(LogCategory::Exec);
     CodePage page;
     u64 generation = 0;
     cpu.yield_requested = false;
@@ -327,6 +337,9 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
                 if (cpu.icount >= limit) {
                     return RunResult::BudgetSpent;
                 }
+                if (log_entries) {
+                    log_entered(cpu, 1);
+                }
                 step(cpu);
                 continue;
             }
@@ -344,6 +357,9 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
             continue;
         }
         generation = cpu.tlb.generation();
+        if (log_entries) [[unlikely]] {
+            log_entered(cpu, block != nullptr ? block->count : 1);
+        }
         if (block == nullptr) [[unlikely]] {
             step(cpu);
             continue;

@@ -110,6 +110,9 @@ Outcome Walker::page_fault(u32 extra) {
         (void)raise(cpu_, Exception::PF, code);
         cpu_.fault.payload = request_.linear;
         ++cpu_.counters.page_faults;
+        cpu_.log.write(LogCategory::Mmu,
+                       "vCPU {}: page fault at {:#x}, error code {:#x}, rip {:#x}", cpu_.index,
+                       request_.linear, code, cpu_.state.rip());
     }
     return Outcome::Fault;
 }

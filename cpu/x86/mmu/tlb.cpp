@@ -110,6 +110,8 @@ void Tlb::activate(Vcpu& cpu) {
     }
     current_->last_use = ++use_counter_;
     if (current_->layout_generation != layout) {
+        cpu.log.write(LogCategory::Mmu,
+                      "vCPU {}: TLB: the memory layout changed, the context is flushed", cpu.index);
         flush_context(*current_, false);
         current_->layout_generation = layout;
     }
@@ -135,7 +137,7 @@ void Tlb::flush_context(TlbContext& context, bool keep_global) {
 
 void Tlb::flush_all(Vcpu& cpu) {
     ++cpu.counters.tlb_flushes;
-    cpu.log.write(LogCategory::Mmu, "vCPU {}: all translations flushed", cpu.index);
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: everything flushed", cpu.index);
     flush_matching([](const AddressSpaceKey&) { return true; });
 }
 
@@ -194,6 +196,8 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
 }
 
 void Tlb::flush_page(Vcpu& cpu, u64 linear) {
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: page {:#x} flushed", cpu.index,
+                  linear & kPageMask);
     // "INVLPG also invalidates any global TLB entries with that page number, regardless of PCID"
     // (SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"); the
     // paging-structure caches hold nothing here.
@@ -210,6 +214,8 @@ void Tlb::flush_page(Vcpu& cpu, u64 linear) {
 }
 
 void Tlb::flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global) {
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: PCID {:#x} flushed{}", cpu.index, pcid,
+                  keep_global ? " but for global pages" : "");
     for (const auto& context : contexts_) {
         if (context->used && context->key.vpid == cpu.vpid &&
             context->key.ept_root == cpu.ept_root && context->key.pcid == pcid) {
@@ -220,6 +226,8 @@ void Tlb::flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global) {
 }
 
 void Tlb::flush_page_of_pcid(Vcpu& cpu, u16 pcid, u64 linear) {
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: page {:#x} of PCID {:#x} flushed", cpu.index,
+                  linear & kPageMask, pcid);
     for (const auto& context : contexts_) {
         if (context->used && context->key.vpid == cpu.vpid &&
             context->key.ept_root == cpu.ept_root && context->key.pcid == pcid) {

@@ -5,6 +5,7 @@
 #include "cpu/x86/system/control_regs.hpp"
 
 #include "core/bits.hpp"
+#include "core/log.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/model/xstate.hpp"
@@ -89,6 +90,7 @@ u64 efer_with_paging(u64 efer, u64 cr0) {
 
 void flush_current_vpid(Vcpu& cpu) {
     ++cpu.counters.tlb_flushes;
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VPID {:#x} flushed", cpu.index, cpu.vpid);
     cpu.tlb.flush_matching(
         [vpid = cpu.vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
 }
@@ -150,6 +152,8 @@ Status write_cr3(Vcpu& cpu, u64 value) {
     s.cr3 = value;
     cpu.tlb.activate(cpu);
     if (!keep_entries) {
+        cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: CR3 := {:#x} flushes but for global pages",
+                      cpu.index, s.cr3);
         cpu.tlb.flush_current(true);
     }
     return Status::Next;
