@@ -3,7 +3,7 @@
 // ROM (or nothing) or the RAM behind it, writable or not. Intel, "82441FX (PMC)" (290549),
 // "PAM—Programmable Attribute Map Registers".
 //
-// "Read ROM, write RAM" is shown as ROM whose writes are lost: nobody copies that way here, because
+// QUIRK(pam-copy): "read ROM, write RAM" is shown as ROM whose writes are lost: nobody copies that way here, because
 // the ROM can be read at the top of 4 GiB as well.
 
 #include "core/guest_memory.hpp"

@@ -1,6 +1,6 @@
 #pragma once
-// The board: memory, bus, CPUs, chips, and the wires between them. Adding a device is one member
-// here and its line in pc.cpp.
+// The board: memory, bus, CPUs and what is loaded. The chips and the wires between them are in
+// pc_chips.hpp; docs/howto/device.md adds one.
 
 #include "core/bus.hpp"
 #include "core/clock.hpp"

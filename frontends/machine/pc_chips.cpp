@@ -28,6 +28,7 @@ PcChips::PcChips(const MachineConfig& config, const Board& board)
     , pit_(board.events, hpet_.pit_input())
     , rtc_(board.events, hpet_.rtc_input(), config.rtc_start_seconds)
     , port61_(board.events, pit_)
+    // QUIRK(whole-reset): what pulses the processor's INIT# on a board resets the machine here.
     , port92_(a20_gate_.input(0), system_reset_)
     , i8042_({isa_[kIrqKeyboard], isa_[kIrqMouse], a20_gate_.input(1), system_reset_},
              keyboard_,

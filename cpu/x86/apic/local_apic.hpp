@@ -3,8 +3,8 @@
 // (APIC)".
 //
 // All registers live in one array indexed as the 4-KByte register page is (apic/apic_registers.hpp
-// names the offsets), so MMIO, MSRs and, later, APIC virtualization speak of the same cells. What
-// an access may do is a table of rows (apic/local_apic_registers.cpp); messages are in
+// names the offsets), so MMIO and MSRs speak of the same cells.
+// What an access may do is a table of rows (apic/local_apic_registers.cpp); messages are in
 // local_apic_messages.cpp, the timer in local_apic_timer.cpp. docs/x86/apic.md has the choices the
 // manual leaves open.
 //

@@ -89,7 +89,7 @@ void LocalApic::accept(const InterruptMessage& message) {
         ext_int_message_ = true;
         update_request();
         break;
-    case DeliveryMode::SMI:
+    case DeliveryMode::SMI:  // QUIRK(no-smm)
         cpu_.log.write(LogCategory::Unimplemented, "local APIC {}: SMI message ignored", id());
         break;
     default: break;

@@ -109,7 +109,7 @@ struct Insn {
     // LGDT etc.: 6 or 10.
     u8 mem_bytes = 0;
 
-    u8 classes = 0;  // register files of G, E, B: see reg_class()
+    u8 classes = 0;  // register files of G, E, B: see g_class()
 
     // Register file of an operand that is a register.
     enum class RegClass : u8 { Gpr = 0, Mmx = 1, Xmm = 2, Other = 3 /* Sreg, CR, DR, x87 stack */ };

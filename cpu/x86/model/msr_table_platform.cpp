@@ -23,7 +23,7 @@ constexpr u64 kPlatformInfo = (kBusRatio << 8) | (kBusRatio << 40);
 constexpr u64 kMiscEnableReset = bit(0) | bit(11) | bit(12);
 constexpr u64 kMiscEnableWritable =
     bit(0) | bit(3) | bit(16) | bit(18) | bit(22) | bit(23) | bit(38);
-// Read-only bits, prefetcher and thermal switches of older models, and XD Bit Disable (34), which
+// QUIRK(xd-disable): read-only bits, prefetcher and thermal switches of older models, and XD Bit Disable (34), which
 // we do not have. A guest clears bit 34 before it has an IDT, so nothing here may fault that a real
 // processor took.
 constexpr u64 kMiscEnableIgnored = bit(2) | bit(7) | bit(9) | bit(10) | bit(11) | bit(12) |

@@ -21,7 +21,7 @@ inline constexpr u32 kTypeAccessed = 1, kTypeWritable = 2 /* data */, kTypeReada
 // A segment register with its hidden part.
 struct Segment {
     u16 selector = 0;
-    u16 checks = 0;      // derived: kSegFast* bits, see segment.hpp
+    u16 checks = 0;      // derived: kSegReadUp, kSegWriteUp (refresh_segment_checks)
     u32 rights = 0;      // segment_rights
     u32 limit = 0xFFFF;  // in bytes (granularity applied)
     u64 base = 0;
@@ -94,7 +94,7 @@ struct CpuState {
     u32 interruptibility = 0;  // namespace blocking
     u64 pending_debug = 0;     // DR6-format bits of a trap waiting for the instruction boundary
 
-    // MSRs with behavior of their own. The rest live in Vcpu::msrs (msr_table.cpp).
+    // MSRs with behavior of their own. The rest live in Vcpu::msrs (msr_table_*.cpp).
     u64 star = 0, lstar = 0, cstar = 0, sfmask = 0, kernel_gs_base = 0, tsc_aux = 0;
     u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
     u64 pat = 0x0007040600070406;
