@@ -1,3 +1,6 @@
+// Interrupt messages between local APICs: destinations, shorthands, INIT and SIPI.
+// SDM Vol. 3A, "Issuing Interprocessor Interrupts".
+
 #include "tests/unit/apic/apic_test_support.hpp"
 
 #include <catch2/catch.hpp>

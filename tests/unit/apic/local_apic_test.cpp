@@ -1,3 +1,6 @@
+// The register page, interrupts by priority, EOI, LINT pins and errors.
+// SDM Vol. 3A, "Advanced Programmable Interrupt Controller (APIC)".
+
 #include "tests/unit/apic/apic_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,3 +1,5 @@
+// The APIC timer: one-shot, periodic, TSC deadline. SDM Vol. 3A, "APIC Timer".
+
 #include "tests/unit/apic/apic_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,3 +1,6 @@
+// x2APIC mode: the MSRs, their reserved bits and the changes of mode.
+// SDM Vol. 3A, "Extended xAPIC (x2APIC)".
+
 #include "tests/unit/apic/apic_test_support.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,3 +1,5 @@
+// ACPI fixed hardware: PM1 event and control, the PM timer, GPE0, the SMI command port.
+
 #include "devices/irq/wired_or.hpp"
 #include "devices/system/port92.hpp"
 #include "devices/system/reset_cf9.hpp"

@@ -1,3 +1,5 @@
+// isa-debug-exit, the POST port 80h, the debug console at E9h.
+
 #include "devices/char/debug_console_e9.hpp"
 #include "devices/system/debug_exit.hpp"
 #include "devices/system/post_port80.hpp"

@@ -1,3 +1,5 @@
+// fw_cfg: selector and data ports, the file directory, DMA.
+
 #include "devices/system/fw_cfg.hpp"
 #include "devices/system/testdev.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
@@ -91,11 +93,17 @@ TEST_CASE("fw_cfg: the directory is big-endian and sorted by name", "[devices][f
 
 TEST_CASE("fw_cfg: bad file names are errors that say so", "[devices][fw_cfg]") {
     Board board;
-    REQUIRE(board.fw_cfg.add_file("twice", {}));
-    CHECK_FALSE(board.fw_cfg.add_file("twice", {}));
-    CHECK_FALSE(board.fw_cfg.add_file("", {}));
-    CHECK_FALSE(board.fw_cfg.add_file(std::string(56, 'x'), {}));
-    CHECK(board.fw_cfg.add_file(std::string(55, 'x'), {}));
+    const auto error_of = [&board](const std::string& name) {
+        const auto added = board.fw_cfg.add_file(name, {});
+        return added ? std::string() : added.error().message;
+    };
+    REQUIRE(error_of("twice").empty());
+    CHECK(error_of("twice") == "fw_cfg: there are two files named 'twice'");
+    CHECK(error_of("") == "fw_cfg: the file name '' has 0 bytes, 1 to 55 are allowed");
+    const std::string longest(55, 'x');
+    CHECK(error_of(longest + 'x') ==
+          "fw_cfg: the file name '" + longest + "x' has 56 bytes, 1 to 55 are allowed");
+    CHECK(error_of(longest).empty());
 }
 
 TEST_CASE("fw_cfg: the DMA address register reads as its signature", "[devices][fw_cfg]") {

@@ -1,3 +1,5 @@
+// The HPET: main counter, comparators, legacy replacement. IA-PC HPET 1.0a.
+
 #include "devices/time/hpet.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 

@@ -1,3 +1,5 @@
+// The keyboard controller with keyboard and mouse.
+
 #include "devices/input/i8042.hpp"
 #include "devices/input/ps2_keyboard.hpp"
 #include "devices/input/ps2_mouse.hpp"

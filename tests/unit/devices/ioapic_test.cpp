@@ -1,3 +1,5 @@
+// The I/O APIC: redirection entries, edge and level inputs, EOI. 82093AA.
+
 #include "devices/irq/ioapic.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 

@@ -1,3 +1,5 @@
+// Configuration mechanism 1, the i440FX, PIIX3 and PIIX4 functions, interrupt routing.
+
 #include "devices/pci/pci_host_i440fx.hpp"
 #include "devices/pci/pci_isa_piix3.hpp"
 #include "devices/pci/pci_pm_piix4.hpp"

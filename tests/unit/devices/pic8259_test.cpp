@@ -1,3 +1,5 @@
+// The 8259A pair: initialization, priorities, EOI in all its forms, poll mode, ELCR.
+
 #include "devices/irq/pic8259.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 

@@ -1,3 +1,5 @@
+// The 8254: six modes, latches, BCD, the gate, the edges of channel 0; port 61h.
+
 #include "devices/system/port61.hpp"
 #include "devices/time/pit8254.hpp"
 #include "tests/unit/devices/device_test_support.hpp"

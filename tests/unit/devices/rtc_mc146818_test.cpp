@@ -1,3 +1,5 @@
+// The MC146818: calendar, BCD and 12-hour forms, alarm, periodic and update interrupts, CMOS RAM.
+
 #include "devices/time/rtc_mc146818.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 

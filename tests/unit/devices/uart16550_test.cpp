@@ -1,3 +1,5 @@
+// The 16550: registers, interrupts by priority, FIFOs, loopback, modem lines.
+
 #include "devices/char/uart16550.hpp"
 #include "tests/unit/devices/device_test_support.hpp"
 

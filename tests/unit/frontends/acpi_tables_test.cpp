@@ -1,3 +1,5 @@
+// The ACPI tables: checksums, pointers, what the command line changes in them.
+
 #include "frontends/machine/acpi_tables.hpp"
 #include "frontends/machine/aml.hpp"
 #include "frontends/machine/boot_plan.hpp"

@@ -1,3 +1,5 @@
+// The command line: what each option does to the configuration, and the sentence for each mistake.
+
 #include "frontends/cli/command_line.hpp"
 #include "frontends/cli/exit_status.hpp"
 #include "frontends/cli/values.hpp"

@@ -1,3 +1,5 @@
+// Ctrl-A on the terminal: the escape keys, and the monitor that shares it.
+
 #include "frontends/headless/console_mux.hpp"
 #include "frontends/headless/text_watcher.hpp"
 

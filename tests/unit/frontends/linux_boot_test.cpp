@@ -1,3 +1,5 @@
+// The Linux loader: what it places where, boot_params, and images that lie.
+
 #include "frontends/machine/linux_boot.hpp"
 #include "frontends/machine/memory_map.hpp"
 #include "tests/unit/frontends/boot_test_support.hpp"

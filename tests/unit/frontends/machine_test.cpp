@@ -1,3 +1,5 @@
+// Whole machines: a kernel runs, ends, resets, pauses; two machines in one process.
+
 #include "core/char_backend.hpp"
 #include "cpu/x86/model/cpu_models.hpp"
 #include "frontends/headless/machine_report.hpp"

@@ -1,3 +1,5 @@
+// The multiboot loader: headers, ELF, modules, boot information, and images that lie.
+
 #include "frontends/machine/memory_map.hpp"
 #include "frontends/machine/multiboot.hpp"
 #include "tests/unit/frontends/boot_test_support.hpp"

@@ -1,3 +1,5 @@
+// The PVH loader: the entry note, hvm_start_info, and images that lie.
+
 #include "frontends/machine/memory_map.hpp"
 #include "frontends/machine/pvh.hpp"
 #include "tests/unit/frontends/boot_test_support.hpp"

@@ -10,11 +10,13 @@ TEST_CASE("CPUID fills four registers and clears their upper halves", "[interp][
     InsnRunner runner;
     runner.long_mode(3);
     runner.gpr(RAX) = 0xFFFF'FFFF'0000'0000;
+    runner.gpr(RCX) = 0xFFFF'FFFF'0000'0000;  // subleaf 0
     runner.gpr(RBX) = runner.gpr(RDX) = ~u64{0};
-    CHECK(runner.run({0x0F, 0xA2}) == Status::Next);
+    CHECK(runner.run({0x0F, 0xA2}) == Status::Next);  // CPUID
     const CpuidResult expected = cpuid(runner.cpu(), 0, 0);
     CHECK(runner.gpr(RAX) == expected.eax);
     CHECK(runner.gpr(RBX) == expected.ebx);
+    CHECK(runner.gpr(RCX) == expected.ecx);
     CHECK(runner.gpr(RDX) == expected.edx);
 }
 

@@ -1,3 +1,5 @@
+// CPU models, their spellings, and what a feature needs or brings.
+
 #include "cpu/x86/model/cpu_models.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,3 +1,5 @@
+// CPUID leaf by leaf: what depends on the model, on state and on topology.
+
 #include "core/bits.hpp"
 #include "cpu/x86/model/cpuid.hpp"
 #include "cpu/x86/model/msr.hpp"
