@@ -1,12 +1,10 @@
 #pragma once
-// One logical processor: architectural state, what is derived from it, and the parts it is wired
-// to.
+// One logical processor: architectural state, what is derived from it, and the parts it is wired to.
 //
-// Derived members (cpl, code_bits, data_tlb ...) are refreshed in exactly one place, mode_changed()
-// (mode.cpp), which every change of CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or DR7 must call. One bit is
-// written elsewhere too: kCetWaiting follows the tracker bit of IA32_U_CET or IA32_S_CET, and indirect
-// branches change both (exec_branch_near.cpp). Functions of the CPU are free functions over Vcpu&, one
-// file an idea.
+// Derived members (cpl, code_bits, data_tlb ...) are refreshed in mode_changed() (mode.cpp), which every
+// change of CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or DR7 must call. Only kCetWaiting has a second writer:
+// branches that the tracker follows (exec_branch_near.cpp). Functions of the CPU are free functions over
+// Vcpu&, one file an idea.
 
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"

@@ -23,7 +23,7 @@ COMMENT = {
 NAME = re.compile(r"(?<![\w./$*{}<-])((?:[\w*./-]|\{[\w,]+\})+?\.(?:hpp|cpp|inc|asm|py|sh|md|asl|toml|c)|(?:[\w/-]+/)?meson\.build)(?![\w.*/-]*\w)")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 # Files of other programs, of guests, and placeholders.
-ELSEWHERE = {"nested.c", "script.sh", "TEST.asm", "NAME.hpp", "NAME.cpp", "NAME.md"}
+ELSEWHERE = {"nested.c", "script.sh", "TEST.asm", "NAME.hpp", "NAME.cpp", "NAME.md", "NAME_test.cpp"}
 FOREIGN_FUNCTIONS = {"setup_vmcs_config", "vmx_init_vmcs_config", "vmx_set_cpu_caps"}
 SPOKEN = re.compile(r"\bk[A-Z]\w*\*?|\b[a-z]\w+(?=\(\))")
 
