@@ -98,7 +98,8 @@ class Tree:
     """A copy of the source with a build of its own."""
 
     def __init__(self, source, work):
-        self.source, self.root, self.build = source, work / "source", work / "build"
+        self.source, self.root = source, work
+        self.build = work / "build-test"  # where test.sh has it, so that ccache sees the same commands
         for name in COPIED:
             if (source / name).exists():
                 self.copy(source / name, self.root / name)
@@ -125,10 +126,11 @@ class Tree:
             shutil.copy(old, new)
 
     def remove_strangers(self):
-        for path in sorted(self.root.rglob("*"), reverse=True):
-            original = self.source / path.relative_to(self.root)
-            if not original.exists():
-                path.rmdir() if path.is_dir() else path.unlink()
+        for folder in COPIED:
+            for path in sorted((self.root / folder).rglob("*"), reverse=True):
+                original = self.source / path.relative_to(self.root)
+                if not original.exists():
+                    path.rmdir() if path.is_dir() else path.unlink()
 
     def must(self, command):
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -193,18 +195,20 @@ def expand(tests, tree):
 
 
 def run_all(mutants, options):
-    """Number of survivors."""
+    """How many mutants were killed, and how many not."""
     with tempfile.TemporaryDirectory(prefix="droste-mutate-") as scratch:
         work = pathlib.Path(options.work or scratch)
         trees = queue.Queue()
         for number in range(options.jobs):
             trees.put(Tree(options.source, work / f"tree{number}"))
-        survivors = 0
+        killed = survivors = 0
         first = trees.queue[0]
-        for mutant in mutants:
+        for mutant in list(mutants):
             mutant.tests = list(dict.fromkeys(expand(mutant.tests, first)))
             if unknown := [name for name in mutant.tests if name not in first.tests]:
-                raise RuntimeError(f"{mutant}: there is no test {', '.join(unknown)}")
+                print(f"row: {mutant}: there is no test {', '.join(unknown)}", flush=True)
+                mutants.remove(mutant)
+                survivors += 1
         needed = list(dict.fromkeys(name for mutant in mutants for name in mutant.tests))
         for tree in list(trees.queue):
             if failing := tree.prepare(needed):
@@ -224,11 +228,12 @@ def run_all(mutants, options):
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             for mutant, (killer, why, seconds) in zip(mutants, pool.map(judge, mutants)):
                 if killer:
+                    killed += 1
                     print(f"killed    {mutant} ({killer}, {seconds:.0f} s)", flush=True)
                 else:
                     survivors += 1
                     print(f"SURVIVED  {mutant}: {why}", flush=True)
-        return survivors
+        return killed, survivors
 
 
 def main():
@@ -251,16 +256,16 @@ def main():
             good.append(mutant)
     for problem in problems:
         print("row:", problem, flush=True)
-    failed = len(problems)
+    failed, passed = len(problems), len(good)
     if not options.check:
         good.sort(key=lambda mutant: mutant.file)
         try:
-            failed += run_all(good, options)
+            passed, survivors = run_all(good, options)
+            failed += survivors
         except RuntimeError as error:
             print("mutate:", error)
             print(f"0 passed, {len(mutants)} failed")
             return 1
-    passed = len(good) - (failed - len(problems))
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

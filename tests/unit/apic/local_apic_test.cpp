@@ -118,6 +118,15 @@ TEST_CASE("Local APIC: software-disabled, it refuses fixed interrupts but takes 
     CHECK(machine.requested(attention::kNmi));
 }
 
+TEST_CASE("Local APIC: TMR shows how the vector arrived last", "[apic]") {
+    ApicMachine machine;
+    machine.enable();
+    machine.interrupt(0x41, true);
+    CHECK(machine.read(reg::kTmr + 0x20) == 1U << 1);
+    machine.interrupt(0x41, false);
+    CHECK(machine.read(reg::kTmr + 0x20) == 0);
+}
+
 TEST_CASE("Local APIC: the EOI of a level-triggered vector is broadcast unless SVR suppresses it",
           "[apic]") {
     ApicMachine machine;

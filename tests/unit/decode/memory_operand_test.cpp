@@ -65,6 +65,10 @@ TEST_CASE("16-bit addressing", "[decode]") {
     CHECK(bx_si.seg == DS);
     CHECK(d16({0x8B, 0x03}).base == RBP);
     CHECK(d16({0x8B, 0x03}).seg == SS);
+    CHECK(d16({0x8B, 0x02}).base == RBP);
+    CHECK(d16({0x8B, 0x02}).seg == SS);
+    CHECK(d16({0x8B, 0x01}).base == RBX);
+    CHECK(d16({0x8B, 0x01}).seg == DS);
     CHECK(d16({0x8B, 0x06, 0x34, 0x12}).base == kZeroSlot);
     CHECK(d16({0x8B, 0x06, 0x34, 0x12}).disp == 0x1234);
     CHECK(d16({0x8B, 0x06, 0x34, 0x12}).seg == DS);

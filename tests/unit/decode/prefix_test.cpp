@@ -22,6 +22,8 @@ TEST_CASE("Of F2 and F3 the last one counts", "[decode]") {
     CHECK(d64({0xF3, 0xF2, 0x0F, 0x58, 0xC1}).op == Op::ADDSD);
     CHECK(d64({0xF3, 0xF2, 0xA6}).repne());
     CHECK_FALSE(d64({0xF3, 0xF2, 0xA6}).rep());
+    CHECK(d64({0xF2, 0xF3, 0xA6}).rep());
+    CHECK_FALSE(d64({0xF2, 0xF3, 0xA6}).repne());
 }
 
 TEST_CASE("F2 and F3 win over 66 as mandatory prefix", "[decode]") {

@@ -100,6 +100,18 @@ TEST_CASE("HPET: a 32-bit comparator matches again after the counter wraps", "[d
     CHECK(board.gsi20.rises == 2);
 }
 
+TEST_CASE("HPET: a 32-bit comparator compares the lower half of the counter", "[devices][hpet]") {
+    Board board;
+    store<u32>(board.hpet, kBase + 0xF4, 1);  // the counter is at 2^32
+    board.config(2, kInterrupt | kRoute20 | k32Bit);
+    board.comparator(2, 0x10);
+    board.enable();
+    board.time.advance(0x10 * Hpet::kTickNs - 1);
+    CHECK(board.gsi20.rises == 0);
+    board.time.advance(1);
+    CHECK(board.gsi20.rises == 1);
+}
+
 TEST_CASE("HPET: a level interrupt holds its wire until its status bit is written 1",
           "[devices][hpet]") {
     Board board;

@@ -225,6 +225,19 @@ TEST_CASE("8254: read-back gives status, with null count until the count is load
     CHECK(in8(pc.pit, 0x40) == 0x00);
 }
 
+TEST_CASE("8254: read-back latches what its bits ask for, and nothing else", "[devices][pit8254]") {
+    Pit pc;
+    pc.program(0, 2, 0x1234);
+    pc.run_to_tick(5);
+    out8(pc.pit, 0x43, 0xD2);  // count of channel 0
+    CHECK(in8(pc.pit, 0x40) == 0x30);
+    CHECK(in8(pc.pit, 0x40) == 0x12);
+    out8(pc.pit, 0x43, 0xE2);  // status of channel 0
+    CHECK(in8(pc.pit, 0x40) == 0xB4);
+    pc.run_to_tick(6);
+    CHECK(in8(pc.pit, 0x40) == 0x2F);  // the count as it is now
+}
+
 TEST_CASE("8254 channel 0: 100 Hz gives exactly the edges of its rate over ten seconds",
           "[devices][pit8254]") {
     Pit pc;

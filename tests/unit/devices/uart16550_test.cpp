@@ -77,6 +77,19 @@ TEST_CASE("16550A: enabling the THRE interrupt raises it, reading IIR clears it"
     CHECK(in8(com.uart, kIir) == 0x01);
 }
 
+TEST_CASE("16550A: reading IIR clears the THRE interrupt only when it is the one shown",
+          "[devices][uart16550]") {
+    Com1 com;
+    out8(com.uart, kMcr, kOut2);
+    out8(com.uart, kIer, 0x03);
+    com.backend.type("a");
+    CHECK(in8(com.uart, kIir) == 0x04);  // data available comes first
+    CHECK(in8(com.uart, kRbr) == 'a');
+    CHECK(com.irq.level);
+    CHECK(in8(com.uart, kIir) == 0x02);
+    CHECK(in8(com.uart, kIir) == 0x01);
+}
+
 TEST_CASE("16550A: each transmitted byte gives the edge-triggered PIC a new THRE edge",
           "[devices][uart16550]") {
     Com1 com;

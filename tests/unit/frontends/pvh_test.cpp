@@ -70,5 +70,13 @@ TEST_CASE("PVH: an ELF file without the note is refused with both ways named") {
     CHECK_THAT(plan.error().message, Catch::Contains("PVH entry note"));
 }
 
+TEST_CASE("PVH: a kernel beyond the machine's memory is refused, and -m is named") {
+    BootRequest request;
+    request.kernel = "vmlinux";
+    const auto plan = plan_pvh_boot(make_pvh_kernel(), {}, request, environment_with(16 * kMiB));
+    REQUIRE_FALSE(plan);
+    CHECK_THAT(plan.error().message, Catch::Contains("(-m)"));
+}
+
 }  // namespace
 }  // namespace droste

@@ -92,6 +92,8 @@ TEST_CASE("MOV SS: null, wrong RPL, wrong DPL and read-only raise #GP", "[segmen
     CHECK(load(g, kMovSsAx, Guest::kData0 | 1) == fault(Exception::GP, Guest::kData0));
     CHECK(load(g, kMovSsAx, Guest::kData3) == fault(Exception::GP, Guest::kData3 & ~3U));
     CHECK(load(g, kMovSsAx, Guest::kFree) == fault(Exception::GP, Guest::kFree));
+    const u16 rpl0_dpl3 = Guest::kData3 & ~3U;
+    CHECK(load(g, kMovSsAx, rpl0_dpl3) == fault(Exception::GP, rpl0_dpl3));
 }
 
 TEST_CASE("MOV SS: a 16-bit stack segment switches to SP", "[segment]") {
