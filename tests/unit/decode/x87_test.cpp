@@ -7,29 +7,29 @@ using namespace droste::test;
 
 TEST_CASE("x87 memory operands have the size of their format", "[decode]") {
     CHECK(d64({0xD9, 0x00}).op == Op::FLD);
-    CHECK(d64({0xD9, 0x00}).map == OpcodeMap::X87);
-    CHECK(d64({0xD9, 0x00}).form == Form::E);
-    CHECK(d64({0xD9, 0x00}).mem_bytes == 4);
-    CHECK(d64({0xDD, 0x00}).mem_bytes == 8);
-    CHECK(d64({0xDB, 0x28}).mem_bytes == 10);
+    CHECK(d64({0xD9, 0x00}).map == OpcodeMap::X87);  // fld dword [rax]
+    CHECK(d64({0xD9, 0x00}).form == Form::E);        // fld dword [rax]
+    CHECK(d64({0xD9, 0x00}).mem_bytes == 4);         // fld dword [rax]
+    CHECK(d64({0xDD, 0x00}).mem_bytes == 8);         // fld qword [rax]
+    CHECK(d64({0xDB, 0x28}).mem_bytes == 10);        // fld xword [rax]
     CHECK(d64({0xDF, 0x20}).op == Op::FBLD);
-    CHECK(d64({0xDF, 0x20}).mem_bytes == 10);
+    CHECK(d64({0xDF, 0x20}).mem_bytes == 10);  // fbld tbyte [rax]
     CHECK(d64({0xDE, 0x00}).op == Op::FIADD);
-    CHECK(d64({0xDE, 0x00}).mem_bytes == 2);
+    CHECK(d64({0xDE, 0x00}).mem_bytes == 2);  // fiadd word [rax]
     CHECK(d64({0xDF, 0x28}).op == Op::FILD);
-    CHECK(d64({0xDF, 0x28}).mem_bytes == 8);
+    CHECK(d64({0xDF, 0x28}).mem_bytes == 8);  // fild qword [rax]
     CHECK(d64({0xDB, 0x08}).op == Op::FISTTP);
     CHECK(d64({0xD9, 0x28}).op == Op::FLDCW);
-    CHECK(d64({0xD9, 0x28}).mem_bytes == 2);
+    CHECK(d64({0xD9, 0x28}).mem_bytes == 2);  // fldcw word [rax]
 }
 
 TEST_CASE("Environment and state depend on the operand size", "[decode]") {
-    CHECK(d64({0xD9, 0x30}).mem_bytes == 28);
-    CHECK(d64({0x66, 0xD9, 0x30}).mem_bytes == 14);
-    CHECK(d16({0xD9, 0x20}).mem_bytes == 14);
-    CHECK(d32({0xDD, 0x30}).mem_bytes == 108);
-    CHECK(d32({0x66, 0xDD, 0x20}).mem_bytes == 94);
-    CHECK(d64({0x48, 0xDD, 0x20}).mem_bytes == 108);
+    CHECK(d64({0xD9, 0x30}).mem_bytes == 28);         // fnstenv [rax]
+    CHECK(d64({0x66, 0xD9, 0x30}).mem_bytes == 14);   // fnstenv [rax]
+    CHECK(d16({0xD9, 0x20}).mem_bytes == 14);         // fldenv [bx + si]
+    CHECK(d32({0xDD, 0x30}).mem_bytes == 108);        // fnsave dword [eax]
+    CHECK(d32({0x66, 0xDD, 0x20}).mem_bytes == 94);   // frstor dword [eax]
+    CHECK(d64({0x48, 0xDD, 0x20}).mem_bytes == 108);  // frstor dword [rax]
 }
 
 TEST_CASE("Stack forms: destination first", "[decode]") {
@@ -47,8 +47,8 @@ TEST_CASE("Stack forms: destination first", "[decode]") {
     CHECK(d64({0xDE, 0xF1}).op == Op::FDIVRP);
     CHECK(d64({0xDE, 0xF9}).op == Op::FDIVP);
     CHECK(d64({0xD9, 0xC9}).op == Op::FXCH);
-    CHECK(d64({0xD9, 0xC9}).form == Form::E);
-    CHECK(d64({0x41, 0xD9, 0xC9}).rm == 1);  // REX.B is ignored
+    CHECK(d64({0xD9, 0xC9}).form == Form::E);  // fxch st(1)
+    CHECK(d64({0x41, 0xD9, 0xC9}).rm == 1);    // REX.B is ignored
     CHECK(d64({0xDA, 0xC2}).op == Op::FCMOVB);
     CHECK(d64({0xDF, 0xF2}).op == Op::FCOMIP);
     CHECK(d64({0xDE, 0xD9}).op == Op::FCOMPP);
@@ -58,7 +58,7 @@ TEST_CASE("Stack forms: destination first", "[decode]") {
 
 TEST_CASE("x87 instructions without operands", "[decode]") {
     CHECK(d64({0xD9, 0xEB}).op == Op::FLDPI);
-    CHECK(d64({0xD9, 0xEB}).form == Form::None);
+    CHECK(d64({0xD9, 0xEB}).form == Form::None);  // fldpi
     CHECK(d64({0xD9, 0xFF}).op == Op::FCOS);
     CHECK(d64({0xDB, 0xE3}).op == Op::FNINIT);
     CHECK(d64({0xDB, 0xE2}).op == Op::FNCLEX);
@@ -70,7 +70,7 @@ TEST_CASE("x87 instructions without operands", "[decode]") {
 }
 
 TEST_CASE("FNSTSW AX is a general register", "[decode]") {
-    const Insn insn = d64({0xDF, 0xE0});
+    const Insn insn = d64({0xDF, 0xE0});  // fnstsw ax
     CHECK(insn.op == Op::FNSTSW);
     CHECK(insn.form == Form::E);
     CHECK_FALSE(insn.mem());

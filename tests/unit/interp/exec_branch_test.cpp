@@ -10,14 +10,14 @@ TEST_CASE("a 16-bit relative jump wraps at 64 KiB", "[interp][branch]") {
     InsnRunner runner;
     runner.real_mode();
     runner.state().rip() = 0xFFF0;
-    CHECK(runner.run({0xEB, 0x20}) == Status::Branch);
+    CHECK(runner.run({0xEB, 0x20}) == Status::Branch);  // jmp $ + 34
     CHECK(runner.state().rip() == 0x0012);
 }
 
 TEST_CASE("a jump beyond the code segment's limit is #GP(0)", "[interp][branch]") {
     InsnRunner runner;
     runner.real_mode();
-    CHECK(runner.run({0x66, 0xE9, 0x00, 0x00, 0x01, 0x00}) == Status::Fault);
+    CHECK(runner.run({0x66, 0xE9, 0x00, 0x00, 0x01, 0x00}) == Status::Fault);  // jmp $ + 65542
     CHECK(runner.raised(Exception::GP, 0));
     CHECK(runner.state().rip() == 0x100);
 }
@@ -26,7 +26,7 @@ TEST_CASE("a CALL whose target is out of bounds pushes nothing", "[interp][branc
     InsnRunner runner;
     runner.protected_mode();
     runner.state().seg[CS].limit = 0x2F'FFFF;
-    CHECK(runner.run({0xE8, 0x00, 0x00, 0x10, 0x00}) == Status::Fault);
+    CHECK(runner.run({0xE8, 0x00, 0x00, 0x10, 0x00}) == Status::Fault);  // call $ + 1048581
     CHECK(runner.raised(Exception::GP, 0));
     CHECK(runner.gpr(RSP) == InsnRunner::kData);
 }
@@ -36,13 +36,13 @@ TEST_CASE("a near branch to a non-canonical address is #GP(0) at the branch", "[
     runner.long_mode();
     runner.gpr(RAX) = 0x8000'0000'0000;
     const u64 rsp = runner.gpr(RSP);
-    CHECK(runner.run({0xFF, 0xE0}) == Status::Fault);
+    CHECK(runner.run({0xFF, 0xE0}) == Status::Fault);  // jmp rax
     CHECK(runner.raised(Exception::GP, 0));
-    CHECK(runner.run({0xFF, 0xD0}) == Status::Fault);
+    CHECK(runner.run({0xFF, 0xD0}) == Status::Fault);  // call rax
     CHECK(runner.gpr(RSP) == rsp);
     runner.machine.poke_value<u64>(InsnRunner::kData + kPageBytes, 0x8000'0000'0000);
     runner.gpr(RSP) = InsnRunner::kData + kPageBytes;
-    CHECK(runner.run({0xC3}) == Status::Fault);
+    CHECK(runner.run({0xC3}) == Status::Fault);  // ret
     CHECK(runner.gpr(RSP) == InsnRunner::kData + kPageBytes);
     CHECK(runner.state().rip() == InsnRunner::kData);
 }
@@ -51,11 +51,11 @@ TEST_CASE("CALL and RET imm16 in 64-bit mode", "[interp][branch]") {
     InsnRunner runner;
     runner.long_mode();
     const u64 rsp = runner.gpr(RSP);
-    CHECK(runner.run({0xE8, 0xFB, 0x0F, 0x00, 0x00}) == Status::Branch);
+    CHECK(runner.run({0xE8, 0xFB, 0x0F, 0x00, 0x00}) == Status::Branch);  // call $ + 4096
     CHECK(runner.state().rip() == InsnRunner::kData + 0x1000);
     CHECK(runner.gpr(RSP) == rsp - 8);
     CHECK(runner.machine.peek_value<u64>(rsp - 8) == InsnRunner::kData + 5);
-    CHECK(runner.run({0xC2, 0x10, 0x00}) == Status::Branch);
+    CHECK(runner.run({0xC2, 0x10, 0x00}) == Status::Branch);  // ret 0x10
     CHECK(runner.state().rip() == InsnRunner::kData + 5);
     CHECK(runner.gpr(RSP) == rsp + 16);
 }
@@ -64,10 +64,10 @@ TEST_CASE("CALL in a 16-bit stack wraps SP and leaves the rest of ESP", "[interp
     InsnRunner runner;
     runner.real_mode();
     runner.gpr(RSP) = 0x1234'0000;
-    CHECK(runner.run({0xE8, 0x10, 0x00}) == Status::Branch);
+    CHECK(runner.run({0xE8, 0x10, 0x00}) == Status::Branch);  // call $ + 19
     CHECK(runner.gpr(RSP) == 0x1234'FFFE);
     CHECK(runner.machine.peek_value<u16>(0x1FFFE) == 0x103);
-    CHECK(runner.run({0xC3}) == Status::Branch);
+    CHECK(runner.run({0xC3}) == Status::Branch);  // ret
     CHECK(runner.state().rip() == 0x103);
     CHECK(runner.gpr(RSP) == 0x1234'0000);
 }
@@ -101,10 +101,10 @@ TEST_CASE("LOOP counts in the register of the address size", "[interp][branch]")
     InsnRunner runner;
     runner.long_mode();
     runner.gpr(RCX) = 0x1'0000'0001;
-    CHECK(runner.run({0xE2, 0x10}) == Status::Branch);
+    CHECK(runner.run({0xE2, 0x10}) == Status::Branch);  // loop $ + 18
     CHECK(runner.gpr(RCX) == 0x1'0000'0000);
     runner.gpr(RCX) = 0x1'0000'0001;
-    CHECK(runner.run({0x67, 0xE2, 0x10}) == Status::Next);
+    CHECK(runner.run({0x67, 0xE2, 0x10}) == Status::Next);  // loop $ + 19
     CHECK(runner.gpr(RCX) == 0);
 
     runner.real_mode();
@@ -119,8 +119,8 @@ TEST_CASE("LOOPE and LOOPNE also look at ZF", "[interp][branch]") {
     for (const bool zf : {false, true}) {
         runner.state().set_rflags(2 | (zf ? rflags::kZf : 0));
         runner.gpr(RCX) = 5;
-        CHECK(runner.run({0xE1, 0x10}) == (zf ? Status::Branch : Status::Next));
-        CHECK(runner.run({0xE0, 0x10}) == (zf ? Status::Next : Status::Branch));
+        CHECK(runner.run({0xE1, 0x10}) == (zf ? Status::Branch : Status::Next));  // loope $ + 18
+        CHECK(runner.run({0xE0, 0x10}) == (zf ? Status::Next : Status::Branch));  // loopne $ + 18
         CHECK(runner.gpr(RCX) == 3);
     }
 }
@@ -129,8 +129,8 @@ TEST_CASE("JCXZ, JECXZ and JRCXZ test the register of the address size", "[inter
     InsnRunner runner;
     runner.long_mode();
     runner.gpr(RCX) = 0x1'0000'0000;
-    CHECK(runner.run({0xE3, 0x10}) == Status::Next);
-    CHECK(runner.run({0x67, 0xE3, 0x10}) == Status::Branch);
+    CHECK(runner.run({0xE3, 0x10}) == Status::Next);          // jrcxz $ + 18
+    CHECK(runner.run({0x67, 0xE3, 0x10}) == Status::Branch);  // jecxz $ + 19
 }
 
 TEST_CASE("a LOOP that faults leaves its count", "[interp][branch]") {
@@ -138,7 +138,7 @@ TEST_CASE("a LOOP that faults leaves its count", "[interp][branch]") {
     runner.protected_mode();
     runner.state().seg[CS].limit = InsnRunner::kData + 1;
     runner.gpr(RCX) = 7;
-    CHECK(runner.run({0xE2, 0x10}) == Status::Fault);
+    CHECK(runner.run({0xE2, 0x10}) == Status::Fault);  // loop $ + 18
     CHECK(runner.gpr(RCX) == 7);
 }
 
@@ -148,7 +148,7 @@ TEST_CASE("INT n in real mode goes through the interrupt vector table", "[interp
     runner.state().idtr = {0, 0x3FF};
     runner.machine.poke_value<u32>(0x21 * 4, 0x2000'0050);
     runner.set_flags(rflags::kIf);
-    CHECK(runner.run({0xCD, 0x21}) == Status::Switched);
+    CHECK(runner.run({0xCD, 0x21}) == Status::Switched);  // int 0x21
     CHECK(runner.state().seg[CS].selector == 0x2000);
     CHECK(runner.state().rip() == 0x50);
     CHECK(runner.machine.peek_value<u16>(0x17FFA) == 0x102);
@@ -160,9 +160,9 @@ TEST_CASE("INTO traps only with OF", "[interp][branch]") {
     runner.real_mode();
     runner.state().idtr = {0, 0x3FF};
     runner.machine.poke_value<u32>(4 * 4, 0x2000'0050);
-    CHECK(runner.run({0xCE}) == Status::Next);
+    CHECK(runner.run({0xCE}) == Status::Next);  // into
     runner.set_flags(rflags::kOf);
-    CHECK(runner.run({0xCE}) == Status::Switched);
+    CHECK(runner.run({0xCE}) == Status::Switched);  // into
     CHECK(runner.state().rip() == 0x50);
 }
 
@@ -174,11 +174,11 @@ TEST_CASE("BOUND compares signed with both bounds, inclusive", "[interp][branch]
     runner.gpr(RBX) = 0x30'0000;
     for (const i32 inside : {-5, 0, 10}) {
         runner.gpr(RAX) = static_cast<u32>(inside);
-        CHECK(runner.run({0x62, 0x03}) == Status::Next);
+        CHECK(runner.run({0x62, 0x03}) == Status::Next);  // bound eax, qword [ebx]
     }
     for (const i32 outside : {-6, 11}) {
         runner.gpr(RAX) = static_cast<u32>(outside);
-        CHECK(runner.run({0x62, 0x03}) == Status::Fault);
+        CHECK(runner.run({0x62, 0x03}) == Status::Fault);  // bound eax, qword [ebx]
         CHECK(runner.raised(Exception::BR));
     }
 }

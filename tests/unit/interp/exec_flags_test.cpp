@@ -223,12 +223,12 @@ TEST_CASE("PUSHFD clears VM and RF in the image", "[interp][flags]") {
 TEST_CASE("STAC and CLAC change AC at CPL 0 and are #UD elsewhere", "[interp][flags]") {
     InsnRunner runner;
     runner.long_mode(0);
-    CHECK(runner.run({0x0F, 0x01, 0xCB}) == Status::Sync);
+    CHECK(runner.run({0x0F, 0x01, 0xCB}) == Status::Sync);  // stac
     CHECK(runner.flag(rflags::kAc));
-    CHECK(runner.run({0x0F, 0x01, 0xCA}) == Status::Sync);
+    CHECK(runner.run({0x0F, 0x01, 0xCA}) == Status::Sync);  // clac
     CHECK_FALSE(runner.flag(rflags::kAc));
 
     runner.long_mode(3);
-    CHECK(runner.run({0x0F, 0x01, 0xCB}) == Status::Fault);
+    CHECK(runner.run({0x0F, 0x01, 0xCB}) == Status::Fault);  // stac
     CHECK(runner.raised(Exception::UD));
 }

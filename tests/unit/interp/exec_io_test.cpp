@@ -70,14 +70,14 @@ TEST_CASE_METHOD(IoFixture, "OUT and IN move AL, AX or EAX", "[interp][io]") {
     runner.protected_mode();
     runner.gpr(RDX) = 0xFFFF'0000 | RecordingPort::kPort;
     runner.gpr(RAX) = 0x1122'3344;
-    CHECK(runner.run({0xEE}) == Status::Sync);
-    CHECK(runner.run({0x66, 0xEF}) == Status::Sync);
-    CHECK(runner.run({0xEF}) == Status::Sync);
+    CHECK(runner.run({0xEE}) == Status::Sync);        // out dx, al
+    CHECK(runner.run({0x66, 0xEF}) == Status::Sync);  // out dx, ax
+    CHECK(runner.run({0xEF}) == Status::Sync);        // out dx, eax
     CHECK(port.written == std::vector<u8>{0x44, 0x44, 0x33, 0x44, 0x33, 0x22, 0x11});
     runner.gpr(RAX) = ~u64{0};
-    CHECK(runner.run({0xEC}) == Status::Sync);
+    CHECK(runner.run({0xEC}) == Status::Sync);  // in al, dx
     CHECK(runner.gpr(RAX) == 0xFFFF'FFFF'FFFF'FF01);
-    CHECK(runner.run({0xED}) == Status::Sync);
+    CHECK(runner.run({0xED}) == Status::Sync);  // in eax, dx
     CHECK(runner.gpr(RAX) == 0x0504'0302);
     CHECK(runner.cpu().counters.pio_accesses == 5);
 }
@@ -93,14 +93,14 @@ TEST_CASE_METHOD(IoFixture, "an immediate port is eight bits", "[interp][io]") {
 TEST_CASE_METHOD(IoFixture, "with CPL <= IOPL no bitmap is asked", "[interp][io]") {
     runner.protected_mode(3, 3);
     runner.gpr(RDX) = RecordingPort::kPort;
-    CHECK(runner.run({0xEE}) == Status::Sync);
+    CHECK(runner.run({0xEE}) == Status::Sync);  // out dx, al
 }
 
 TEST_CASE_METHOD(IoFixture, "with CPL > IOPL the bitmap decides", "[interp][io]") {
     runner.protected_mode(3, 0);
     install_tss();
     runner.gpr(RDX) = RecordingPort::kPort;
-    CHECK(runner.run({0xEF}) == Status::Sync);
+    CHECK(runner.run({0xEF}) == Status::Sync);  // out dx, eax
     deny(RecordingPort::kPort + 3);
     CHECK(runner.run({0xEE}) == Status::Sync);   // one byte: allowed
     CHECK(runner.run({0xEF}) == Status::Fault);  // four bytes: the last is denied
@@ -112,23 +112,23 @@ TEST_CASE_METHOD(IoFixture, "an access across a bitmap byte needs both bytes", "
     runner.protected_mode(3, 0);
     install_tss();
     runner.gpr(RDX) = 0x3FF;
-    CHECK(runner.run({0x66, 0xED}) == Status::Sync);
+    CHECK(runner.run({0x66, 0xED}) == Status::Sync);  // in ax, dx
     deny(0x400);
-    CHECK(runner.run({0x66, 0xED}) == Status::Fault);
+    CHECK(runner.run({0x66, 0xED}) == Status::Fault);  // in ax, dx
 }
 
 TEST_CASE_METHOD(IoFixture, "a bitmap cut short by the TSS limit denies", "[interp][io]") {
     runner.protected_mode(3, 0);
     runner.gpr(RDX) = RecordingPort::kPort;
     install_tss(kMapBase + RecordingPort::kPort / 8 + 1);
-    CHECK(runner.run({0xEE}) == Status::Sync);
+    CHECK(runner.run({0xEE}) == Status::Sync);         // out dx, al
     install_tss(kMapBase + RecordingPort::kPort / 8);  // the second byte of the pair is outside
-    CHECK(runner.run({0xEE}) == Status::Fault);
+    CHECK(runner.run({0xEE}) == Status::Fault);        // out dx, al
     install_tss(0x67);
-    CHECK(runner.run({0xEE}) == Status::Fault);
+    CHECK(runner.run({0xEE}) == Status::Fault);  // out dx, al
     install_tss();
-    runner.state().tr.rights = 0x83;  // a 16-bit TSS has no bitmap
-    CHECK(runner.run({0xEE}) == Status::Fault);
+    runner.state().tr.rights = 0x83;             // a 16-bit TSS has no bitmap
+    CHECK(runner.run({0xEE}) == Status::Fault);  // out dx, al
     CHECK(runner.raised(Exception::GP, 0));
 }
 
@@ -176,9 +176,9 @@ TEST_CASE_METHOD(IoFixture,
     install_tss();
     deny(RecordingPort::kPort);
     runner.gpr(RDX) = RecordingPort::kPort;
-    CHECK(runner.run({0xEE}) == Status::Fault);
+    CHECK(runner.run({0xEE}) == Status::Fault);  // out dx, al
     runner.real_mode();
-    CHECK(runner.run({0xEE}) == Status::Sync);
+    CHECK(runner.run({0xEE}) == Status::Sync);  // out dx, al
 }
 
 TEST_CASE_METHOD(IoFixture, "REP OUTS writes every element and ends with Sync", "[interp][io]") {
@@ -189,7 +189,7 @@ TEST_CASE_METHOD(IoFixture, "REP OUTS writes every element and ends with Sync", 
     runner.gpr(RDX) = RecordingPort::kPort;
     runner.gpr(RSI) = InsnRunner::kData;
     runner.gpr(RCX) = 3;
-    CHECK(runner.run({0xF3, 0x66, 0x6F}) == Status::Sync);
+    CHECK(runner.run({0xF3, 0x66, 0x6F}) == Status::Sync);  // rep outsw dx, word [rsi]
     CHECK(port.written == std::vector<u8>{0, 1, 2, 3, 4, 5});
     CHECK(runner.gpr(RCX) == 0);
     CHECK(runner.gpr(RSI) == InsnRunner::kData + 6);
@@ -202,7 +202,7 @@ TEST_CASE_METHOD(IoFixture,
     runner.gpr(RDX) = RecordingPort::kPort;
     runner.gpr(RDI) = InsnRunner::kData + 4 * kPageBytes - 2;
     runner.gpr(RCX) = 5;
-    CHECK(runner.run({0xF3, 0x6C}) == Status::Fault);
+    CHECK(runner.run({0xF3, 0x6C}) == Status::Fault);  // rep insb byte [rdi], dx
     CHECK(runner.raised(Exception::PF));
     CHECK(port.reads == 2);
     CHECK(runner.gpr(RCX) == 3);
@@ -215,7 +215,7 @@ TEST_CASE_METHOD(IoFixture,
     runner.long_mode();
     runner.gpr(RDX) = RecordingPort::kPort;
     runner.gpr(RDI) = InsnRunner::kData;
-    CHECK(runner.run({0x48, 0x6D}) == Status::Sync);
+    CHECK(runner.run({0x48, 0x6D}) == Status::Sync);  // insd dword [rdi], dx
     CHECK(runner.gpr(RDI) == InsnRunner::kData + 4);
 }
 
@@ -229,7 +229,7 @@ TEST_CASE_METHOD(IoFixture,
     runner.gpr(RDX) = RecordingPort::kPort;
     runner.gpr(RSI) = InsnRunner::kData;
     runner.gpr(RCX) = 2;
-    CHECK(runner.run({0xF3, 0x6E}) == Status::Branch);
+    CHECK(runner.run({0xF3, 0x6E}) == Status::Branch);  // rep outsb dx, byte [rsi]
     CHECK(runner.gpr(RCX) == 1);
     CHECK((runner.state().pending_debug & 1) != 0);
 }

@@ -33,12 +33,12 @@ TEST_CASE("REP stops at a quantum with RIP unmoved and registers up to date", "[
     runner.gpr(RDI) = kDest;
     runner.gpr(RAX) = 0x5A;
     const u64 before = runner.cpu().icount;
-    CHECK(runner.run({0xF3, 0xAA}) == Status::Branch);
+    CHECK(runner.run({0xF3, 0xAA}) == Status::Branch);  // rep stosb byte [rdi], al
     CHECK(runner.state().rip() == InsnRunner::kData);
     CHECK(runner.gpr(RCX) == kPageBytes);
     CHECK(runner.gpr(RDI) == kDest + kPageBytes);
-    CHECK(runner.cpu().icount > before);  // virtual time goes on
-    CHECK(runner.run({0xF3, 0xAA}) == Status::Next);
+    CHECK(runner.cpu().icount > before);              // virtual time goes on
+    CHECK(runner.run({0xF3, 0xAA}) == Status::Next);  // rep stosb byte [rdi], al
     CHECK(runner.gpr(RCX) == 0);
     CHECK(runner.machine.peek_value<u8>(kDest + 2 * kPageBytes - 1) == 0x5A);
 }
@@ -52,13 +52,13 @@ TEST_CASE("a stepped repetition does one element at a time and shows its flags",
     runner.gpr(RDI) = kSource;
     runner.state().set_rflags(2 | rflags::kCf);
     runner.cpu().request(attention::kStep);
-    CHECK(runner.run({0xF3, 0xA6}) == Status::Branch);
+    CHECK(runner.run({0xF3, 0xA6}) == Status::Branch);  // repe cmpsb byte [rsi], byte [rdi]
     CHECK(runner.gpr(RCX) == 2);
     CHECK(runner.gpr(RSI) == kSource + 1);
     CHECK(runner.flag(rflags::kZf));
     CHECK_FALSE(runner.flag(rflags::kCf));
-    CHECK(runner.run({0xF3, 0xA6}) == Status::Branch);
-    CHECK(runner.run({0xF3, 0xA6}) == Status::Next);
+    CHECK(runner.run({0xF3, 0xA6}) == Status::Branch);  // repe cmpsb byte [rsi], byte [rdi]
+    CHECK(runner.run({0xF3, 0xA6}) == Status::Next);    // repe cmpsb byte [rsi], byte [rdi]
 }
 
 TEST_CASE("a repeat count of zero touches nothing", "[interp][string]") {
@@ -79,7 +79,7 @@ TEST_CASE("a fault in the midst of REPE CMPS keeps the flags from before", "[int
     runner.gpr(RSI) = kSource;
     runner.gpr(RDI) = end - 10;
     runner.state().set_rflags(2 | rflags::kCf | rflags::kOf);
-    CHECK(runner.run({0xF3, 0xA6}) == Status::Fault);
+    CHECK(runner.run({0xF3, 0xA6}) == Status::Fault);  // repe cmpsb byte [rsi], byte [rdi]
     CHECK(runner.raised(Exception::PF));
     CHECK(runner.cpu().fault.payload == end);
     CHECK(runner.gpr(RCX) == 90);
@@ -94,7 +94,7 @@ TEST_CASE("16-bit addresses wrap within the segment", "[interp][string]") {
     runner.gpr(RCX) = 4;
     runner.gpr(RDI) = 0x7777'FFFE;
     runner.gpr(RAX) = 0xAB;
-    CHECK(runner.run({0xF3, 0xAA}) == Status::Next);
+    CHECK(runner.run({0xF3, 0xAA}) == Status::Next);  // rep stosb byte es:[di], al
     CHECK(runner.machine.peek_value<u16>(0x1FFFE) == 0xABAB);
     CHECK(runner.machine.peek_value<u16>(0x10000) == 0xABAB);
     CHECK(runner.machine.peek_value<u16>(0x20000) == 0);
@@ -109,7 +109,7 @@ TEST_CASE("16-bit addresses wrap in a large segment whose base is in the middle 
     runner.gpr(RCX) = 6;
     runner.gpr(RDI) = 0xFFFC;
     runner.gpr(RAX) = 0xAB;
-    CHECK(runner.run({0x67, 0xF3, 0xAA}) == Status::Next);
+    CHECK(runner.run({0x67, 0xF3, 0xAA}) == Status::Next);  // rep stosb byte es:[di], al
     CHECK(runner.machine.peek_value<u32>(0x31'00FC) == 0xABAB'ABAB);
     CHECK(runner.machine.peek_value<u32>(0x31'0100) == 0);
     CHECK(runner.machine.peek_value<u16>(0x30'0100) == 0xABAB);
@@ -122,7 +122,7 @@ TEST_CASE("a segment limit stops a repetition exactly", "[interp][string]") {
     runner.gpr(RCX) = 0x1000;
     runner.gpr(RDI) = 0x30'0000;
     runner.gpr(RAX) = 0x1111'1111;
-    CHECK(runner.run({0xF3, 0xAB}) == Status::Fault);
+    CHECK(runner.run({0xF3, 0xAB}) == Status::Fault);  // rep stosd dword es:[edi], eax
     CHECK(runner.raised(Exception::GP, 0));
     CHECK(runner.gpr(RDI) == 0x30'0064);
     CHECK(runner.gpr(RCX) == 0x1000 - 25);
@@ -139,7 +139,7 @@ TEST_CASE("the source segment can be overridden, the destination is always ES",
     runner.machine.poke_value<u8>(0x30010, 0x77);
     runner.gpr(RSI) = 0x10;
     runner.gpr(RDI) = 0x20;
-    CHECK(runner.run({0x64, 0xA4}) == Status::Next);
+    CHECK(runner.run({0x64, 0xA4}) == Status::Next);  // movsb byte es:[di], byte fs:[si]
     CHECK(runner.machine.peek_value<u8>(0x40020) == 0x77);
 }
 
@@ -153,7 +153,7 @@ TEST_CASE("FS and GS bases count in 64-bit mode's bulk copies", "[interp][string
     runner.gpr(RCX) = 64;
     runner.gpr(RSI) = 0;
     runner.gpr(RDI) = kDest;
-    CHECK(runner.run({0x65, 0xF3, 0xA4}) == Status::Next);
+    CHECK(runner.run({0x65, 0xF3, 0xA4}) == Status::Next);  // rep movsb byte [rdi], byte gs:[rsi]
     CHECK(runner.machine.peek_value<u8>(kDest + 63) == 63);
 }
 
@@ -189,7 +189,7 @@ TEST_CASE("the two linear addresses of one page overlap as the page does", "[int
     runner.gpr(RCX) = 100;
     runner.gpr(RSI) = kSource;
     runner.gpr(RDI) = InsnRunner::kData + 8 * kPageBytes + 1;
-    CHECK(runner.run({0xF3, 0xA4}) == Status::Next);
+    CHECK(runner.run({0xF3, 0xA4}) == Status::Next);  // rep movsb byte [rdi], byte [rsi]
     CHECK(runner.machine.peek_value<u8>(kSource + 100) == 0xEE);
 }
 
@@ -200,7 +200,7 @@ TEST_CASE("REPNE SCAS finds the element and points behind it", "[interp][string]
     runner.gpr(RAX) = 0x1234'5678;
     runner.gpr(RCX) = 1000;
     runner.gpr(RDI) = kDest;
-    CHECK(runner.run({0xF2, 0xAF}) == Status::Next);
+    CHECK(runner.run({0xF2, 0xAF}) == Status::Next);  // repne scasd eax, dword [rdi]
     CHECK(runner.gpr(RDI) == kDest + 4 * 701);
     CHECK(runner.gpr(RCX) == 299);
     CHECK(runner.flag(rflags::kZf));
@@ -213,7 +213,7 @@ TEST_CASE("an element that crosses into an unmapped page is not done", "[interp]
     runner.gpr(RCX) = 10;
     runner.gpr(RDI) = end - 12;
     runner.gpr(RAX) = ~u64{0};
-    CHECK(runner.run({0xF3, 0x48, 0xAB}) == Status::Fault);
+    CHECK(runner.run({0xF3, 0x48, 0xAB}) == Status::Fault);  // rep stosq qword [rdi], rax
     CHECK(runner.gpr(RCX) == 9);
     CHECK(runner.gpr(RDI) == end - 4);
     CHECK(runner.machine.peek_value<u32>(end - 4) == 0);

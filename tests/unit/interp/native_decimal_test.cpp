@@ -226,7 +226,7 @@ TEST_CASE("AAM by zero is #DE", "[interp][decimal]") {
     InsnRunner runner;
     runner.protected_mode();
     runner.gpr(RAX) = 0x1234;
-    CHECK(runner.run({0xD4, 0x00}) == Status::Fault);
+    CHECK(runner.run({0xD4, 0x00}) == Status::Fault);  // aam 0
     CHECK(runner.raised(Exception::DE));
     CHECK(runner.gpr(RAX) == 0x1234);
 }

@@ -77,9 +77,9 @@ TEST_CASE("STI holds interrupts off for one instruction", "[boundary][shadow]") 
     g.state().set_rflags(0);
     update_attention(g.cpu());
     raise_interrupt(g);
-    g.step({0xFB});
+    g.step({0xFB});  // sti
     CHECK(g.rip() == Guest::kCode + 1);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(g.rip() == Guest::handler(unsigned{kVector}));
     CHECK(g.stack<u32>(0) == Guest::kCode + 2);
 }
@@ -91,10 +91,10 @@ TEST_CASE("STI followed by CLI never opens a window", "[boundary][shadow]") {
     g.state().set_rflags(0);
     update_attention(g.cpu());
     raise_interrupt(g);
-    g.step({0xFB});
-    g.step({0xFA});
+    g.step({0xFB});  // sti
+    g.step({0xFA});  // cli
     CHECK(g.rip() == Guest::kCode + 2);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(g.rip() == Guest::kCode + 3);
 }
 
@@ -115,7 +115,7 @@ TEST_CASE("STI holds an NMI off for one instruction, if it enabled interrupts",
         }
         CHECK(g.rip() == Guest::kCode + 1);
         CHECK_FALSE(service_boundary(g.cpu()));
-        g.step({0x90});
+        g.step({0x90});  // nop
         CHECK(g.rip() == Guest::handler(Exception::NMI));
         CHECK(g.stack<u32>(0) == Guest::kCode + 2);
     }
@@ -143,9 +143,9 @@ TEST_CASE("MOV SS holds off interrupts, NMI and debug traps for one instruction"
     g.reg(RAX) = Guest::kData0;
     raise_interrupt(g);
     g.cpu().request(attention::kNmi);
-    g.step({0x8E, 0xD0});
+    g.step({0x8E, 0xD0});  // mov ss, eax
     CHECK(g.rip() == Guest::kCode + 2);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(g.rip() == Guest::handler(Exception::NMI));
 }
 
@@ -155,8 +155,8 @@ TEST_CASE("A second MOV SS does not extend the shadow", "[boundary][shadow]") {
     enable_interrupts(g);
     g.reg(RAX) = Guest::kData0;
     raise_interrupt(g);
-    g.step({0x8E, 0xD0});
-    g.step({0x8E, 0xD0});
+    g.step({0x8E, 0xD0});  // mov ss, eax
+    g.step({0x8E, 0xD0});  // mov ss, eax
     CHECK(g.rip() == Guest::handler(unsigned{kVector}));
 }
 
@@ -170,7 +170,7 @@ TEST_CASE("NMI blocks further NMIs until IRET", "[boundary][nmi]") {
     g.cpu().request(attention::kNmi);
     CHECK_FALSE(would_look_up(g));
     CHECK_FALSE(service_boundary(g.cpu()));
-    g.step({0xCF});
+    g.step({0xCF});                                    // iretd
     CHECK(g.rip() == Guest::handler(Exception::NMI));  // taken right behind IRET
     CHECK(g.cpu().counters.nmis == 2);
 }
@@ -194,7 +194,7 @@ TEST_CASE("HLT waits with RIP behind it and wakes for an interrupt", "[boundary]
     Guest g;
     g.protected_mode();
     enable_interrupts(g);
-    CHECK(g.exec({0xF4}) == kNoFault);
+    CHECK(g.exec({0xF4}) == kNoFault);  // hlt
     CHECK(g.state().activity == Activity::Hlt);
     CHECK(g.rip() == Guest::kCode + 1);
     CHECK_FALSE(service_boundary(g.cpu()));
@@ -209,7 +209,7 @@ TEST_CASE("HLT with IF = 0 sleeps through interrupts and wakes for NMI", "[bound
     g.protected_mode();
     enable_interrupts(g);
     g.state().set_rflags(0);
-    CHECK(g.exec({0xF4}) == kNoFault);
+    CHECK(g.exec({0xF4}) == kNoFault);  // hlt
     raise_interrupt(g);
     CHECK_FALSE(would_look_up(g));
     g.cpu().request(attention::kNmi);
@@ -221,7 +221,7 @@ TEST_CASE("HLT with IF = 0 sleeps through interrupts and wakes for NMI", "[bound
 TEST_CASE("HLT needs ring 0", "[hlt]") {
     Guest g;
     g.protected_mode(3);
-    CHECK(g.exec({0xF4}) == fault(Exception::GP, 0));
+    CHECK(g.exec({0xF4}) == fault(Exception::GP, 0));  // hlt
 }
 
 TEST_CASE("Shutdown ignores interrupts and ends with NMI or INIT", "[boundary]") {

@@ -180,14 +180,14 @@ TEST_CASE("LMSW can set PE but not clear it; SMSW is hidden by UMIP", "[cr]") {
     CHECK((g.state().cr0 & 0xF) == 0xF);
     CHECK(g.cpu().protected_mode);
     g.reg(RAX) = 0;
-    CHECK(g.exec({0x0F, 0x01, 0xF0}) == kNoFault);
+    CHECK(g.exec({0x0F, 0x01, 0xF0}) == kNoFault);  // lmsw ax
     CHECK((g.state().cr0 & 0xF) == 1);
     Guest user;
     user.protected_mode(3);
     CHECK(user.exec({0x0F, 0x01, 0xE0}) == kNoFault);  // smsw eax
     CHECK(user.reg(RAX) == user.state().cr0);
     user.state().cr4 |= cr4::kUmip;
-    CHECK(user.exec({0x0F, 0x01, 0xE0}) == fault(Exception::GP, 0));
+    CHECK(user.exec({0x0F, 0x01, 0xE0}) == fault(Exception::GP, 0));  // smsw eax
 }
 
 TEST_CASE("CLTS clears TS and unblocks the FPU", "[cr]") {
@@ -196,7 +196,7 @@ TEST_CASE("CLTS clears TS and unblocks the FPU", "[cr]") {
     g.state().cr0 |= cr0::kTs;
     mode_changed(g.cpu());
     CHECK((g.cpu().fpu_blocked & Vcpu::kFpuTs) != 0);
-    CHECK(g.exec({0x0F, 0x06}) == kNoFault);
+    CHECK(g.exec({0x0F, 0x06}) == kNoFault);  // clts
     CHECK((g.cpu().fpu_blocked & Vcpu::kFpuTs) == 0);
 }
 
@@ -205,7 +205,7 @@ TEST_CASE("Real to protected mode: CPL is 0 and the code size follows the far ju
     g.real_mode();
     CHECK(g.cpu().code_bits == 16);
     g.reg(RAX) = g.state().cr0 | cr0::kPe;
-    CHECK(g.exec({0x0F, 0x22, 0xC0}) == kNoFault);
+    CHECK(g.exec({0x0F, 0x22, 0xC0}) == kNoFault);  // mov cr0, eax
     CHECK(g.cpu().protected_mode);
     CHECK(g.cpu().code_bits == 16);
     CHECK(g.cpu().cpl == 0);
@@ -220,10 +220,10 @@ TEST_CASE("Alignment is checked at CPL 3 with AM and AC only", "[mode]") {
     g.state().set_rflags(rflags::kAc);
     mode_changed(g.cpu());
     CHECK(g.cpu().alignment_checked);
-    CHECK(g.exec({0xA1, 0x01, 0x70, 0, 0}) == fault(Exception::AC, 0));
+    CHECK(g.exec({0xA1, 0x01, 0x70, 0, 0}) == fault(Exception::AC, 0));  // mov eax, dword [0x7001]
     g.state().cr0 &= ~cr0::kAm;
     mode_changed(g.cpu());
-    CHECK(g.exec({0xA1, 0x01, 0x70, 0, 0}) == kNoFault);
+    CHECK(g.exec({0xA1, 0x01, 0x70, 0, 0}) == kNoFault);  // mov eax, dword [0x7001]
 }
 
 TEST_CASE("Power-on state", "[reset]") {

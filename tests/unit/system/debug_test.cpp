@@ -28,7 +28,7 @@ TEST_CASE("Single-step: #DB with BS after the instruction, TF clear in the handl
     g.protected_mode();
     g.set_all_gates();
     g.state().set_rflags(rflags::kTf);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(at_db_handler(g));
     CHECK(g.stack<u32>(0) == Guest::kCode + 1);
     CHECK((g.state().dr6 & dr6::kBs) != 0);
@@ -42,9 +42,9 @@ TEST_CASE("Single-step: POPF that sets TF traps only after the next instruction"
     g.protected_mode();
     g.set_all_gates();
     g.push<u32>(rflags::kTf);
-    g.step({0x9D});
+    g.step({0x9D});  // popfd
     CHECK_FALSE(at_db_handler(g));
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(at_db_handler(g));
     CHECK(g.stack<u32>(0) == Guest::kCode + 2);
 }
@@ -54,7 +54,7 @@ TEST_CASE("Single-step: INT n enters its handler without a trap", "[debug]") {
     g.protected_mode();
     g.set_all_gates();
     g.state().set_rflags(rflags::kTf);
-    g.step({0xCD, 0x20});
+    g.step({0xCD, 0x20});  // int 0x20
     CHECK(g.rip() == Guest::handler(0x20U));
     CHECK(g.state().pending_debug == 0);
 }
@@ -65,9 +65,9 @@ TEST_CASE("MOV SS swallows its single-step trap; the next instruction traps", "[
     g.set_all_gates();
     g.state().set_rflags(rflags::kTf);
     g.reg(RAX) = Guest::kData0;
-    g.step({0x8E, 0xD0});
+    g.step({0x8E, 0xD0});  // mov ss, eax
     CHECK_FALSE(at_db_handler(g));
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(at_db_handler(g));
     CHECK(g.stack<u32>(0) == Guest::kCode + 3);
 }
@@ -81,7 +81,7 @@ TEST_CASE("A data breakpoint met by MOV SS is held until after the next instruct
     watch(g, 0x7000, kOnAccess0 | kTwoBytes0);
     g.step({0x8E, 0x15, 0x00, 0x70, 0, 0});  // mov ss, [7000h]
     CHECK_FALSE(at_db_handler(g));
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(at_db_handler(g));
     CHECK(g.stack<u32>(0) == Guest::kCode + 7);
     CHECK((g.state().dr6 & 0xF) == 1);
@@ -147,16 +147,16 @@ TEST_CASE("Instruction breakpoint: a fault before the instruction; RF skips it o
     g.protected_mode();
     g.set_all_gates();
     watch(g, Guest::kCode, 0);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(at_db_handler(g));
     CHECK(g.stack<u32>(0) == Guest::kCode);
     CHECK((g.stack<u32>(2) & rflags::kRf) == 0);  // the handler sets RF in the image
     CHECK((g.state().dr6 & 0xF) == 1);
     const u64 slot = g.reg(RSP) + 8;
     g.machine().poke_value<u32>(slot, static_cast<u32>(g.stack<u32>(2) | rflags::kRf));
-    g.step({0xCF});
+    g.step({0xCF});  // iretd
     CHECK(g.rip() == Guest::kCode);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK(g.rip() == Guest::kCode + 1);
     CHECK((g.flags() & rflags::kRf) == 0);
 }
@@ -192,7 +192,7 @@ TEST_CASE("A data breakpoint is a trap: the write has happened", "[debug]") {
     g.set_all_gates();
     watch(g, 0x7000, kOnWrite0);
     g.reg(RAX) = 0x5A;
-    g.step({0xA2, 0x00, 0x70, 0, 0});
+    g.step({0xA2, 0x00, 0x70, 0, 0});  // mov byte [0x7000], al
     CHECK(at_db_handler(g));
     CHECK(g.machine().peek_value<u8>(0x7000) == 0x5A);
     CHECK(g.stack<u32>(0) == Guest::kCode + 5);
@@ -204,7 +204,7 @@ TEST_CASE("Setting a breakpoint takes the page off the fast path at once", "[deb
     g.set_all_gates();
     g.step({0xA2, 0x00, 0x70, 0, 0});  // fills the TLB
     watch(g, 0x7000, kOnWrite0);
-    g.step({0xA2, 0x00, 0x70, 0, 0});
+    g.step({0xA2, 0x00, 0x70, 0, 0});  // mov byte [0x7000], al
     CHECK(at_db_handler(g));
 }
 
@@ -216,7 +216,7 @@ TEST_CASE("I/O breakpoints need CR4.DE", "[debug]") {
     g.step({0xE6, 0x80});  // out 80h, al
     CHECK_FALSE(at_db_handler(g));
     g.state().cr4 |= cr4::kDe;
-    g.step({0xE6, 0x80});
+    g.step({0xE6, 0x80});  // out 0x80, al
     CHECK(at_db_handler(g));
 }
 
@@ -239,7 +239,7 @@ TEST_CASE("BTF: single-stepping on branches, cleared by the trap", "[debug]") {
     g.set_all_gates();
     g.state().debugctl = 2;
     g.state().set_rflags(rflags::kTf);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK_FALSE(at_db_handler(g));
     g.step({0xEB, 0x10});  // jmp
     CHECK(at_db_handler(g));
@@ -252,10 +252,10 @@ TEST_CASE("DR6: B0 to B3 are set anew, BS and BD stay until software clears them
     g.set_all_gates();
     g.state().dr6 |= 0xE;
     g.state().set_rflags(rflags::kTf);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK((g.state().dr6 & 0xF) == 0);
     watch(g, g.rip(), 0);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK((g.state().dr6 & (0xF | dr6::kBs)) == (1 | dr6::kBs));
 }
 
@@ -271,15 +271,15 @@ TEST_CASE("MOV DR: aliases, reserved bits and privilege", "[debug]") {
     CHECK(g.exec({0x0F, 0x21, 0xE3}) == kNoFault);  // mov ebx, dr4
     CHECK(g.reg(RBX) == 0xFFFF'EFFF);
     g.state().cr4 |= cr4::kDe;
-    CHECK(g.exec({0x0F, 0x21, 0xE3}) == fault(Exception::UD));
+    CHECK(g.exec({0x0F, 0x21, 0xE3}) == fault(Exception::UD));  // mov ebx, dr4
     Guest user;
     user.protected_mode(3);
-    CHECK(user.exec({0x0F, 0x21, 0xC0}) == fault(Exception::GP, 0));
+    CHECK(user.exec({0x0F, 0x21, 0xC0}) == fault(Exception::GP, 0));  // mov eax, dr0
     Guest wide;
     wide.long_mode();
     wide.reg(RAX) = 0x1'0000'0000;
-    CHECK(wide.exec({0x0F, 0x23, 0xF8}) == fault(Exception::GP, 0));
-    CHECK(wide.exec({0x0F, 0x23, 0xC0}) == kNoFault);
+    CHECK(wide.exec({0x0F, 0x23, 0xF8}) == fault(Exception::GP, 0));  // mov dr7, rax
+    CHECK(wide.exec({0x0F, 0x23, 0xC0}) == kNoFault);                 // mov dr0, rax
     CHECK(wide.state().dr[0] == 0x1'0000'0000);
 }
 

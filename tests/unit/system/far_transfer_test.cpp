@@ -172,7 +172,7 @@ TEST_CASE("RET far: checks on the popped selectors", "[far][ret]") {
         g.set_descriptor(Guest::kFree, desc);
         g.push<u32>(selector);
         g.push<u32>(0x5000);
-        return g.exec({0xCB});
+        return g.exec({0xCB});  // retf
     };
     CHECK(ret_to(0, 0, 0) == fault(Exception::GP, 0));
     CHECK(ret_to(0, 0x100, 0) == fault(Exception::GP, 0x100));
@@ -192,7 +192,7 @@ TEST_CASE("RET far outward: drops data segments the outer level may not use", "[
     g.push<u32>(Guest::kStack3);
     g.push<u32>(Guest::kCode3);
     g.push<u32>(0x5000);
-    CHECK(g.exec({0xCB}) == kNoFault);
+    CHECK(g.exec({0xCB}) == kNoFault);  // retf
     CHECK(g.cpu().cpl == 3);
     CHECK(g.seg(DS).unusable());
     CHECK(g.seg(DS).selector == 0);
@@ -208,7 +208,7 @@ TEST_CASE("RET far outward: the stack selector is checked, #SS if not present", 
         g.push<u32>(Guest::kStack3);
         g.push<u32>(Guest::kCode3);
         g.push<u32>(0x5000);
-        return g.exec({0xCB});
+        return g.exec({0xCB});  // retf
     };
     CHECK(ret_with_stack(0, 0) == fault(Exception::GP, 0));
     CHECK(ret_with_stack(Guest::kData0, 0) == fault(Exception::GP, Guest::kData0));
@@ -227,7 +227,7 @@ TEST_CASE("Real mode: CALL far and RET far", "[far][real]") {
     CHECK(g.seg(CS).base == 0x6000);
     CHECK(g.stack<u16>(0) == Guest::kCode + 5);
     CHECK(g.stack<u16>(1) == 0);
-    CHECK(g.exec({0xCB}) == kNoFault);
+    CHECK(g.exec({0xCB}) == kNoFault);  // retf
     CHECK(g.rip() == Guest::kCode + 5);
     CHECK(g.seg(CS).base == 0);
 }
@@ -245,8 +245,8 @@ TEST_CASE("JMP far through memory in 64-bit mode enters compatibility mode and m
     CHECK(g.cpu().code_bits == 64);
     g.machine().poke_value<u64>(0x7000, 0x0000'8000'0000'0000);
     g.machine().poke_value<u16>(0x7008, Guest::kCode0);
-    CHECK(g.exec({0x48, 0xFF, 0x2C, 0x25, 0x00, 0x70, 0, 0}) ==
-          fault(Exception::GP, 0));  // not canonical
+    CHECK(g.exec({0x48, 0xFF, 0x2C, 0x25, 0x00, 0x70, 0, 0}) ==  // ljmp [0x7000]
+          fault(Exception::GP, 0));                              // not canonical
 }
 
 TEST_CASE(

@@ -65,7 +65,7 @@ TEST_CASE("IRET with a 16-bit operand size leaves the upper flags alone", "[iret
     g.push<u16>(rflags::kCf);
     g.push<u16>(Guest::kCode0);
     g.push<u16>(0x5555);
-    CHECK(g.exec({0x66, 0xCF}) == kNoFault);
+    CHECK(g.exec({0x66, 0xCF}) == kNoFault);  // iret
     CHECK(g.flags() == (rflags::kCf | rflags::kId | rflags::kFixed1));
     CHECK(g.rip() == 0x5555);
 }
@@ -155,8 +155,8 @@ TEST_CASE("A return to ring 3 nulls the selectors of inner segments and keeps FS
         CHECK(g.seg(FS).base == 0xFFFF'8000'0000'1000);
         CHECK(g.seg(GS).base == 0xB000);
         g.machine().poke_value<u64>(0xB010, 0x1122'3344'5566'7788);
-        CHECK(g.exec({0x65, 0x48, 0x8B, 0x04, 0x25, 0x10, 0, 0, 0}) ==
-              kNoFault);  // mov rax, gs:[10h]
+        CHECK(g.exec({0x65, 0x48, 0x8B, 0x04, 0x25, 0x10, 0, 0, 0}) ==  // mov rax, qword gs:[0x10]
+              kNoFault);                                                // mov rax, gs:[10h]
         CHECK(g.reg(RAX) == 0x1122'3344'5566'7788);
     }
 }
@@ -243,7 +243,7 @@ TEST_CASE("IRET in real mode: 16 and 32 bits", "[iret][real]") {
     CHECK(g.exec({0x66, 0xCF}) == fault(Exception::GP, 0));  // EIP beyond the limit
     g.reg(RSP) += 4;
     g.push<u32>(0x20);
-    CHECK(g.exec({0x66, 0xCF}) == kNoFault);
+    CHECK(g.exec({0x66, 0xCF}) == kNoFault);              // iretd
     CHECK(g.flags() == (rflags::kAc | rflags::kFixed1));  // VM and VIF cannot be loaded
 }
 
@@ -254,6 +254,6 @@ TEST_CASE("IRET loads RF: a fault's frame returns with RF in force for one instr
     push_frame32(g, rflags::kRf, Guest::kCode0, Guest::kCode);
     g.step(kIret);
     CHECK((g.flags() & rflags::kRf) != 0);
-    g.step({0x90});
+    g.step({0x90});  // nop
     CHECK((g.flags() & rflags::kRf) == 0);
 }

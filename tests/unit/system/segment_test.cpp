@@ -150,8 +150,8 @@ TEST_CASE("An expand-down segment admits offsets above its limit only", "[segmen
     g.protected_mode();
     g.set_descriptor(Guest::kFree, descriptor(0, 0x5FFF, access::kExpandDown, kFlags32Bytes));
     REQUIRE(load(g, kMovDsAx, Guest::kFree) == kNoFault);
-    CHECK(g.exec({0xA0, 0xFF, 0x5F, 0, 0}) == fault(Exception::GP, 0));
-    CHECK(g.exec({0xA0, 0x00, 0x60, 0, 0}) == kNoFault);
+    CHECK(g.exec({0xA0, 0xFF, 0x5F, 0, 0}) == fault(Exception::GP, 0));  // mov al, byte [0x5fff]
+    CHECK(g.exec({0xA0, 0x00, 0x60, 0, 0}) == kNoFault);                 // mov al, byte [0x6000]
 }
 
 TEST_CASE("LES: the register changes only if the selector loads", "[segment]") {
@@ -160,11 +160,11 @@ TEST_CASE("LES: the register changes only if the selector loads", "[segment]") {
     g.machine().poke_value<u32>(0x7000, 0xCAFEBABE);
     g.machine().poke_value<u16>(0x7004, 0x103);
     g.reg(RBX) = 1;
-    CHECK(g.exec({0xC4, 0x1D, 0x00, 0x70, 0, 0}) ==
-          fault(Exception::GP, 0x100));  // les ebx, [7000h]
+    CHECK(g.exec({0xC4, 0x1D, 0x00, 0x70, 0, 0}) ==  // les ebx, [0x7000]
+          fault(Exception::GP, 0x100));              // les ebx, [7000h]
     CHECK(g.reg(RBX) == 1);
     g.machine().poke_value<u16>(0x7004, Guest::kData0);
-    CHECK(g.exec({0xC4, 0x1D, 0x00, 0x70, 0, 0}) == kNoFault);
+    CHECK(g.exec({0xC4, 0x1D, 0x00, 0x70, 0, 0}) == kNoFault);  // les ebx, [0x7000]
     CHECK(g.reg(RBX) == 0xCAFEBABE);
 }
 
@@ -178,13 +178,13 @@ TEST_CASE("LAR: shows the rights of visible descriptors and clears ZF for others
     CHECK((g.reg(RAX) & 0xF0FF00) == 0xC0F300);
     g.reg(RAX) = 5;
     g.reg(RCX) = Guest::kData0;
-    REQUIRE(g.exec({0x0F, 0x02, 0xC1}) == kNoFault);
+    REQUIRE(g.exec({0x0F, 0x02, 0xC1}) == kNoFault);  // lar eax, ecx
     CHECK_FALSE(g.state().flags.zf());
     CHECK(g.reg(RAX) == 5);
     g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0, access::kInterruptGate | access::kDpl3));
     g.reg(RCX) = Guest::kFree;
-    REQUIRE(g.exec({0x0F, 0x02, 0xC1}) == kNoFault);
-    CHECK_FALSE(g.state().flags.zf());  // interrupt gates are not for LAR
+    REQUIRE(g.exec({0x0F, 0x02, 0xC1}) == kNoFault);  // lar eax, ecx
+    CHECK_FALSE(g.state().flags.zf());                // interrupt gates are not for LAR
 }
 
 TEST_CASE("LSL: yields the limit in bytes", "[segment][lsl]") {
@@ -192,13 +192,13 @@ TEST_CASE("LSL: yields the limit in bytes", "[segment][lsl]") {
     g.protected_mode();
     g.set_descriptor(Guest::kFree, descriptor(0, 0x00123, access::kData, kFlags32));
     g.reg(RCX) = Guest::kFree;
-    REQUIRE(g.exec({0x0F, 0x03, 0xC1}) == kNoFault);
+    REQUIRE(g.exec({0x0F, 0x03, 0xC1}) == kNoFault);  // lsl eax, ecx
     CHECK(g.state().flags.zf());
     CHECK(g.reg(RAX) == 0x123FFF);
     g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0, access::kCallGate32));
-    REQUIRE(g.exec({0x0F, 0x03, 0xC1}) == kNoFault);
-    CHECK_FALSE(g.state().flags.zf());  // LSL refuses call gates, LAR accepts them
-    REQUIRE(g.exec({0x0F, 0x02, 0xC1}) == kNoFault);
+    REQUIRE(g.exec({0x0F, 0x03, 0xC1}) == kNoFault);  // lsl eax, ecx
+    CHECK_FALSE(g.state().flags.zf());                // LSL refuses call gates, LAR accepts them
+    REQUIRE(g.exec({0x0F, 0x02, 0xC1}) == kNoFault);  // lar eax, ecx
     CHECK(g.state().flags.zf());
 }
 
@@ -212,7 +212,7 @@ TEST_CASE("VERR and VERW: test readability and writability at the present level"
     REQUIRE(g.exec({0x0F, 0x00, 0xE9}) == kNoFault);  // verw cx
     CHECK_FALSE(g.state().flags.zf());
     g.reg(RCX) = 0;
-    REQUIRE(g.exec({0x0F, 0x00, 0xE1}) == kNoFault);
+    REQUIRE(g.exec({0x0F, 0x00, 0xE1}) == kNoFault);  // verr cx
     CHECK_FALSE(g.state().flags.zf());
 }
 
@@ -224,7 +224,7 @@ TEST_CASE("ARPL: raises the RPL and says so in ZF", "[segment][arpl]") {
     REQUIRE(g.exec({0x63, 0xC8}) == kNoFault);  // arpl ax, cx
     CHECK(g.reg(RAX) == 0x23);
     CHECK(g.state().flags.zf());
-    REQUIRE(g.exec({0x63, 0xC8}) == kNoFault);
+    REQUIRE(g.exec({0x63, 0xC8}) == kNoFault);  // arpl ax, cx
     CHECK_FALSE(g.state().flags.zf());
 }
 
@@ -255,11 +255,11 @@ TEST_CASE("LTR in IA-32e mode reads a 16-byte descriptor", "[segment][long]") {
     g.set_descriptor(Guest::kFree, descriptor(0x89ABCDEF, 0x67, access::kTss32, 0));
     g.set_descriptor(Guest::kFree2, 0xFFFF8000);
     g.reg(RAX) = Guest::kFree;
-    REQUIRE(g.exec({0x0F, 0x00, 0xD8}) == kNoFault);
+    REQUIRE(g.exec({0x0F, 0x00, 0xD8}) == kNoFault);  // ltr ax
     CHECK(g.state().tr.base == 0xFFFF800089ABCDEF);
     g.set_descriptor(Guest::kFree, descriptor(0x89ABCDEF, 0x67, access::kTss32, 0));
-    g.set_descriptor(Guest::kFree2, 0x0000'0100'0000'0000);  // upper type field
-    CHECK(g.exec({0x0F, 0x00, 0xD8}) == fault(Exception::GP, Guest::kFree));
+    g.set_descriptor(Guest::kFree2, 0x0000'0100'0000'0000);                   // upper type field
+    CHECK(g.exec({0x0F, 0x00, 0xD8}) == fault(Exception::GP, Guest::kFree));  // ltr ax
 }
 
 TEST_CASE("SLDT and STR: 16 bits to memory, zero-extended to a register; UMIP hides them",
@@ -272,8 +272,8 @@ TEST_CASE("SLDT and STR: 16 bits to memory, zero-extended to a register; UMIP hi
     Guest user;
     user.protected_mode(3);
     user.state().cr4 |= cr4::kUmip;
-    CHECK(user.exec({0x0F, 0x00, 0xC8}) == fault(Exception::GP, 0));
-    CHECK(user.exec({0x0F, 0x00, 0xC0}) == fault(Exception::GP, 0));
+    CHECK(user.exec({0x0F, 0x00, 0xC8}) == fault(Exception::GP, 0));  // str eax
+    CHECK(user.exec({0x0F, 0x00, 0xC0}) == fault(Exception::GP, 0));  // sldt eax
 }
 
 // The bases of the tables have 64 bits in compatibility mode too, so what is read of them can lie

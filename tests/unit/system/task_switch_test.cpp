@@ -70,7 +70,7 @@ TEST_CASE("CALL to a TSS nests: back link, NT, both busy; IRET comes back and cl
     CHECK(g.machine().peek_value<u16>(Guest::kTss2) == Guest::kTr);
     CHECK(g.access_byte(Guest::kTr) == access::kTss32Busy);
     CHECK(g.access_byte(Guest::kTr2) == access::kTss32Busy);
-    CHECK(g.exec({0xCF}) == kNoFault);
+    CHECK(g.exec({0xCF}) == kNoFault);  // iretd
     CHECK(g.state().tr.selector == Guest::kTr);
     CHECK(g.rip() == Guest::kCode + 7);
     CHECK(g.reg(RSP) == Guest::kStack0);
@@ -98,11 +98,11 @@ TEST_CASE("IRET with NT and a bad back link raises #TS with the link", "[task]")
     g.protected_mode();
     g.state().set_rflags(rflags::kNt);
     g.machine().poke_value<u16>(Guest::kTss, Guest::kData0);
-    CHECK(g.exec({0xCF}) == fault(Exception::TS, Guest::kData0));
-    g.machine().poke_value<u16>(Guest::kTss, Guest::kTr2);  // available, not busy
-    CHECK(g.exec({0xCF}) == fault(Exception::TS, Guest::kTr2));
+    CHECK(g.exec({0xCF}) == fault(Exception::TS, Guest::kData0));  // iretd
+    g.machine().poke_value<u16>(Guest::kTss, Guest::kTr2);         // available, not busy
+    CHECK(g.exec({0xCF}) == fault(Exception::TS, Guest::kTr2));    // iretd
     g.machine().poke_value<u16>(Guest::kTss, 0x100);
-    CHECK(g.exec({0xCF}) == fault(Exception::TS, 0x100));
+    CHECK(g.exec({0xCF}) == fault(Exception::TS, 0x100));  // iretd
 }
 
 TEST_CASE("Faults in the new task: #TS, #NP and #SS belong to it", "[task]") {
@@ -154,7 +154,7 @@ TEST_CASE("INT n through a task gate saves the address behind it", "[task]") {
     g.protected_mode();
     fill_tss32(g, {});
     g.set_gate(0x20, gate(Guest::kTr2, 0, access::kTaskGate));
-    g.step({0xCD, 0x20});
+    g.step({0xCD, 0x20});  // int 0x20
     CHECK(g.state().tr.selector == Guest::kTr2);
     CHECK(g.machine().peek_value<u32>(Guest::kTss + 0x20) == Guest::kCode + 2);
 }

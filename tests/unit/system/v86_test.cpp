@@ -45,7 +45,7 @@ TEST_CASE("IRETD at ring 0 with VM in the image re-enters virtual-8086 mode", "[
                             u32{rflags::kVm | rflags::kFixed1}, 0x600U, 0x10U}) {
         g.push<u32>(value);
     }
-    CHECK(g.exec({0xCF}) == kNoFault);
+    CHECK(g.exec({0xCF}) == kNoFault);  // iretd
     CHECK(g.cpu().virtual8086);
     CHECK(g.cpu().cpl == 3);
     CHECK(g.rip() == 0x10);
@@ -114,12 +114,12 @@ TEST_CASE("IRET in virtual-8086 mode: #GP below IOPL 3 without VME; with it IF g
           "[v86][vme][iret]") {
     Guest g;
     g.v86_mode(0);
-    CHECK(g.exec({0xCF}) == fault(Exception::GP, 0));
+    CHECK(g.exec({0xCF}) == fault(Exception::GP, 0));  // iret
     g.state().cr4 |= cr4::kVme;
     g.push<u16>(rflags::kIf | rflags::kCf);
     g.push<u16>(0x600);
     g.push<u16>(0x10);
-    CHECK(g.exec({0xCF}) == kNoFault);
+    CHECK(g.exec({0xCF}) == kNoFault);  // iret
     CHECK(g.rip() == 0x10);
     CHECK((g.flags() & rflags::kVif) != 0);
     CHECK((g.flags() & rflags::kIopl) == 0);
@@ -136,7 +136,7 @@ TEST_CASE("IRET in virtual-8086 mode with IOPL 3 keeps VM and IOPL", "[v86][iret
     g.push<u16>(rflags::kZf);
     g.push<u16>(0x600);
     g.push<u16>(0x10);
-    CHECK(g.exec({0xCF}) == kNoFault);
+    CHECK(g.exec({0xCF}) == kNoFault);  // iret
     CHECK(g.flags() == (rflags::kVm | rflags::kIopl | rflags::kZf | rflags::kFixed1));
 }
 
@@ -145,8 +145,8 @@ TEST_CASE("Segment loads in virtual-8086 mode multiply by 16; LAR and LLDT are u
     Guest g;
     g.v86_mode(0);
     g.reg(RAX) = 0x1234;
-    CHECK(g.exec({0x8E, 0xD8}) == kNoFault);
+    CHECK(g.exec({0x8E, 0xD8}) == kNoFault);  // mov ds, ax
     CHECK(g.seg(DS).base == 0x12340);
-    CHECK(g.exec({0x0F, 0x02, 0xC0}) == fault(Exception::UD));
-    CHECK(g.exec({0x0F, 0x00, 0xD0}) == fault(Exception::UD));
+    CHECK(g.exec({0x0F, 0x02, 0xC0}) == fault(Exception::UD));  // lar ax, ax
+    CHECK(g.exec({0x0F, 0x00, 0xD0}) == fault(Exception::UD));  // lldt ax
 }

@@ -210,7 +210,7 @@ TEST_CASE("a control bit that is not advertised fails the VM entry, whichever it
           "[vmx][capabilities]") {
     M m;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     struct Word {
         u32 Vmcs::*field;
         const VmxCapabilities::Controls* controls;
@@ -286,6 +286,7 @@ TEST_CASE("a VM exit that does not save IA32_EFER may make the next entry fail",
     v.guest_cs_access_rights = 0xC09B;
     v.entry_controls |= vm_entry_control::kLoadEfer;
     v.guest_ia32_efer = efer::kLma | efer::kLme;
+    // mov rax, cr0; and eax, 0x7fffffff; mov cr0, rax; cpuid
     m.guest_code({0x0F, 0x20, 0xC0, 0x25, 0xFF, 0xFF, 0xFF, 0x7F, 0x0F, 0x22, 0xC0, 0x0F, 0xA2});
     m.vmx().current->stale_checks = ~0U;
     REQUIRE(m.run_guest());
@@ -375,7 +376,7 @@ TEST_CASE("advanced EPT-violation information: bits 11:9 of the qualification",
           "[vmx][capabilities]") {
     const auto violate = [](M& m) {
         m.prepare();
-        m.guest_code({0x8A, 0x03});
+        m.guest_code({0x8A, 0x03});  // mov al, byte [rbx]
         m.vmcs().proc_controls |= proc::kActivateSecondary;
         m.vmcs().proc2_controls = proc2::kEnableEpt;
         m.vmcs().ept_pointer = m.make_identity_ept(7);
@@ -397,7 +398,7 @@ TEST_CASE("VMFUNC 0 writes the EPTP index only with \"EPT-violation #VE\"", "[vm
         CAPTURE(ve);
         M m;
         m.prepare();
-        m.guest_code({0x0F, 0x01, 0xD4, 0x0F, 0xA2});
+        m.guest_code({0x0F, 0x01, 0xD4, 0x0F, 0xA2});  // vmfunc; cpuid
         Vmcs& v = m.vmcs();
         v.proc_controls |= proc::kActivateSecondary;
         v.proc2_controls = proc2::kEnableEpt | proc2::kEnableVmFunctions | ve;

@@ -111,9 +111,11 @@ void Matrix::run(const Point& p) {
         entry_, present ? leaf_ | kWriteBack | p.rights | (p.user_execute ? kUserExecute : 0) : 0);
     machine().poke_value<u64>(guest_leaf_, kData | 3 | (p.user_page() ? 4U : 0U));
     switch (p.kind) {
+    // mov al, byte [rbx]; cpuid
     case Kind::Read: guest_code({0x8A, 0x03, 0x0F, 0xA2}); break;
+    // mov byte [rbx + 0x40], al; cpuid
     case Kind::Write: guest_code({0x88, 0x43, 0x40, 0x0F, 0xA2}); break;
-    case Kind::Fetch: guest_code({0xFF, 0xE3}); break;
+    case Kind::Fetch: guest_code({0xFF, 0xE3}); break;  // jmp rbx
     }
     (void)invept(2, 0);
     Vmcs& v = vmcs();
@@ -209,7 +211,7 @@ TEST_CASE("the rights of all levels are combined, and reported combined", "[vmx]
             m.machine().poke_value<u64>(kPd, kPt | (level == 2 ? rights : 7));
             m.machine().poke_value<u64>(kPt, kFrame | kWriteBack | 7);
             m.machine().map(kData, kAddress);
-            m.guest_code({0x88, 0x03, 0x0F, 0xA2});
+            m.guest_code({0x88, 0x03, 0x0F, 0xA2});  // mov byte [rbx], al; cpuid
             m.state().gpr[RBX] = kData;
             m.vmx().current->stale_checks = ~0U;
             REQUIRE(m.run_guest());

@@ -267,7 +267,7 @@ TEST_CASE("LMSW from memory: the linear address wraps at 4 GiB outside 64-bit mo
 TEST_CASE("TSC offsetting and scaling apply to RDTSC and RDMSR in the guest only", "[vmx][exits]") {
     VmxMachine m;
     m.prepare();
-    m.guest_code({0x0F, 0x31, 0x0F, 0xA2});
+    m.guest_code({0x0F, 0x31, 0x0F, 0xA2});  // rdtsc; cpuid
     m.vmcs().proc_controls |= proc::kTscOffsetting | proc::kActivateSecondary;
     m.vmcs().proc2_controls = proc2::kUseTscScaling;
     m.vmcs().tsc_multiplier = u64{3} << 48;
@@ -295,7 +295,7 @@ TEST_CASE("PAUSE-loop exiting: only a long run of close PAUSEs at CPL 0 exits", 
 TEST_CASE("a compatibility-mode or real-mode VMCALL still exits", "[vmx][exits]") {
     VmxMachine m;
     m.prepare();
-    m.guest_code({0x0F, 0x01, 0xC1});
+    m.guest_code({0x0F, 0x01, 0xC1});          // vmcall
     m.vmcs().guest_cs_access_rights = 0xC09B;  // CS.L = 0
     m.vmx().current->stale_checks = ~0U;
     REQUIRE(m.run_guest());
@@ -305,7 +305,7 @@ TEST_CASE("a compatibility-mode or real-mode VMCALL still exits", "[vmx][exits]"
 TEST_CASE("VM exits and VM entries with a VPID flush nothing", "[vmx][exits]") {
     VmxMachine m;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     m.vmcs().proc_controls |= proc::kActivateSecondary;
     m.vmcs().proc2_controls = proc2::kEnableVpid;
     m.set(&Vmcs::vpid, 7);

@@ -66,7 +66,7 @@ TEST_CASE("VMXON, VMCLEAR and VMPTRLD: outside RAM, beyond the width, at the VMX
 TEST_CASE("VMCLEAR of a VMCS that is not active here only makes it clear", "[vmx][limits]") {
     M m;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     REQUIRE(m.run_guest());
     (void)m.vmwrite(0x681E, 0x1234);
     Insn vmxoff;
@@ -91,7 +91,7 @@ TEST_CASE("an EPT that loops at any level, with and without A/D flags and PML, e
                 M m;
                 m.prepare();
                 m.make_guest_idt();
-                m.guest_code({0x0F, 0xA2});
+                m.guest_code({0x0F, 0xA2});  // cpuid
                 ept(m, accessed_dirty ? proc2::kEnablePml : 0, accessed_dirty);
                 m.vmcs().pml_address = M::kBitmaps + 0x2000;
                 m.vmcs().pml_index = 511;
@@ -147,7 +147,7 @@ TEST_CASE("a guest whose own page tables loop or lie outside RAM exits on its fa
 TEST_CASE("I/O and MSR bitmaps outside RAM are all ones: everything exits", "[vmx][limits]") {
     M io;
     io.prepare();
-    io.guest_code({0xE4, 0x80});
+    io.guest_code({0xE4, 0x80});  // in al, 0x80
     io.vmcs().proc_controls |= proc::kUseIoBitmaps;
     io.vmcs().io_bitmap_a = io.vmcs().io_bitmap_b = kNowhere;
     stale(io);
@@ -155,7 +155,7 @@ TEST_CASE("I/O and MSR bitmaps outside RAM are all ones: everything exits", "[vm
     CHECK(io.exited_with(ExitReason::IO_INSTRUCTION));
     M msr;
     msr.prepare();
-    msr.guest_code({0x0F, 0x32});
+    msr.guest_code({0x0F, 0x32});  // rdmsr
     msr.state().gpr[RCX] = 0x10;
     msr.set(&Vmcs::msr_bitmap, kNowhere);
     REQUIRE(msr.run_guest());
@@ -188,6 +188,7 @@ TEST_CASE("virtual-APIC page, posted-interrupt descriptor, PML, #VE area and EPT
           "[vmx][limits]") {
     M apic;  // VTPR reads as FFh
     apic.prepare();
+    // mov cr8, rax; mov rcx, cr8; cpuid
     apic.guest_code({0x44, 0x0F, 0x22, 0xC0, 0x44, 0x0F, 0x20, 0xC1, 0x0F, 0xA2});
     apic.vmcs().proc_controls |= proc::kTprShadow;
     apic.set(&Vmcs::virtual_apic_address, kNowhere);
@@ -198,7 +199,7 @@ TEST_CASE("virtual-APIC page, posted-interrupt descriptor, PML, #VE area and EPT
 
     M posted;  // the notification is taken, nothing is posted
     posted.prepare();
-    posted.guest_code({0x90, 0x90, 0x0F, 0xA2});
+    posted.guest_code({0x90, 0x90, 0x0F, 0xA2});  // nop; nop; cpuid
     posted.vmcs().pin_controls |= pin::kExternalInterruptExiting | pin::kPostedInterrupts;
     posted.vmcs().exit_controls |= vm_exit_control::kAcknowledgeInterrupt;
     posted.vmcs().proc_controls |= proc::kTprShadow;
@@ -215,7 +216,7 @@ TEST_CASE("virtual-APIC page, posted-interrupt descriptor, PML, #VE area and EPT
 
     M log;  // logged into nowhere until the index runs out
     log.prepare();
-    log.guest_code({0x0F, 0xA2});
+    log.guest_code({0x0F, 0xA2});  // cpuid
     ept(log, proc2::kEnablePml, true);
     log.vmcs().pml_address = kNowhere;
     log.set(&Vmcs::pml_index, 511);
@@ -225,7 +226,7 @@ TEST_CASE("virtual-APIC page, posted-interrupt descriptor, PML, #VE area and EPT
 
     M ve;  // "busy" reads as all ones: the violation is not convertible
     ve.prepare();
-    ve.guest_code({0x8A, 0x03});
+    ve.guest_code({0x8A, 0x03});  // mov al, byte [rbx]
     ept(ve, proc2::kEptViolationVe);
     ve.machine().poke_value<u64>(ve.ept_entry_address(M::kGuestData), 0);
     ve.state().gpr[RBX] = M::kGuestData;
@@ -235,7 +236,7 @@ TEST_CASE("virtual-APIC page, posted-interrupt descriptor, PML, #VE area and EPT
 
     M list;  // an EPTP of all ones is not valid
     list.prepare();
-    list.guest_code({0x0F, 0x01, 0xD4});
+    list.guest_code({0x0F, 0x01, 0xD4});  // vmfunc
     ept(list, proc2::kEnableVmFunctions);
     list.vmcs().vm_function_controls = 1;
     list.state().gpr[RAX] = list.state().gpr[RCX] = 0;
@@ -250,7 +251,7 @@ TEST_CASE("MSR areas of absurd length stop behind 512 entries: exit reason 34, o
         CAPTURE(count);
         const auto fill = [](M& m) {
             m.prepare();
-            m.guest_code({0x0F, 0xA2});
+            m.guest_code({0x0F, 0xA2});  // cpuid
             for (u64 i = 0; i < 513; ++i) {
                 m.machine().poke_value<u64>(M::kMsrLists + i * 16, kStar);
             }
@@ -281,7 +282,7 @@ TEST_CASE("MSR areas of absurd length stop behind 512 entries: exit reason 34, o
     }
     M most;  // 512 are fine
     most.prepare();
-    most.guest_code({0x0F, 0xA2});
+    most.guest_code({0x0F, 0xA2});  // cpuid
     for (u64 i = 0; i < 512; ++i) {
         most.machine().poke_value<u64>(M::kMsrLists + i * 16, kStar);
     }
@@ -329,7 +330,7 @@ TEST_CASE("a VM entry that fails on MSR loading leaves no blocking of the guest'
 TEST_CASE("a host CR3 outside RAM is the host's own triple fault, not ours", "[vmx][limits]") {
     M m;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     m.set(&Vmcs::host_cr3, kNowhere);
     (void)m.run_guest();
     CHECK_FALSE(m.vmx().non_root);
@@ -339,7 +340,7 @@ TEST_CASE("a host CR3 outside RAM is the host's own triple fault, not ours", "[v
 TEST_CASE("a 32-bit host with reserved bits in its PDPTEs aborts", "[vmx][limits]") {
     M m;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     CpuState& s = m.state();
     s.efer &= ~(efer::kLma | efer::kLme);
     Vmcs& v = m.vmcs();
@@ -358,7 +359,7 @@ TEST_CASE("a #DB handler with a breakpoint on itself uses up the budget", "[vmx]
     M m;
     m.prepare();
     m.make_guest_idt();
-    m.guest_code({0x90, 0x90});
+    m.guest_code({0x90, 0x90});  // nop; nop
     m.vmcs().entry_controls |= vm_entry_control::kLoadDebugControls;
     m.set(&Vmcs::guest_dr7, dr7::kReset | 3);
     m.state().dr[0] = M::kHandlers + 16;

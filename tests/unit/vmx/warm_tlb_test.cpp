@@ -73,7 +73,7 @@ class Reader : public M {
         machine().map(kArea + kPageBytes, kFrames);
         machine().poke_value<u8>(kFrames, 0x11);
         machine().poke_value<u8>(kFrames + kPageBytes, 0x22);
-        guest_code({0x8A, 0x03, 0x0F, 0xA2});
+        guest_code({0x8A, 0x03, 0x0F, 0xA2});  // mov al, byte [rbx]; cpuid
         vmcs().proc_controls |= proc::kActivateSecondary;
         vmcs().proc2_controls = proc2::kEnableVpid;
     }
