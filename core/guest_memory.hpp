@@ -5,14 +5,18 @@
 // the PCI hole between. Regions may overlay it (ROM images, the VGA hole, PAM shadows). A page that
 // is neither RAM nor ROM is MMIO: the Bus answers it.
 //
-// Every RAM page has a flag byte. kPageHasCode: decoded blocks were made from it, so no TLB may
-// hold a write tag for it; writers that bypass the CPU (DMA, loaders) go through write()/dma_*(),
-// which tell the code observer.
+// Every page has a flag byte. kPageHasCode: code is kept of it (code_pages.hpp), so no TLB may hold
+// a write tag for it; all writers but the fast path of the CPUs come through write() or
+// compare_exchange(), which tell code_pages() first.
+//
+// RAM and the flags lie between guard pages: an address that is off by a little faults at once
+// instead of changing the emulator. RAM starts on a 2-MiB boundary and asks for huge pages: the
+// TLB misses of the native CPU are a good part of what a guest with a large working set costs.
 
+#include "core/code_pages.hpp"
 #include "core/error.hpp"
 #include "core/types.hpp"
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -27,7 +31,9 @@ struct HostPage {
     PageKind kind = PageKind::Mmio;
 };
 
-inline constexpr u8 kPageHasCode = 1U << 0;
+// How GuestMemory::compare_exchange() ended. Changed: the bytes were not the expected ones. NotRam:
+// nothing was done; a write there goes to the bus or nowhere.
+enum class Exchange : u8 { Done, Changed, NotRam };
 
 class GuestMemory {
   public:
@@ -48,11 +54,9 @@ class GuestMemory {
     HostPage lookup(PhysAddr page) const;
 
     // Overlays [first, first+bytes) with MMIO (host == nullptr) or with ROM/RAM contents at `host`
-    // (borrowed). Page-aligned. A later overlay wins. Bumps layout_generation().
+    // (borrowed). Page-aligned. A later overlay wins. Who keeps code or translations hears of it.
     void overlay(PhysAddr first, u64 bytes, PageKind kind, u8* host);
     void remove_overlay(PhysAddr first, u64 bytes);
-    // Changes whenever lookup() may answer differently: TLBs compare it and flush.
-    u64 layout_generation() const { return layout_generation_; }
 
     // Bulk access for loaders and DMA: RAM and (reads only) ROM; false if any byte is elsewhere.
     bool read(PhysAddr address, std::span<u8> out) const;
@@ -60,10 +64,17 @@ class GuestMemory {
     // Writes even where the guest could not (ROM): for loaders.
     bool write_rom(PhysAddr address, std::span<const u8> data);
 
-    // Called before a write() to a page flagged kPageHasCode.
-    void set_code_observer(std::function<void(PhysAddr page)> observer) {
-        code_observer_ = std::move(observer);
+    // Replaces the 4 or 8 bytes at `address`, which are naturally aligned, if they are `expected`:
+    // one atomic step, as other processors see it. On Changed `expected` holds what is there.
+    Exchange compare_exchange(PhysAddr address, u32& expected, u32 desired) {
+        return exchange(address, expected, desired);
     }
+    Exchange compare_exchange(PhysAddr address, u64& expected, u64 desired) {
+        return exchange(address, expected, desired);
+    }
+
+    // Who keeps code of which page.
+    CodePages& code_pages() { return code_pages_; }
 
     // Bytes of guest RAM the host has committed (resident).
     u64 resident_bytes() const;
@@ -76,18 +87,25 @@ class GuestMemory {
         u8* host;
         std::vector<u8> flags;
     };
-    GuestMemory(u8* host, u8* flags, u64 low_bytes, u64 high_bytes);
+    // The native mapping: RAM and flags with their guards.
+    struct Mapping {
+        u8* reserved;
+        u64 reserved_bytes;
+        u8* ram;
+        u8* flags;
+    };
+    GuestMemory(const Mapping& mapping, u64 low_bytes, u64 high_bytes);
     void refresh_overlay_bounds();
+    template <typename T>
+    Exchange exchange(PhysAddr address, T& expected, T desired);
 
-    u8* host_;
-    u8* flags_;
+    Mapping mapping_;
     u64 low_bytes_;
     u64 high_bytes_;
     mutable std::vector<Overlay> overlays_;
     PhysAddr overlays_begin_ = ~u64{0};  // bounds of all overlays: most lookups skip them
     PhysAddr overlays_end_ = 0;
-    u64 layout_generation_ = 1;
-    std::function<void(PhysAddr)> code_observer_;
+    CodePages code_pages_{*this};
 };
 
 }  // namespace droste

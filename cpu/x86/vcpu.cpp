@@ -20,9 +20,12 @@ Vcpu::Vcpu(u32 vcpu_index, const Wiring& wiring, const CpuFeatures& cpu_features
     , apic(std::make_unique<LocalApic>(*this))
     , msrs(std::make_unique<MsrStore>(cpu_features)) {
     data_tlb = tlb.empty_table();
+    memory.code_pages().add(tlb);
 }
 
-Vcpu::~Vcpu() = default;
+Vcpu::~Vcpu() {
+    memory.code_pages().remove(tlb);
+}
 
 u64 Vcpu::tsc() const {
     return clock.now_ns() + state.tsc_offset;

@@ -53,7 +53,7 @@ inline constexpr u32 kInterruptWindow = 1U << 8;
 }  // namespace attention
 
 struct VcpuCounters {
-    u64 blocks = 0, block_misses = 0, blocks_invalidated = 0;
+    u64 blocks = 0, block_misses = 0;
     u64 tlb_misses = 0, tlb_flushes = 0, context_switches = 0, page_walks = 0, code_tlb_misses = 0;
     u64 exceptions = 0, page_faults = 0, interrupts = 0, nmis = 0, halts = 0;
     u64 mmio_accesses = 0, pio_accesses = 0, smc_writes = 0;

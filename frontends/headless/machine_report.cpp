@@ -1,5 +1,6 @@
 #include "frontends/headless/machine_report.hpp"
 
+#include "cpu/x86/interp/block_cache.hpp"
 #include "frontends/debugger/vmx_report.hpp"
 
 #include <array>
@@ -20,7 +21,6 @@ struct CounterRow {
 constexpr std::array kRows = {
     CounterRow{"blocks entered",        &VcpuCounters::blocks},
     CounterRow{"blocks decoded",        &VcpuCounters::block_misses},
-    CounterRow{"blocks invalidated",    &VcpuCounters::blocks_invalidated},
     CounterRow{"writes to code pages",  &VcpuCounters::smc_writes},
     CounterRow{"data TLB misses",       &VcpuCounters::tlb_misses},
     CounterRow{"code TLB misses",       &VcpuCounters::code_tlb_misses},
@@ -124,6 +124,9 @@ std::string describe_counters(Pc& pc, std::optional<std::chrono::nanoseconds> el
         }
         text += "\n";
     }
+    // The vCPUs share their code.
+    text += fmt::format("{:<24}{:>16}\n", "blocks invalidated",
+                        pc.vcpus().front()->blocks->invalidated());
     text += fmt::format("{:<24}{:>16}\n", "accesses to nothing", pc.bus().unclaimed_accesses());
     text += fmt::format("{:<24}{:>16.3f}\n", "virtual time, s",
                         static_cast<double>(pc.clock().now_ns()) / 1e9);

@@ -174,21 +174,36 @@ bool deliver_virtual_interrupt(VmxState& vmx) {
     return true;
 }
 
+namespace {
+
+// Clears `bits` of the 64-bit word at `address` in one locked step; returns what was there. 0 if it
+// is not RAM.
+u64 take_bits(GuestMemory& memory, PhysAddr address, u64 bits) {
+    u64 seen = 0;
+    for (u64 desired = 0;; desired = seen & ~bits) {
+        switch (memory.compare_exchange(address, seen, desired)) {
+        case Exchange::Done: return seen;
+        case Exchange::Changed: break;
+        case Exchange::NotRam: return 0;
+        }
+    }
+}
+
+}  // namespace
+
+// Other agents post with locked operations; so do we take.
 void process_posted_interrupts(VmxState& vmx) {
     Vcpu& cpu = vmx.cpu;
     const PhysAddr descriptor = vmx.vmcs().posted_interrupt_descriptor;
-    const HostPage page = cpu.memory.lookup(descriptor & kPageMask);
-    if (page.kind != PageKind::Ram) {
+    if (cpu.memory.lookup(descriptor & kPageMask).kind != PageKind::Ram) {
         return;
     }
-    // Other agents post with locked operations; so do we take.
-    auto* words = reinterpret_cast<u64*>(page.host + descriptor % kPageBytes);
     constexpr unsigned kControlWord = 4;
     constexpr u64 kOutstandingNotification = 1;
-    __atomic_fetch_and(words + kControlWord, ~kOutstandingNotification, __ATOMIC_SEQ_CST);
+    (void)take_bits(cpu.memory, descriptor + kControlWord * 8, kOutstandingNotification);
     u8 highest = rvi(vmx);
     for (unsigned i = 0; i < 4; ++i) {
-        const u64 posted = __atomic_exchange_n(words + i, u64{0}, __ATOMIC_SEQ_CST);
+        const u64 posted = take_bits(cpu.memory, descriptor + i * 8, ~u64{0});
         if (posted == 0) {
             continue;
         }

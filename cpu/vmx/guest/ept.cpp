@@ -281,17 +281,11 @@ Ept::Update Ept::set_accessed_dirty(Vcpu& cpu, GuestPhysAddr address, Walk& walk
         if (updated == step.entry) {
             continue;
         }
-        const HostPage page = cpu.memory.lookup(step.entry_address & kPageMask);
-        if (page.kind != PageKind::Ram) {
-            continue;
-        }
-        auto* cell = reinterpret_cast<u64*>(page.host + step.entry_address % kPageBytes);
-        if ((*page.flags & kPageHasCode) != 0) {
-            (void)cpu.memory.write(step.entry_address,
-                                   {reinterpret_cast<const u8*>(&updated), sizeof(updated)});
-        } else if (!__atomic_compare_exchange_n(cell, &step.entry, updated, false, __ATOMIC_SEQ_CST,
-                                                __ATOMIC_SEQ_CST)) {
-            return Update::Retry;
+        u64 expected = step.entry;
+        switch (cpu.memory.compare_exchange(step.entry_address, expected, updated)) {
+        case Exchange::Done: break;
+        case Exchange::Changed: return Update::Retry;
+        case Exchange::NotRam: continue;
         }
         step.entry = updated;
     }

@@ -8,12 +8,24 @@
 
 namespace droste {
 
-BlockCache::BlockCache(GuestMemory& memory) : memory_(memory), table_(kSlots, nullptr) {
-    memory_.set_code_observer([this](PhysAddr page) { page_written(page); });
+namespace {
+
+// Bits of the 64-byte lines that bytes [first, last] of a page touch.
+u64 lines_of(unsigned first, unsigned last) {
+    return bits(~u64{0}, 0, last / 64 - first / 64) << (first / 64);
 }
 
+}  // namespace
+
+BlockCache::BlockCache(GuestMemory& memory)
+    : memory_(memory)
+    , mark_(memory.code_pages().add(*this))
+    , table_(kSlots, nullptr) {}
+
 BlockCache::~BlockCache() {
-    memory_.set_code_observer(nullptr);
+    vcpus_.clear();  // they may be gone already
+    flush();
+    memory_.code_pages().remove(*this);
 }
 
 Insn* BlockCache::allocate(unsigned count) {
@@ -33,32 +45,90 @@ Insn* BlockCache::allocate(unsigned count) {
     return first;
 }
 
-void BlockCache::enroll(PhysAddr page, Block* block, unsigned first_byte, unsigned last_byte) {
-    PageBlocks& entry = pages_[page];
-    const bool was_code = !entry.blocks.empty();
-    entry.blocks.push_back(block);
-    entry.lines |= bits(~u64{0}, 0, last_byte / 64 - first_byte / 64) << (first_byte / 64);
-    if (!was_code) {
-        if (const HostPage host = memory_.lookup(page); host.flags != nullptr) {
-            *host.flags |= kPageHasCode;
+// A block with room for `count` instructions.
+Block& BlockCache::new_block(unsigned count) {
+    if (Block* block = dead_[count]; block != nullptr) {
+        dead_[count] = block->next_in_slot;
+        return *block;
+    }
+    Insn* insns = allocate(count);
+    if (used_blocks_ == blocks_.size()) {
+        blocks_.emplace_back();
+    }
+    Block& block = blocks_[used_blocks_++];
+    block.insns = insns;
+    return block;
+}
+
+BlockCache::PageCode* BlockCache::find_page(PhysAddr page) {
+    const u64 number = page >> kPageShift;
+    const u64 leaf = number / kPagesInLeaf;
+    return leaf < pages_.size() && pages_[leaf] != nullptr ? &(*pages_[leaf])[number % kPagesInLeaf]
+                                                           : nullptr;
+}
+
+void BlockCache::link(BlockPart& part, PhysAddr page, unsigned first, unsigned last) {
+    PageCode* code = find_page(page);
+    if (code == nullptr) {
+        const u64 number = page >> kPageShift;
+        const u64 leaf = number / kPagesInLeaf;
+        if (leaf >= pages_.size()) {
+            pages_.resize(leaf + 1);
         }
-        for (Vcpu* cpu : vcpus_) {
-            cpu->tlb.page_became_code(page);
-        }
+        pages_[leaf] = std::make_unique<PageLeaf>();
+        code = &(*pages_[leaf])[number % kPagesInLeaf];
+    }
+    part.page = page;
+    part.first = static_cast<u16>(first);
+    part.last = static_cast<u16>(last);
+    part.next = code->parts;
+    part.previous = nullptr;
+    if (part.next != nullptr) {
+        part.next->previous = &part;
+    } else {
+        memory_.code_pages().became_code(page, mark_);
+    }
+    code->parts = &part;
+    code->lines |= lines_of(first, last);
+}
+
+void BlockCache::unlink(BlockPart& part) {
+    if (part.next != nullptr) {
+        part.next->previous = part.previous;
+    }
+    if (part.previous != nullptr) {
+        part.previous->next = part.next;
+        return;
+    }
+    PageCode* code = find_page(part.page);
+    code->parts = part.next;
+    if (part.next == nullptr) {
+        code->lines = 0;
+        memory_.code_pages().no_longer_code(part.page, mark_);
     }
 }
 
-Block* BlockCache::recall(PhysAddr start, u32 mode) {
-    const auto found = pages_.find(start & kPageMask);
-    if (found == pages_.end()) {
-        return nullptr;
-    }
-    for (Block* block : found->second.blocks) {
-        if (block->start == start && block->mode == mode) {
-            return table_[slot(start, mode)] = block;
+template <typename Wanted>
+Block* BlockCache::to_front(PhysAddr start, u32 mode, Wanted wanted) {
+    Block** head = &table_[slot(start, mode)];
+    for (Block** at = head; *at != nullptr; at = &(*at)->next_in_slot) {
+        Block* block = *at;
+        if (block->start == start && block->mode == mode && wanted(*block)) {
+            *at = block->next_in_slot;
+            block->next_in_slot = *head;
+            return *head = block;
         }
     }
     return nullptr;
+}
+
+Block* BlockCache::recall(PhysAddr start, u32 mode) {
+    return to_front(start, mode, [](const Block&) { return true; });
+}
+
+Block* BlockCache::recall(PhysAddr start, u32 mode, PhysAddr second_page) {
+    return to_front(start, mode,
+                    [=](const Block& block) { return block.second_page == second_page; });
 }
 
 Block* BlockCache::insert(PhysAddr start,
@@ -67,97 +137,91 @@ Block* BlockCache::insert(PhysAddr start,
                           unsigned count,
                           unsigned bytes,
                           PhysAddr second_page) {
-    Insn* storage = allocate(count);
-    std::copy_n(insns, count, storage);
-    blocks_.push_back(std::make_unique<Block>());
-    Block* block = blocks_.back().get();
-    *block = {start, second_page, mode, static_cast<u16>(count), static_cast<u16>(bytes), storage};
-    const auto first = static_cast<unsigned>(start % kPageBytes);
-    const unsigned last = std::min<unsigned>(first + bytes - 1, kPageBytes - 1);
-    enroll(start & kPageMask, block, first, last);
-    if (second_page != Block::kInvalid) {
-        enroll(second_page, block, 0, first + bytes - 1 - static_cast<unsigned>(kPageBytes));
+    Block& block = new_block(count);
+    std::copy_n(insns, count, block.insns);
+    block.start = start;
+    block.second_page = second_page;
+    block.mode = mode;
+    block.count = static_cast<u16>(count);
+    block.bytes = static_cast<u16>(bytes);
+    for (BlockPart& part : block.parts) {
+        part.block = &block;
     }
-    table_[slot(start, mode)] = block;
-    return block;
+    const auto first = static_cast<unsigned>(start % kPageBytes);
+    const unsigned last = first + bytes - 1;
+    constexpr auto kLastInPage = static_cast<unsigned>(kPageBytes - 1);
+    link(block.parts[0], start & kPageMask, first, std::min(last, kLastInPage));
+    if (second_page != Block::kInvalid) {
+        link(block.parts[1], second_page, 0, last - kLastInPage - 1);
+    }
+    Block*& head = table_[slot(start, mode)];
+    block.next_in_slot = head;
+    ++live_;
+    return head = &block;
 }
 
-void BlockCache::kill(Block* block) {
-    if (block->start == Block::kInvalid) {
-        return;
+// Out of the table and of the lists of its pages; whoever executes it leaves it after the present
+// instruction. What that instruction may still read, its Insn, stays as it is.
+void BlockCache::drop(Block& block) {
+    Block** at = &table_[slot(block.start, block.mode)];
+    while (*at != &block) {
+        at = &(*at)->next_in_slot;
     }
-    Block*& entry = table_[slot(block->start, block->mode)];
-    if (entry == block) {
-        entry = nullptr;
+    *at = block.next_in_slot;
+    unlink(block.parts[0]);
+    if (block.second_page != Block::kInvalid) {
+        unlink(block.parts[1]);
     }
     for (Vcpu* cpu : vcpus_) {
-        if (cpu->block_end == block->insns + block->count) {
+        if (cpu->block_end == block.insns + block.count) {
             cpu->block_end = nullptr;
         }
     }
-    block->start = Block::kInvalid;
-    ++invalidated_;
+    block.start = Block::kInvalid;
+    block.next_in_slot = dead_[block.count];
+    dead_[block.count] = &block;
+    --live_;
 }
 
 void BlockCache::written(PhysAddr address, unsigned bytes) {
-    const auto found = pages_.find(address & kPageMask);
-    if (found == pages_.end()) {
+    PageCode* page = find_page(address);
+    if (page == nullptr) {
         return;
     }
-    PageBlocks& page = found->second;
     const auto first = static_cast<unsigned>(address % kPageBytes);
     const unsigned last = first + bytes - 1;
-    const u64 touched = bits(~u64{0}, 0, last / 64 - first / 64) << (first / 64);
-    if ((page.lines & touched) == 0) {
+    if ((page->lines & lines_of(first, last)) == 0) {
         return;
     }
     u64 lines = 0;
-    const PhysAddr base = address & kPageMask;
-    auto keep = page.blocks.begin();
-    for (Block* block : page.blocks) {
-        if (block->start == Block::kInvalid) {
-            continue;
-        }
-        const bool second = (block->start & kPageMask) != base;
-        const unsigned offset = static_cast<unsigned>(block->start % kPageBytes);
-        const unsigned block_first = second ? 0 : offset;
-        const unsigned block_last =
-            second ? offset + block->bytes - 1U - static_cast<unsigned>(kPageBytes)
-                   : std::min<unsigned>(offset + block->bytes - 1U, kPageBytes - 1);
-        const u64 block_lines = bits(~u64{0}, 0, block_last / 64 - block_first / 64)
-                                << (block_first / 64);
-        if ((block_lines & touched) != 0) {
-            kill(block);
+    for (BlockPart* part = page->parts; part != nullptr;) {
+        BlockPart* next = part->next;
+        if (part->first > last || part->last < first) {
+            lines |= lines_of(part->first, part->last);
         } else {
-            lines |= block_lines;
-            *keep++ = block;
+            Block& block = *part->block;
+            // The other part of a block may be the next one of the same page.
+            if (next != nullptr && next->block == &block) {
+                next = next->next;
+            }
+            drop(block);
+            ++invalidated_;
         }
+        part = next;
     }
-    page.blocks.erase(keep, page.blocks.end());
-    page.lines = lines;
-    if (page.blocks.empty()) {
-        pages_.erase(found);
-        if (const HostPage host = memory_.lookup(base); host.flags != nullptr) {
-            *host.flags = static_cast<u8>(*host.flags & ~kPageHasCode);
-        }
-    }
+    page->lines = lines;
 }
 
 void BlockCache::flush() {
-    for (const auto& block : blocks_) {
-        if (block->start != Block::kInvalid) {
-            kill(block.get());
+    for (std::size_t i = 0; i < used_blocks_ && live_ != 0; ++i) {
+        if (blocks_[i].start != Block::kInvalid) {
+            drop(blocks_[i]);
         }
     }
-    for (const auto& [page, entry] : pages_) {
-        if (const HostPage host = memory_.lookup(page); host.flags != nullptr) {
-            *host.flags = static_cast<u8>(*host.flags & ~kPageHasCode);
-        }
-    }
-    pages_.clear();
-    blocks_.clear();
+    dead_.fill(nullptr);
     current_chunk_ = 0;
     used_in_chunk_ = 0;
+    used_blocks_ = 0;
     ++flushes_;
 }
 

@@ -61,7 +61,8 @@ class Interpreter final : public ExecutionEngine {
     enum class Flow : u8 { Go, Leave };
 
     static Status find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out);
-    static Block* decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode);
+    static Status
+    decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Block*& out);
     static Status decode_one(Vcpu& cpu,
                              const CodePage& page,
                              LinearAddr linear,
@@ -78,16 +79,13 @@ class Interpreter final : public ExecutionEngine {
         const u64 rip = cpu.state.rip();
         return cpu.code_bits == 64 ? rip : static_cast<u32>(cpu.state.seg[CS].base + rip);
     }
+    // The page after the one of `linear`; outside 64-bit mode linear addresses wrap at 4 GiB.
+    static LinearAddr next_page(const Vcpu& cpu, LinearAddr linear) {
+        const LinearAddr next = (linear & kPageMask) + kPageBytes;
+        return cpu.code_bits == 64 ? next : static_cast<u32>(next);
+    }
     static void log_decoded(Vcpu& cpu, const Block& block);
     static void log_entered(Vcpu& cpu, unsigned instructions);
-    // The memory layout changed (ROM shadowing, A20): what was decoded or translated before may be
-    // something else now.
-    static void settle(Vcpu& cpu) {
-        if (cpu.memory.layout_generation() != cpu.tlb.current().layout_generation) [[unlikely]] {
-            cpu.blocks->flush();
-            cpu.tlb.activate(cpu);
-        }
-    }
 };
 
 // A fault counts as an instruction: delivering one takes time, and a guest that does nothing but
@@ -111,10 +109,9 @@ Status Interpreter::gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, C
     if (in_page == kMaxInsnBytes) {
         return Status::Next;
     }
-    const LinearAddr next =
-        cpu.code_bits == 64 ? linear + in_page : static_cast<u32>(linear + in_page);
     CodePage second;
-    if (const Status status = fetch_page(cpu, next, second); status != Status::Next) {
+    if (const Status status = fetch_page(cpu, next_page(cpu, linear), second);
+        status != Status::Next) {
         return status;
     }
     bytes.second_page = second.page;
@@ -164,8 +161,10 @@ Status Interpreter::decode_one(Vcpu& cpu,
     return Status::Next;
 }
 
-Block*
-Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode) {
+// `out` stays null if the block cannot be kept: it reaches into what is not memory, whose bytes
+// change unseen.
+Status Interpreter::decode_block(
+    Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Block*& out) {
     std::array<Insn, BlockCache::kMaxInsns> insns;
     unsigned count = 0;
     unsigned bytes = 0;
@@ -190,7 +189,7 @@ Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, De
             select_exec(cpu, insn);
         } else if (decode_one(cpu, page, at, mode, insn, reaches) != Status::Next) {
             if (count == 0) {
-                return nullptr;  // cpu.fault is set
+                return Status::Fault;  // cpu.fault is set
             }
             break;
         }
@@ -204,11 +203,13 @@ Interpreter::decode_block(Vcpu& cpu, const CodePage& page, LinearAddr linear, De
             break;
         }
     }
+    if (second_page != Block::kInvalid && cpu.memory.lookup(second_page).host == nullptr) {
+        return Status::Next;
+    }
     const PhysAddr start = page.page | (linear % kPageBytes);
-    Block* block =
-        cpu.blocks->insert(start, block_key(cpu, mode), insns.data(), count, bytes, second_page);
-    log_decoded(cpu, *block);
-    return block;
+    out = cpu.blocks->insert(start, block_key(cpu, mode), insns.data(), count, bytes, second_page);
+    log_decoded(cpu, *out);
+    return Status::Next;
 }
 
 void Interpreter::log_decoded(Vcpu& cpu, const Block& block) {
@@ -248,23 +249,21 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
     if (block == nullptr) {
         block = cpu.blocks->recall(start, block_key(cpu, mode));
     }
-    if (block == nullptr) {
-        block = decode_block(cpu, page, linear, mode);
-        if (block == nullptr) {
-            return Status::Fault;
-        }
-    } else if (block->second_page != Block::kInvalid) [[unlikely]] {
+    if (block != nullptr && block->second_page != Block::kInvalid) [[unlikely]] {
         CodePage second;
-        if (const Status status = fetch_page(cpu, (linear & kPageMask) + kPageBytes, second);
+        if (const Status status = fetch_page(cpu, next_page(cpu, linear), second);
             status != Status::Next) {
             return status;
         }
         if (second.page != block->second_page) {
-            cpu.blocks->written(block->start, 1);  // the mapping behind it changed: decode anew
-            block = decode_block(cpu, page, linear, mode);
-            if (block == nullptr) {
-                return Status::Fault;
-            }
+            // The same bytes go on elsewhere: another mapping of this frame, or it changed.
+            block = cpu.blocks->recall(start, block_key(cpu, mode), second.page);
+        }
+    }
+    if (block == nullptr) {
+        if (const Status status = decode_block(cpu, page, linear, mode, block);
+            status != Status::Next || block == nullptr) {
+            return status;
         }
     }
     if (!within_limit(cpu, cpu.state.rip(), block->bytes)) [[unlikely]] {
@@ -313,7 +312,6 @@ void Interpreter::step(Vcpu& cpu) {
         cpu.state.rip() = next;
     }
     after_instruction_in_step_mode(cpu, trap_flag, cpu.state.rip() != next);
-    settle(cpu);
 }
 
 RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
@@ -322,7 +320,6 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
     CodePage page;
     u64 generation = 0;
     cpu.yield_requested = false;
-    settle(cpu);
     while (true) {
         if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0)
             [[unlikely]] {
@@ -392,7 +389,6 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
                 ++cpu.icount;
             }
             generation = 0;
-            settle(cpu);
             if (cpu.yield_requested) {
                 return RunResult::Yielded;
             }

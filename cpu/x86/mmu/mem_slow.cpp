@@ -10,7 +10,6 @@
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
-#include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/mmu/mem_access.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/seams/intercept.hpp"
@@ -27,7 +26,6 @@ namespace {
 struct Target {
     u8* host = nullptr;  // RAM (or ROM when reading): byte address
     PhysAddr address = 0;
-    bool code = false;  // RAM that decoded blocks were made from
     bool rom = false;
 };
 
@@ -126,7 +124,6 @@ Status resolve(Vcpu& cpu, LinearAddr linear, const SlowAccess& access, Target& t
         return Status::Next;
     }
     target.rom = page.kind == PageKind::Rom;
-    target.code = page.kind == PageKind::Ram && (*page.flags & kPageHasCode) != 0;
     target.host = page.host + translation.address % kPageBytes;
     if (!data_breakpoints_in_page(cpu, linear & kPageMask)) [[likely]] {
         fill(cpu, linear, slot, translation, page);
@@ -174,23 +171,38 @@ Status device_access(Vcpu& cpu, PhysAddr address, u8* data, unsigned bytes, bool
     return Status::Next;
 }
 
+// Values of a register's width go in one native access: other processors never see half of one that
+// lies within a cache line (SDM Vol. 3A, "Guaranteed Atomic Operations").
+void copy_bytes(u8* to, const u8* from, unsigned bytes) {
+    switch (bytes) {
+    case 1: *to = *from; break;
+    case 2: std::memcpy(to, from, 2); break;
+    case 4: std::memcpy(to, from, 4); break;
+    case 8: std::memcpy(to, from, 8); break;
+    default: std::memcpy(to, from, bytes); break;
+    }
+}
+
 Status transfer(Vcpu& cpu, const Target& target, u8* data, unsigned bytes, bool write) {
     if (target.host == nullptr) [[unlikely]] {
         return device_access(cpu, target.address, data, bytes, write);
     }
     if (!write) {
-        std::memcpy(data, target.host, bytes);
+        copy_bytes(data, target.host, bytes);
         return Status::Next;
     }
     if (target.rom) {
         cpu.log.write(LogCategory::GuestErrors, "write to ROM at {:#x}", target.address);
         return Status::Next;
     }
-    if (target.code) {
+    // Asked now, not in resolve(): what happened since, the first half of this access on a device
+    // for one, may have changed what the page is.
+    const HostPage page = cpu.memory.lookup(target.address & kPageMask);
+    if (page.flags != nullptr && (*page.flags & kPageHasCode) != 0) [[unlikely]] {
         ++cpu.counters.smc_writes;
-        cpu.blocks->written(target.address, bytes);
+        cpu.memory.code_pages().written(target.address, bytes, *page.flags);
     }
-    std::memcpy(target.host, data, bytes);
+    copy_bytes(target.host, data, bytes);
     return Status::Next;
 }
 
@@ -226,12 +238,6 @@ Status access_slow(Vcpu& cpu, const SlowAccess& access) {
     if (second != 0) [[unlikely]] {
         if (const Status status = resolve(cpu, next, access, targets[1]); status != Status::Next) {
             return status;
-        }
-        if (targets[0].host != nullptr && !targets[0].code) {
-            // The second walk may have turned the first page into something else only through its
-            // own A/D update.
-            targets[0].code =
-                (*cpu.memory.lookup(targets[0].address & kPageMask).flags & kPageHasCode) != 0;
         }
     }
     if (access.check_alignment &&

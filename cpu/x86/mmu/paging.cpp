@@ -51,7 +51,6 @@ struct Rights {
 };
 
 struct Visited {
-    u8* host = nullptr;
     PhysAddr address = 0;
     u64 value = 0;
     u64 to_set = 0;
@@ -73,6 +72,7 @@ class Walker {
     Outcome check_rights(const Rights& rights, u64 leaf);
     Outcome check_shadow_stack_rights(const Rights& rights, u64 leaf);
     Outcome check_protection_key(u64 leaf);
+    Exchange set_bits(const Visited& entry);
     Outcome set_accessed_dirty();
     u64 reserved_mask(unsigned level, bool leaf_large) const;
     Outcome finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out);
@@ -152,8 +152,6 @@ Outcome Walker::read_entry(GuestPhysAddr table, unsigned index, Visited& visited
     visited.address = result.address;
     const HostPage page = cpu_.memory.lookup(result.address & kPageMask);
     if (page.host != nullptr) [[likely]] {
-        visited.host =
-            page.kind == PageKind::Ram ? page.host + result.address % kPageBytes : nullptr;
         const u8* source = page.host + result.address % kPageBytes;
         if (wide) {
             std::memcpy(&visited.value, source, 8);
@@ -163,7 +161,6 @@ Outcome Walker::read_entry(GuestPhysAddr table, unsigned index, Visited& visited
             visited.value = narrow;
         }
     } else {
-        visited.host = nullptr;
         visited.value = read_physical(cpu_, result.address, wide ? 8 : 4);
     }
     return Outcome::Done;
@@ -255,6 +252,16 @@ Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
     return rights.user ? check_protection_key(leaf) : Outcome::Done;
 }
 
+Exchange Walker::set_bits(const Visited& entry) {
+    if (pae()) {
+        u64 expected = entry.value;
+        return cpu_.memory.compare_exchange(entry.address, expected, entry.value | entry.to_set);
+    }
+    auto expected = static_cast<u32>(entry.value);
+    return cpu_.memory.compare_exchange(entry.address, expected,
+                                        static_cast<u32>(entry.value | entry.to_set));
+}
+
 Outcome Walker::set_accessed_dirty() {
     for (unsigned i = 0; i < visited_count_; ++i) {
         const Visited& entry = visited_[i];
@@ -273,25 +280,13 @@ Outcome Walker::set_accessed_dirty() {
                 return Outcome::Fault;
             }
         }
-        if (entry.host == nullptr) {
+        switch (set_bits(entry)) {
+        case Exchange::Done: break;
+        case Exchange::Changed: return Outcome::Retry;
+        case Exchange::NotRam:
             // Paging structures in ROM or MMIO: the write goes to the bus (and is usually lost).
             write_physical(cpu_, entry.address, pae() ? 8 : 4, entry.value | entry.to_set);
-            continue;
-        }
-        bool swapped = false;
-        if (pae()) {
-            u64 expected = entry.value;
-            swapped = __atomic_compare_exchange_n(reinterpret_cast<u64*>(entry.host), &expected,
-                                                  entry.value | entry.to_set, false,
-                                                  __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-        } else {
-            auto expected = static_cast<u32>(entry.value);
-            swapped = __atomic_compare_exchange_n(reinterpret_cast<u32*>(entry.host), &expected,
-                                                  static_cast<u32>(entry.value | entry.to_set),
-                                                  false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-        }
-        if (!swapped) {
-            return Outcome::Retry;
+            break;
         }
     }
     return Outcome::Done;

@@ -78,7 +78,6 @@ Tlb::Tlb() {
 
 void Tlb::activate(Vcpu& cpu) {
     const AddressSpaceKey key = current_key(cpu);
-    const u64 layout = cpu.memory.layout_generation();
     ++generation_;
     ++cpu.counters.context_switches;
     if (!current_->used || !(current_->key == key)) {
@@ -102,19 +101,12 @@ void Tlb::activate(Vcpu& cpu) {
             flush_context(*oldest, false);
             oldest->used = true;
             oldest->key = key;
-            oldest->layout_generation = layout;
             oldest->code_generation = code_generation_;
             found = oldest;
         }
         current_ = found;
     }
     current_->last_use = ++use_counter_;
-    if (current_->layout_generation != layout) {
-        cpu.log.write(LogCategory::Mmu,
-                      "vCPU {}: TLB: the memory layout changed, the context is flushed", cpu.index);
-        flush_context(*current_, false);
-        current_->layout_generation = layout;
-    }
     drop_stale_write_tags(*current_);
     mode_changed(cpu);  // data_tlb points into the context
 }
@@ -274,6 +266,10 @@ void Tlb::page_became_code(PhysAddr page) {
     code_log_.push_back(page);
     ++code_generation_;
     current_->code_generation = code_generation_;
+}
+
+void Tlb::layout_changed() {
+    flush_matching([](const AddressSpaceKey&) { return true; });
 }
 
 void Tlb::drop_stale_write_tags(TlbContext& context) {

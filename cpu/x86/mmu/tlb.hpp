@@ -7,6 +7,7 @@
 // (write tag), no watchpoint. Anything special simply has no tag and takes the slow path, which
 // decides from scratch.
 
+#include "core/code_pages.hpp"
 #include "core/types.hpp"
 
 #include <array>
@@ -54,8 +55,7 @@ struct TlbContext {
     AddressSpaceKey key;
     bool used = false;
     u64 last_use = 0;
-    u64 layout_generation = 0;  // GuestMemory::layout_generation() its entries were made under
-    u64 code_generation = 0;    // Tlb::code_generation() its write tags were made under
+    u64 code_generation = 0;  // Tlb::code_generation() its write tags were made under
     // range of linear addresses that came from large pages: INVLPG there drops it all
     u64 large_first = ~u64{0};
     u64 large_last = 0;
@@ -77,7 +77,7 @@ inline void note_large_page(TlbContext& context, u64 linear, u64 page_bytes) {
         first + page_bytes - 1 > context.large_last ? first + page_bytes - 1 : context.large_last;
 }
 
-class Tlb {
+class Tlb final : public CodePages::Watcher {
   public:
     Tlb();
 
@@ -103,7 +103,8 @@ class Tlb {
     }
     void flush_page_of_vpid(u16 vpid, u64 linear);
     // A page just became code: no context may keep a write tag for it.
-    void page_became_code(PhysAddr page);
+    void page_became_code(PhysAddr page) override;
+    void layout_changed() override;
     // Bumped by anything that may change what a code address maps to; the engine compares it.
     u64 generation() const { return generation_; }
     // A table that never hits: alignment checking and other all-slow modes point data_tlb at it.

@@ -164,6 +164,25 @@ TEST_CASE("Machine: a reset carries out the boot plan again, even over changed m
     CHECK(machine.pc->vcpus()[0]->state.rip() == 0x10'0020);
 }
 
+TEST_CASE("Machine: the statistics count the blocks that rewritten code cost") {
+    const KernelFile kernel({0xB9, 10,   0,    0,    0,     // mov ecx, 10
+                             0x88, 0x0D, 0x33, 0x00, 0x10,  // l: mov [100033h], cl
+                             0x00,                          //
+                             0xEB, 0x05,                    // jmp 100032h
+                             0x90, 0x90, 0x90, 0x90, 0x90,  // 5 * nop
+                             0xB0, 0x00,                    // 100032h: mov al, 0
+                             0xE2, 0xEF,                    // loop l
+                             0xF4});                        // hlt
+    TestPc machine(kernel.path());
+    machine.run();
+    CHECK((machine.pc->vcpus()[0]->state.gpr[RAX] & 0xFF) == 1);
+    const std::string text = describe_counters(*machine.pc, std::nullopt);
+    const std::size_t row = text.find("blocks invalidated");
+    REQUIRE(row != std::string::npos);
+    // Nine blocks of the rounds before; the first store comes before there is one.
+    CHECK(std::stoul(text.substr(row + std::string("blocks invalidated").size())) == 9);
+}
+
 TEST_CASE("Machine: -no-shutdown pauses at the instruction that switches off") {
     const KernelFile kernel(printing_code('x', 1));
     TestPc machine(kernel.path());
