@@ -13,6 +13,7 @@ namespace droste {
 // One sentence for the user: names the file, option or value, and what was expected.
 struct Error {
     std::string message;
+    bool native = false;  // what we run on failed us (no memory, no permission), not the user
 };
 
 // A value or an Error (std::expected is not in GCC 12's library).

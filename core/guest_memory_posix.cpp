@@ -23,9 +23,10 @@ constexpr u64 kGuardBytes = u64{64} << 10;
 constexpr u64 kHugePageBytes = u64{2} << 20;
 
 Error no_address_space(u64 ram_bytes) {
-    return Error{
-        fmt::format("RAM size {} MiB: the host does not give that much address space ({})",
-                    ram_bytes >> 20, std::strerror(errno))};
+    return Error{.message = fmt::format(
+                     "RAM size {} MiB: the host does not give that much address space ({})",
+                     ram_bytes >> 20, std::strerror(errno)),
+                 .native = true};
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/model/msr.hpp"
 
+#include <utility>
+
 namespace droste {
 
 Vcpu::Vcpu(u32 vcpu_index, const Wiring& wiring, const CpuFeatures& cpu_features)
@@ -37,10 +39,15 @@ void share_code(Vcpu& first, Vcpu& other) {
     other.blocks->attach(other);
 }
 
-void own_code(Vcpu& cpu) {
+Expected<void> own_code(Vcpu& cpu) {
+    auto thunks = ThunkCache::create();
+    if (!thunks) {
+        return thunks.error();
+    }
+    cpu.thunks = std::move(thunks).value();
     cpu.blocks = std::make_shared<BlockCache>(cpu.memory);
-    cpu.thunks = std::make_shared<ThunkCache>();
     cpu.blocks->attach(cpu);
+    return {};
 }
 
 void set_a20(Vcpu& cpu, bool enabled) {

@@ -6,6 +6,7 @@
 // branches that the tracker follows (exec_branch_near.cpp). Functions of the CPU are free functions over
 // Vcpu&, one file an idea.
 
+#include "core/error.hpp"
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"
 #include "cpu/x86/state/cpu_state.hpp"
@@ -170,8 +171,8 @@ class Vcpu {
 };
 
 // The decoded-block and thunk caches of a machine: the first vCPU makes them, the others share
-// them.
-void own_code(Vcpu& cpu);
+// them. An Error if the native machine gives no memory for them.
+Expected<void> own_code(Vcpu& cpu);
 void share_code(Vcpu& first, Vcpu& other);
 // The A20 gate (i8042 output port, port 92h): masks physical address bit 20 when disabled.
 void set_a20(Vcpu& cpu, bool enabled);

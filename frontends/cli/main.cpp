@@ -18,6 +18,7 @@
 #include <ctime>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <vector>
 
@@ -33,7 +34,7 @@ void tell(const std::string& text) {
 
 int user_error(const Error& error) {
     tell(fmt::format("droste: {}\n", error.message));
-    return kExitUserError;
+    return error.native ? kExitHostFailure : kExitUserError;
 }
 
 Expected<CommandLine> read_command_line(int argc, char** argv) {
@@ -203,6 +204,9 @@ int main_or_throw(int argc, char** argv) {
 int main(int argc, char** argv) {
     try {
         return droste::cli::main_or_throw(argc, argv);
+    } catch (const std::bad_alloc&) {
+        std::fputs("droste: the host has no more memory for us\n", stderr);
+        return droste::cli::kExitHostFailure;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "droste: the host failed: %s\n", error.what());
         return droste::cli::kExitHostFailure;

@@ -62,7 +62,9 @@ Pc::create(const MachineConfig& config, Log& log, RunControl& control) {
         return memory.error();
     }
     std::unique_ptr<Pc> pc(new Pc(config, log, std::move(memory).value()));
-    pc->make_vcpus();
+    if (const auto made = pc->make_vcpus(); !made) {
+        return made.error();
+    }
     if (const auto loaded = pc->load(control); !loaded) {
         return loaded.error();
     }
@@ -83,7 +85,7 @@ Pc::~Pc() {
     clock_.set_counter(nullptr);
 }
 
-void Pc::make_vcpus() {
+Expected<void> Pc::make_vcpus() {
     config_.cpu.vcpu_count = config_.vcpu_count;
     VmxConfig vmx = config_.vmx;
     if (!config_.bios.empty()) {
@@ -100,12 +102,15 @@ void Pc::make_vcpus() {
         }
         apic_bus_.attach(*vcpus_.back()->apic);
         if (index == 0) {
-            own_code(*vcpus_.front());
+            if (const auto owned = own_code(*vcpus_.front()); !owned) {
+                return owned.error();
+            }
         } else {
             share_code(*vcpus_.front(), *vcpus_.back());
         }
     }
     clock_.set_counter(&vcpus_.front()->icount);
+    return {};
 }
 
 Expected<void> Pc::load(RunControl& control) {

@@ -53,7 +53,7 @@ class Pc {
 
   private:
     Pc(const MachineConfig& config, Log& log, std::unique_ptr<GuestMemory> memory);
-    void make_vcpus();
+    Expected<void> make_vcpus();
     Expected<void> load(RunControl& control);
     Expected<void> load_kernel(const AcpiTables& tables);
     Expected<void> load_firmware();

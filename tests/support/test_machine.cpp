@@ -52,7 +52,8 @@ TestMachine::TestMachine(const CpuFeatures& cpu_features)
     , features_(cpu_features) {
     cpu_ =
         std::make_unique<Vcpu>(0, Vcpu::Wiring{*memory_, bus_, clock_, events_, log_}, features_);
-    own_code(*cpu_);
+    const auto owned = own_code(*cpu_);
+    DROSTE_ASSERT(owned.has_value());
     clock_.set_counter(&cpu_->icount);
     reset_power_on(*cpu_);
 }

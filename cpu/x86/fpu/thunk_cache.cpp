@@ -9,12 +9,13 @@
 
 #include <array>
 #include <cstddef>
+#include <utility>
 
 namespace droste {
 namespace {
 
 // Address space, not memory: all encodings with all immediates take about 12 MiB.
-constexpr std::size_t kReservedBytes = std::size_t{64} << 20;
+constexpr std::size_t kReservedBytes = std::size_t{32} << 20;
 
 using RegClass = Insn::RegClass;
 
@@ -160,8 +161,16 @@ u64 ThunkKey::packed() const {
     return value;
 }
 
-ThunkCache::ThunkCache()
-    : memory_(kReservedBytes)
+Expected<std::shared_ptr<ThunkCache>> ThunkCache::create() {
+    auto memory = ExecutableMemory::create(kReservedBytes);
+    if (!memory) {
+        return memory.error();
+    }
+    return std::make_shared<ThunkCache>(std::move(memory).value());
+}
+
+ThunkCache::ThunkCache(ExecutableMemory memory)
+    : memory_(std::move(memory))
     , fault_range_(memory_.first(), memory_.end(), append_landing(memory_)) {}
 
 const Thunk* ThunkCache::vector_thunk(const Insn& insn) {

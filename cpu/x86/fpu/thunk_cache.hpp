@@ -20,6 +20,7 @@
 #include "cpu/x86/state/cpu_state.hpp"
 
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 
@@ -74,7 +75,9 @@ struct Thunk {
 
 class ThunkCache {
   public:
-    ThunkCache();
+    // An Error if the native machine gives no executable memory.
+    static Expected<std::shared_ptr<ThunkCache>> create();
+    explicit ThunkCache(ExecutableMemory memory);
 
     // The thunk of a vector or MMX instruction, made now if it is the first of its kind.
     const Thunk* vector_thunk(const Insn& insn);
@@ -82,7 +85,6 @@ class ThunkCache {
     const X87Operation* x87_operation(const Insn& insn, const X87Spec& spec);
 
     std::size_t thunk_count() const { return thunks_.size(); }
-    std::size_t code_bytes() const { return memory_.used(); }
 
   private:
     std::mutex mutex_;  // taken when an instruction is decoded, never when one is executed

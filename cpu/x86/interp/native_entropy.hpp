@@ -3,8 +3,11 @@
 
 #include "core/types.hpp"
 
+#include <optional>
+
 namespace droste {
 
-u64 native_entropy();
+// Empty if the kernel has none to give (a sandbox without getrandom() and the device).
+std::optional<u64> native_entropy();
 
 }  // namespace droste
