@@ -3,15 +3,22 @@
 // idleness: never as a crash or a hang of the emulator. Meant for an ASan/UBSan build
 // (docs/testing.md); each case is replayed by its seed.
 //
-//   cpu_fuzz [--seed N] [--instructions N]
+//   cpu_fuzz [--seed N] [--instructions N] [--fresh 1]
+//
+// --fresh 1: each case runs a second time, on a machine that forgets all decoded code before every
+// instruction. Both must end in the same state: decoded code is never older than the bytes.
 
 #include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/system/cet.hpp"
 #include "tests/support/test_machine.hpp"
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <random>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -44,26 +51,53 @@ class Fuzzer {
         vmx_ = make_vmx(machine_.cpu(), VmxConfig::max());
     }
 
+    TestMachine& machine() { return machine_; }
+    u64 icount() { return machine_.cpu().icount; }
+
     // Returns the instructions retired.
     u64 run_case() {
+        begin_case();
+        const u64 before = icount();
+        for (unsigned quantum = 0; quantum < kQuanta; ++quantum) {
+            disturb();
+            let_time_pass(run(kQuantum));
+        }
+        DROSTE_ASSERT(machine_.cpu().state.gpr[kZeroSlot] == 0);
+        return icount() - before;
+    }
+
+    // The parts of run_case().
+    static constexpr unsigned kQuanta = 8, kQuantum = 64;
+    void begin_case() {
         fill(kCode, kCodeBytes);
         fill(kTablesArea, 0x8000);
         enter(static_cast<FuzzMode>(rng_() % static_cast<unsigned>(FuzzMode::kCount)));
-        Vcpu& cpu = machine_.cpu();
-        const u64 before = cpu.icount;
-        for (unsigned quantum = 0; quantum < 8; ++quantum) {
-            if (rng_() % 4 == 0) {
-                cpu.request(rng_() % 2 != 0 ? attention::kNmi : attention::kInterrupt);
-            }
-            if (engine_->run(cpu, 64) == RunResult::Idle) {
-                machine_.clock().advance_to(machine_.clock().now_ns() + 1'000'000);
-                machine_.events().run_due();
-                cpu.request(attention::kNmi);
-            }
-            machine_.events().run_due();
+    }
+    void disturb() {
+        if (rng_() % 4 == 0) {
+            machine_.cpu().request(rng_() % 2 != 0 ? attention::kNmi : attention::kInterrupt);
         }
-        DROSTE_ASSERT(cpu.state.gpr[kZeroSlot] == 0);
-        return cpu.icount - before;
+    }
+    RunResult run(u64 instructions) { return engine_->run(machine_.cpu(), instructions); }
+    // Runs to the same count without decoded code from before; false if it does not get there.
+    bool run_fresh(u64 until) {
+        Vcpu& cpu = machine_.cpu();
+        while (cpu.icount < until) {
+            const u64 before = cpu.icount;
+            cpu.blocks->flush();
+            if (run(1) == RunResult::Idle && cpu.icount == before) {
+                return false;
+            }
+        }
+        return cpu.icount == until;
+    }
+    void let_time_pass(RunResult result) {
+        if (result == RunResult::Idle) {
+            machine_.clock().advance_to(machine_.clock().now_ns() + 1'000'000);
+            machine_.events().run_due();
+            machine_.cpu().request(attention::kNmi);
+        }
+        machine_.events().run_due();
     }
 
   private:
@@ -109,8 +143,9 @@ class Fuzzer {
             }
         }
         for (unsigned reg = 0; reg < 16; ++reg) {
-            s.gpr[reg] =
-                rng_() % 3 == 0 ? kTablesArea + (rng_() & 0x7FF8) : rng_() >> (rng_() % 64);
+            const u64 area =
+                rng_() % 2 == 0 ? kTablesArea : kCode;  // stores to code are wanted, too
+            s.gpr[reg] = rng_() % 2 == 0 ? area + (rng_() & 0x3FFF) : rng_() >> (rng_() % 64);
         }
         s.gpr[RSP] = 0x9000 + (rng_() & 0xFF0);
         if (mode == FuzzMode::BigReal) {
@@ -176,25 +211,117 @@ class Fuzzer {
     std::unique_ptr<VmxState> vmx_;
 };
 
+std::string describe(const Segment& segment) {
+    return fmt::format("{:x} {:x} {:x} {:x}\n", segment.selector, segment.base, segment.limit,
+                       segment.rights);
+}
+
+// All that two runs of one program must agree in, but for memory.
+std::string describe(const CpuState& s) {
+    std::string text = fmt::format("gpr {:x}\nrflags {:x}\n", fmt::join(s.gpr, " "), s.rflags());
+    for (const Segment& segment : s.seg) {
+        text += describe(segment);
+    }
+    text += describe(s.ldtr) + describe(s.tr);
+    text += fmt::format("gdtr {:x} {:x} idtr {:x} {:x}\n", s.gdtr.base, s.gdtr.limit, s.idtr.base,
+                        s.idtr.limit);
+    text += fmt::format("cr {:x} {:x} {:x} {:x} efer {:x} dr {:x} {:x} {:x}\n", s.cr0, s.cr2, s.cr3,
+                        s.cr4, s.efer, fmt::join(s.dr, " "), s.dr6, s.dr7);
+    text += fmt::format("activity {} blocking {:x} pending {:x} ssp {:x} cet {:x} {:x}\n",
+                        static_cast<unsigned>(s.activity), s.interruptibility, s.pending_debug,
+                        s.ssp, s.u_cet, s.s_cet);
+    text += fmt::format("mxcsr {:x} x87 {:x}", s.mxcsr, s.x87.instruction_pointer);
+    for (const X87State::Register& st : s.x87.st) {
+        text += fmt::format(" {:x}", st.significand);
+    }
+    for (const Ymm& ymm : s.ymm) {
+        std::array<u64, 4> words{};
+        std::memcpy(words.data(), &ymm, sizeof(words));
+        text += fmt::format("\n{:x}", fmt::join(words, " "));
+    }
+    return text;
+}
+
+// Runs the next case of both; says what differs, nothing if all is the same.
+std::string compare_case(Fuzzer& kept, Fuzzer& fresh) {
+    kept.begin_case();
+    fresh.begin_case();
+    for (unsigned quantum = 0; quantum < Fuzzer::kQuanta; ++quantum) {
+        kept.disturb();
+        fresh.disturb();
+        const RunResult result = kept.run(Fuzzer::kQuantum);
+        const bool arrived = fresh.run_fresh(kept.icount());
+        const std::string left = describe(kept.machine().cpu().state);
+        const std::string right = describe(fresh.machine().cpu().state);
+        if (!arrived || left != right) {
+            return fmt::format("after {} and {} instructions\n{}\n--- without decoded code:\n{}\n",
+                               kept.icount(), fresh.icount(), left, right);
+        }
+        kept.let_time_pass(result);
+        fresh.let_time_pass(result);
+    }
+    const u8* left = kept.machine().memory().lookup(0).host;
+    const u8* right = fresh.machine().memory().lookup(0).host;
+    constexpr u64 kCompared = 0x40'0000;
+    const u8* differs = std::mismatch(left, left + kCompared, right).first;
+    return differs == left + kCompared ? "" : fmt::format("memory at {:#x}\n", differs - left);
+}
+
+constexpr u64 kCasesPerMachine = 200;
+
+int run_fresh_too(u64 seed, u64 wanted) {
+    u64 done = 0;
+    u64 invalidated = 0;
+    for (; done < wanted; ++seed) {
+        fmt::print("\rseed {} ({} instructions)", seed, done);
+        std::fflush(stdout);
+        Fuzzer kept(seed);
+        Fuzzer fresh(seed);
+        for (u64 i = 0; i < kCasesPerMachine; ++i) {
+            if (const std::string difference = compare_case(kept, fresh); !difference.empty()) {
+                fmt::print("\nseed {}, case {}: {}", seed, i, difference);
+                return 1;
+            }
+        }
+        done += kept.icount();
+        invalidated += kept.machine().cpu().blocks->invalidated();
+    }
+    fmt::print("\n{} instructions, {} blocks invalidated: the same without decoded code\n", done,
+               invalidated);
+    return invalidated == 0 ? 1 : 0;  // a fuzzer that changes no code shows nothing
+}
+
+struct Arguments {
+    u64 seed = 1;
+    u64 instructions = 200'000;
+    u64 fresh = 0;
+};
+
+u64* option(Arguments& arguments, std::string_view name) {
+    return name == "--seed"           ? &arguments.seed
+           : name == "--instructions" ? &arguments.instructions
+           : name == "--fresh"        ? &arguments.fresh
+                                      : nullptr;
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
-    u64 seed = 1;
-    u64 wanted = 200'000;
+    Arguments arguments;
     for (int i = 1; i + 1 < argc; i += 2) {
-        const std::string_view name = argv[i];
-        u64& target = name == "--seed" ? seed : wanted;
-        if (name != "--seed" && name != "--instructions") {
-            fmt::print(stderr,
-                       "cpu_fuzz: unknown option {}; expected --seed N or --instructions N\n",
-                       name);
+        u64* target = option(arguments, argv[i]);
+        if (target == nullptr) {
+            fmt::print(stderr, "cpu_fuzz: unknown option {}\n", argv[i]);
             return 2;
         }
-        target = std::strtoull(argv[i + 1], nullptr, 0);
+        *target = std::strtoull(argv[i + 1], nullptr, 0);
+    }
+    const auto [seed, wanted, fresh_too] = arguments;
+    if (fresh_too != 0) {
+        return run_fresh_too(seed, wanted);
     }
     u64 done = 0;
     u64 cases = 0;
-    constexpr u64 kCasesPerMachine = 200;
     while (done < wanted) {
         const u64 machine_seed = seed + cases / kCasesPerMachine;
         // Printed first, so that a crash names its seed.

@@ -1,14 +1,17 @@
-// Runs one guest test: guest_runner TEST.bin TEST.asm [-v]
+// Runs one guest test: guest_runner TEST.bin TEST.asm [-v] [--fresh]
 //
 // TEST.bin is loaded at 0000:8000 and entered there in real mode on a bare vCPU (no devices, no
 // firmware). What it writes to port E9h is compared, line by line, with the "; expect: TEXT" lines
 // of TEST.asm. The test ends when the vCPU halts with interrupts off ("; stop: hlt", the default)
 // or shuts down ("; stop: shutdown"), or when it has executed "; limit: N" instructions (default
-// one million), which is a failure.
+// one million), which is a failure. With --fresh no decoded code is kept from one call of the engine
+// to the next, and each may execute one instruction: the result must be the same.
 
+#include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "tests/support/test_machine.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -107,7 +110,7 @@ void start_in_real_mode(Vcpu& cpu) {
     mode_changed(cpu);
 }
 
-int run(const char* binary, const char* source, bool verbose) {
+int run(const char* binary, const char* source, bool verbose, bool fresh) {
     const Expectations expectations = read_expectations(source);
     std::ifstream file(binary, std::ios::binary);
     const std::vector<char> image{std::istreambuf_iterator<char>(file), {}};
@@ -129,7 +132,11 @@ int run(const char* binary, const char* source, bool verbose) {
     start_in_real_mode(cpu);
     const auto engine = make_interpreter();
     while (cpu.icount < expectations.limit) {
-        if (engine->run(cpu, expectations.limit - cpu.icount) == RunResult::Idle) {
+        if (fresh) {
+            cpu.blocks->flush();
+        }
+        const u64 budget = fresh ? 1 : expectations.limit - cpu.icount;
+        if (engine->run(cpu, budget) == RunResult::Idle) {
             break;
         }
     }
@@ -149,8 +156,12 @@ int run(const char* binary, const char* source, bool verbose) {
 
 int main(int argc, char** argv) {
     if (argc < 3) {
-        fmt::print("usage: guest_runner TEST.bin TEST.asm [-v]\n");
+        fmt::print("usage: guest_runner TEST.bin TEST.asm [-v] [--fresh]\n");
         return 2;
     }
-    return run(argv[1], argv[2], argc > 3);
+    const std::vector<std::string_view> options(argv + 3, argv + argc);
+    const auto given = [&](std::string_view option) {
+        return std::find(options.begin(), options.end(), option) != options.end();
+    };
+    return run(argv[1], argv[2], given("-v"), given("--fresh"));
 }
