@@ -71,7 +71,8 @@ void Bus::detach_mmio(MmioDevice& device) {
                 mmio_.end());
 }
 
-MmioDevice* Bus::find_mmio(PhysAddr address) const {
+// Who answers all of the access; nobody if it reaches beyond a device's range.
+MmioDevice* Bus::find_mmio(PhysAddr address, std::size_t size) const {
     const auto after =
         std::upper_bound(mmio_.begin(), mmio_.end(), address,
                          [](PhysAddr a, const MmioEntry& entry) { return a < entry.range.first; });
@@ -79,7 +80,9 @@ MmioDevice* Bus::find_mmio(PhysAddr address) const {
         return nullptr;
     }
     const MmioEntry& entry = *(after - 1);
-    return address - entry.range.first < entry.range.count ? entry.device : nullptr;
+    const u64 offset = address - entry.range.first;
+    const bool inside = offset < entry.range.count && size <= entry.range.count - offset;
+    return inside ? entry.device : nullptr;
 }
 
 void Bus::read_port(u16 port, std::span<u8> data) {
@@ -135,7 +138,7 @@ void Bus::pio_write(u16 port, unsigned size, u32 value) {
 }
 
 void Bus::read_memory(PhysAddr address, std::span<u8> data) {
-    MmioDevice* device = find_mmio(address);
+    MmioDevice* device = find_mmio(address, data.size());
     if (device != nullptr && device->mmio_read(address, data) == IoStatus::Done) {
         log_.write(LogCategory::Io, "load{} {:#x} -> {:#x}, {}", data.size() * 8, address,
                    little_endian(data), device->name());
@@ -153,7 +156,7 @@ void Bus::read_memory(PhysAddr address, std::span<u8> data) {
 }
 
 void Bus::write_memory(PhysAddr address, std::span<const u8> data) {
-    MmioDevice* device = find_mmio(address);
+    MmioDevice* device = find_mmio(address, data.size());
     if (device != nullptr && device->mmio_write(address, data) == IoStatus::Done) {
         log_.write(LogCategory::Io, "store{} {:#x} <- {:#x}, {}", data.size() * 8, address,
                    little_endian(data), device->name());

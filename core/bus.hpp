@@ -2,8 +2,9 @@
 // Port and memory-mapped I/O: devices say which ranges they answer, the bus finds them.
 //
 // A device answers BadSize for an access width it does not decode; the bus then splits the access
-// into halves down to bytes at consecutive addresses, as the ISA bridge does. A byte nobody answers
-// reads as FFh (floating bus); writes are dropped. Both are counted and logged as guest_errors.
+// into halves down to bytes at consecutive addresses, as the ISA bridge does; so it does with a
+// memory access that reaches beyond the device's range. A byte nobody answers reads as FFh (floating
+// bus); writes are dropped. Both are counted and logged as guest_errors.
 
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -87,7 +88,7 @@ class Bus {
     void write_port(u16 port, std::span<const u8> data);
     void read_memory(PhysAddr address, std::span<u8> data);
     void write_memory(PhysAddr address, std::span<const u8> data);
-    MmioDevice* find_mmio(PhysAddr address) const;
+    MmioDevice* find_mmio(PhysAddr address, std::size_t size) const;
 
     Log& log_;
     std::vector<PioDevice*> ports_;  // 65536 entries
