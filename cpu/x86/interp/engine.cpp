@@ -45,12 +45,10 @@ u32 block_key(const Vcpu& cpu, DecodeMode mode) {
     return mode.code_bits | (mode.real_or_v86 ? 1U : 0U) | u32{cpu.cet} << 8;
 }
 
-// Code bytes at RIP: the rest of the current page, then (only if an instruction needs it) the next
-// one.
+// Code bytes at RIP: of the current page, then (only if the instruction needs it) of the next one.
 struct CodeBytes {
     std::array<u8, kMaxInsnBytes> joined{};
     unsigned count = 0;
-    PhysAddr second_page = Block::kInvalid;
 };
 
 class Interpreter final : public ExecutionEngine {
@@ -69,7 +67,12 @@ class Interpreter final : public ExecutionEngine {
                              DecodeMode mode,
                              Insn& insn,
                              PhysAddr& second_page);
-    static Status gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, CodeBytes& bytes);
+    static DecodeResult extend(Vcpu& cpu,
+                               const CodePage& page,
+                               LinearAddr linear,
+                               DecodeMode mode,
+                               CodeBytes& bytes,
+                               Insn& insn);
     static void step(Vcpu& cpu);
     static void fault(Vcpu& cpu, u8 insn_length);
     static bool within_limit(const Vcpu& cpu, u64 rip, unsigned bytes) {
@@ -96,33 +99,26 @@ void Interpreter::fault(Vcpu& cpu, u8 insn_length) {
     deliver_fault(cpu);
 }
 
-// Bytes that cross into the next page. Status::Fault if that page's fetch faults.
-Status Interpreter::gather(Vcpu& cpu, const CodePage& page, LinearAddr linear, CodeBytes& bytes) {
-    const auto in_page =
-        static_cast<unsigned>(std::min<u64>(kMaxInsnBytes, kPageBytes - linear % kPageBytes));
-    for (unsigned i = 0; i < in_page; ++i) {
-        const PhysAddr address = page.page + linear % kPageBytes + i;
-        bytes.joined[i] = page.host != nullptr ? page.host[linear % kPageBytes + i]
-                                               : static_cast<u8>(read_physical(cpu, address, 1));
+// Appends the bytes of `page` from `linear` on until they make an instruction, the page ends or 15
+// are there. One by one: the page may be a device's, where reading more than the instruction has
+// would be seen.
+DecodeResult Interpreter::extend(Vcpu& cpu,
+                                 const CodePage& page,
+                                 LinearAddr linear,
+                                 DecodeMode mode,
+                                 CodeBytes& bytes,
+                                 Insn& insn) {
+    DecodeResult result = DecodeResult::NeedBytes;
+    for (u64 offset = linear % kPageBytes; offset < kPageBytes; ++offset) {
+        if (result != DecodeResult::NeedBytes || bytes.count == kMaxInsnBytes) {
+            break;
+        }
+        bytes.joined[bytes.count++] =
+            page.host != nullptr ? page.host[offset]
+                                 : static_cast<u8>(read_physical(cpu, page.page + offset, 1));
+        result = decode({bytes.joined.data(), bytes.count}, mode, cpu.features, insn);
     }
-    bytes.count = in_page;
-    if (in_page == kMaxInsnBytes) {
-        return Status::Next;
-    }
-    CodePage second;
-    if (const Status status = fetch_page(cpu, next_page(cpu, linear), second);
-        status != Status::Next) {
-        return status;
-    }
-    bytes.second_page = second.page;
-    for (unsigned i = in_page; i < kMaxInsnBytes; ++i) {
-        const u64 offset = i - in_page;
-        bytes.joined[i] = second.host != nullptr
-                              ? second.host[offset]
-                              : static_cast<u8>(read_physical(cpu, second.page + offset, 1));
-    }
-    bytes.count = kMaxInsnBytes;
-    return Status::Next;
+    return result;
 }
 
 // Decodes the one instruction at `linear` and picks its handler. `second_page` is set when it
@@ -142,12 +138,15 @@ Status Interpreter::decode_one(Vcpu& cpu,
     }
     if (result == DecodeResult::NeedBytes) {
         CodeBytes bytes;
-        if (const Status status = gather(cpu, page, linear, bytes); status != Status::Next) {
-            return status;
-        }
-        result = decode({bytes.joined.data(), bytes.count}, mode, cpu.features, insn);
-        if (offset + insn.length > kPageBytes) {
-            second_page = bytes.second_page;
+        result = extend(cpu, page, linear, mode, bytes, insn);
+        if (result == DecodeResult::NeedBytes && bytes.count < kMaxInsnBytes) {
+            CodePage second;
+            const LinearAddr next = next_page(cpu, linear);
+            if (const Status status = fetch_page(cpu, next, second); status != Status::Next) {
+                return status;
+            }
+            result = extend(cpu, second, next, mode, bytes, insn);
+            second_page = second.page;
         }
     }
     const bool waiting = (cpu.cet & Vcpu::kCetWaiting) != 0;
