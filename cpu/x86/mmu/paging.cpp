@@ -70,8 +70,9 @@ class Walker {
     Outcome second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result);
     Outcome read_entry(GuestPhysAddr table, unsigned index, Visited& visited);
     Outcome check_rights(const Rights& rights, u64 leaf);
-    Outcome check_shadow_stack_rights(const Rights& rights, u64 leaf);
-    Outcome check_protection_key(u64 leaf);
+    u32 protection_key_violation(const Rights& rights, u64 leaf);
+    bool shadow_stack_allowed(const Rights& rights, u64 leaf) const;
+    bool ordinarily_allowed(const Rights& rights) const;
     Exchange set_bits(const Visited& entry);
     Outcome set_accessed_dirty();
     u64 reserved_mask(unsigned level, bool leaf_large) const;
@@ -199,11 +200,13 @@ u64 Walker::reserved_mask(unsigned level, bool leaf_large) const {
     return mask;
 }
 
-// Protection keys guard user-mode pages against every data access.
-Outcome Walker::check_protection_key(u64 leaf) {
+// PK of the error code, if the page's key forbids the access. Keys guard user-mode addresses
+// against data accesses of every privilege. SDM Vol. 3A, "Protection Keys".
+u32 Walker::protection_key_violation(const Rights& rights, u64 leaf) {
     const CpuState& s = cpu_.state;
-    if ((s.cr4 & cr4::kPke) == 0 || !long_mode()) {
-        return Outcome::Done;
+    const bool guarded = (s.cr4 & cr4::kPke) != 0 && long_mode() && rights.user;
+    if (!guarded || request_.access == Access::Execute) {
+        return 0;
     }
     const auto key = static_cast<unsigned>(bits(leaf, 59, 62));
     const bool access_disabled = test_bit(s.pkru, key * 2);
@@ -211,45 +214,46 @@ Outcome Walker::check_protection_key(u64 leaf) {
     key_forbids_write_ = write_disabled && (request_.user() || (s.cr0 & cr0::kWp) != 0);
     const bool forbidden =
         access_disabled || (request_.access == Access::Write && key_forbids_write_);
-    return forbidden ? page_fault(kErrorPresent | kErrorProtectionKey) : Outcome::Done;
+    return forbidden ? kErrorProtectionKey : 0;
 }
 
 // A shadow-stack page is one that is dirty but not writable, below writable tables; user accesses
 // stay in user pages and supervisor accesses in supervisor pages. SDM Vol. 3A, "Determination of
 // Access Rights".
-Outcome Walker::check_shadow_stack_rights(const Rights& rights, u64 leaf) {
+bool Walker::shadow_stack_allowed(const Rights& rights, u64 leaf) const {
     const bool shadow_page =
         rights.tables_writable && (leaf & kWritable) == 0 && (leaf & kDirty) != 0;
-    if (!shadow_page || rights.user != request_.user()) {
-        return page_fault(kErrorPresent);
-    }
-    return rights.user ? check_protection_key(leaf) : Outcome::Done;
+    return shadow_page && rights.user == request_.user();
 }
 
-Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
-    if (request_.shadow_stack) {
-        return check_shadow_stack_rights(rights, leaf);
-    }
+// U/S, R/W and XD, CR0.WP, SMEP and SMAP. SDM Vol. 3A, "Determination of Access Rights".
+bool Walker::ordinarily_allowed(const Rights& rights) const {
     const CpuState& s = cpu_.state;
     const bool user = request_.user();
-    const bool write_protect = (s.cr0 & cr0::kWp) != 0;
-    if (request_.access == Access::Execute) {
-        const bool forbidden = (rights.no_execute && nx_enabled()) || (user && !rights.user) ||
-                               (!user && rights.user && (s.cr4 & cr4::kSmep) != 0);
-        return forbidden ? page_fault(kErrorPresent) : Outcome::Done;
-    }
     if (user && !rights.user) {
-        return page_fault(kErrorPresent);
+        return false;
     }
-    const bool write = request_.access == Access::Write;
-    if (write && !rights.writable && (user || write_protect)) {
-        return page_fault(kErrorPresent);
+    if (request_.access == Access::Execute) {
+        const bool smep = !user && rights.user && (s.cr4 & cr4::kSmep) != 0;
+        return !(rights.no_execute && nx_enabled()) && !smep;
     }
-    if (!user && rights.user && (s.cr4 & cr4::kSmap) != 0 &&
-        request_.privilege == PrivilegeClass::Supervisor) {
-        return page_fault(kErrorPresent);
+    const bool needs_writable = user || (s.cr0 & cr0::kWp) != 0;
+    if (request_.access == Access::Write && !rights.writable && needs_writable) {
+        return false;
     }
-    return rights.user ? check_protection_key(leaf) : Outcome::Done;
+    const bool smap = rights.user && (s.cr4 & cr4::kSmap) != 0 &&
+                      request_.privilege == PrivilegeClass::Supervisor;
+    return !smap;
+}
+
+// The error code's PK says what the key says of the access, whether or not something else forbids
+// it, too. SDM Vol. 3A, "Page-Fault Exceptions".
+Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
+    const u32 key_violation = protection_key_violation(rights, leaf);
+    const bool allowed =
+        request_.shadow_stack ? shadow_stack_allowed(rights, leaf) : ordinarily_allowed(rights);
+    return allowed && key_violation == 0 ? Outcome::Done
+                                         : page_fault(kErrorPresent | key_violation);
 }
 
 Exchange Walker::set_bits(const Visited& entry) {
