@@ -56,6 +56,7 @@ inline constexpr u32 kInterruptWindow = 1U << 8;
 struct VcpuCounters {
     u64 blocks = 0, block_misses = 0;
     u64 tlb_misses = 0, tlb_flushes = 0, context_switches = 0, page_walks = 0, code_tlb_misses = 0;
+    u64 tlb_key_drops = 0;  // translations dropped because PKRU changed
     u64 exceptions = 0, page_faults = 0, interrupts = 0, nmis = 0, halts = 0;
     u64 mmio_accesses = 0, pio_accesses = 0, smc_writes = 0;
     u64 vm_entries = 0, vm_exits = 0;
@@ -93,7 +94,7 @@ class Vcpu {
     u8 cet = 0;  // what of control-flow enforcement is in force at this CPL: kCet* bits below
     u8 fpu_blocked = 0;  // why FPU/SIMD instructions fault: kFpu* bits below
     // data translations of the current address space and privilege class
-    TlbEntry* data_tlb = nullptr;
+    const DataTlb* data_tlb = nullptr;
 
     static constexpr u8 kFpuEm = 1U << 0, kFpuTs = 1U << 1, kFpuNoOsfxsr = 1U << 2,
                         kFpuNoOsxsave = 1U << 3, kFpuNoAvxState = 1U << 4 /* XCR0 lacks SSE+AVX */;

@@ -42,14 +42,6 @@ inline LinearAddr flat_linear(const Vcpu& cpu, const Insn& insn) {
            static_cast<u64>(insn.disp);
 }
 
-inline const TlbEntry& flat_tlb_entry(const Vcpu& cpu, LinearAddr linear) {
-    return cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
-}
-template <typename T>
-inline LinearAddr flat_tag(LinearAddr linear) {
-    return (linear + sizeof(T) - 1) & kPageMask;
-}
-
 template <typename T, Place P>
 inline Status load_operand(Vcpu& cpu, const Insn& insn, T& out) {
     if constexpr (P == Place::Register) {
@@ -57,11 +49,11 @@ inline Status load_operand(Vcpu& cpu, const Insn& insn, T& out) {
         return Status::Next;
     } else if constexpr (P == Place::Flat) {
         const LinearAddr linear = flat_linear(cpu, insn);
-        const TlbEntry& entry = flat_tlb_entry(cpu, linear);
-        if (flat_tag<T>(linear) != entry.read_tag) [[unlikely]] {
+        const DataTlb& tlb = *cpu.data_tlb;
+        if (!tlb.hits_read(linear, sizeof(T))) [[unlikely]] {
             return Status::Fault;
         }
-        std::memcpy(&out, reinterpret_cast<const void*>(linear + entry.addend), sizeof(T));
+        std::memcpy(&out, tlb.native(linear), sizeof(T));
         return Status::Next;
     } else {
         return load(cpu, insn, out);
@@ -75,11 +67,11 @@ inline Status store_operand(Vcpu& cpu, const Insn& insn, T value) {
         return Status::Next;
     } else if constexpr (P == Place::Flat) {
         const LinearAddr linear = flat_linear(cpu, insn);
-        const TlbEntry& entry = flat_tlb_entry(cpu, linear);
-        if (flat_tag<T>(linear) != entry.write_tag) [[unlikely]] {
+        const DataTlb& tlb = *cpu.data_tlb;
+        if (!tlb.hits_write(linear, sizeof(T))) [[unlikely]] {
             return Status::Fault;
         }
-        std::memcpy(reinterpret_cast<void*>(linear + entry.addend), &value, sizeof(T));
+        std::memcpy(tlb.native(linear), &value, sizeof(T));
         return Status::Next;
     } else {
         return store(cpu, insn, value);
@@ -94,12 +86,11 @@ inline Status modify_operand(Vcpu& cpu, const Insn& insn, Compute&& compute) {
         return Status::Next;
     } else if constexpr (P == Place::Flat) {
         const LinearAddr linear = flat_linear(cpu, insn);
-        const TlbEntry& entry = flat_tlb_entry(cpu, linear);
-        if (flat_tag<T>(linear) != entry.write_tag || entry.read_tag != entry.write_tag)
-            [[unlikely]] {
+        const DataTlb& tlb = *cpu.data_tlb;
+        if (!tlb.hits_write(linear, sizeof(T))) [[unlikely]] {
             return Status::Fault;
         }
-        void* cell = reinterpret_cast<void*>(linear + entry.addend);
+        void* cell = tlb.native(linear);
         T value;
         std::memcpy(&value, cell, sizeof(T));
         value = compute(value);
@@ -140,11 +131,11 @@ Status push_slow64(Vcpu& cpu, u64 value);  // exec_move_stack.cpp
 
 inline Status push64(Vcpu& cpu, u64 value) {
     const LinearAddr linear = cpu.state.gpr[RSP] - sizeof(u64);
-    const TlbEntry& entry = flat_tlb_entry(cpu, linear);
-    if (flat_tag<u64>(linear) != entry.write_tag) [[unlikely]] {
+    const DataTlb& tlb = *cpu.data_tlb;
+    if (!tlb.hits_write(linear, sizeof(u64))) [[unlikely]] {
         return push_slow64(cpu, value);
     }
-    std::memcpy(reinterpret_cast<void*>(linear + entry.addend), &value, sizeof(u64));
+    std::memcpy(tlb.native(linear), &value, sizeof(u64));
     cpu.state.gpr[RSP] = linear;
     return Status::Next;
 }
@@ -152,11 +143,11 @@ inline Status push64(Vcpu& cpu, u64 value) {
 // Reads the quadword at RSP without moving it; false on a miss.
 inline bool peek64(Vcpu& cpu, u64& value) {
     const LinearAddr linear = cpu.state.gpr[RSP];
-    const TlbEntry& entry = flat_tlb_entry(cpu, linear);
-    if (flat_tag<u64>(linear) != entry.read_tag) [[unlikely]] {
+    const DataTlb& tlb = *cpu.data_tlb;
+    if (!tlb.hits_read(linear, sizeof(u64))) [[unlikely]] {
         return false;
     }
-    std::memcpy(&value, reinterpret_cast<const void*>(linear + entry.addend), sizeof(u64));
+    std::memcpy(&value, tlb.native(linear), sizeof(u64));
     return true;
 }
 

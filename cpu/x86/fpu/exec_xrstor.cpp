@@ -8,6 +8,7 @@
 #include "cpu/x86/fpu/legacy_area.hpp"
 #include "cpu/x86/fpu/state_area.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/model/xstate.hpp"
 #include "cpu/x86/system/cet.hpp"
 
@@ -147,13 +148,10 @@ void commit_vectors(Vcpu& cpu, const RestorePlan& plan, const Components& from) 
     }
 }
 
-// True if PKRU changed while it is in force.
-bool commit_pkru(Vcpu& cpu, const RestorePlan& plan, const Components& from) {
-    if ((plan.rfbm & xstate::kPkru) == 0 || cpu.state.pkru == from.pkru) {
-        return false;
+void commit_pkru(Vcpu& cpu, const RestorePlan& plan, const Components& from) {
+    if ((plan.rfbm & xstate::kPkru) != 0) {
+        write_pkru(cpu, from.pkru);
     }
-    cpu.state.pkru = from.pkru;
-    return (cpu.state.cr4 & cr4::kPke) != 0;
 }
 
 void commit_cet(Vcpu& cpu, const RestorePlan& plan, const Components& from) {
@@ -202,9 +200,7 @@ Status exec_restore(Vcpu& cpu, const Insn& insn) {
     commit_x87(cpu, insn, plan, components);
     commit_vectors(cpu, plan, components);
     commit_cet(cpu, plan, components);
-    if (commit_pkru(cpu, plan, components)) {
-        cpu.tlb.flush_all(cpu);  // tags hold the outcome of the key check
-    }
+    commit_pkru(cpu, plan, components);
     return Status::Sync;
 }
 

@@ -281,10 +281,8 @@ Status exec_cmpxchg16b(Vcpu& cpu, const Insn& insn) {
     const Pair expected{cpu.state.gpr[RAX], cpu.state.gpr[RDX]};
     const Pair desired{cpu.state.gpr[RBX], cpu.state.gpr[RCX]};
     Pair old{};
-    const TlbEntry& entry = flat_tlb_entry(cpu, linear);
-    if ((linear & kPageMask) == entry.write_tag && entry.read_tag == entry.write_tag) {
-        old = compare_exchange_pair(reinterpret_cast<void*>(linear + entry.addend), expected,
-                                    desired);
+    if (const DataTlb& tlb = *cpu.data_tlb; tlb.hits_write(linear, sizeof(Pair))) {
+        old = compare_exchange_pair(tlb.native(linear), expected, desired);
     } else {
         status = probe_store(cpu, linear, sizeof(Pair), seg);
         if (status != Status::Next) {

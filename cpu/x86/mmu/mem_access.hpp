@@ -48,9 +48,9 @@ u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write);
 template <typename T>
 inline Status load_linear(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg = DS) {
     static_assert(std::is_trivially_copyable_v<T>);
-    const TlbEntry& entry = cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
-    if (((linear + sizeof(T) - 1) & kPageMask) == entry.read_tag) [[likely]] {
-        std::memcpy(&out, reinterpret_cast<const void*>(linear + entry.addend), sizeof(T));
+    const DataTlb& tlb = *cpu.data_tlb;
+    if (tlb.hits_read(linear, sizeof(T))) [[likely]] {
+        std::memcpy(&out, tlb.native(linear), sizeof(T));
         return Status::Next;
     }
     return load_slow(cpu, linear, &out, sizeof(T), seg);
@@ -59,9 +59,9 @@ inline Status load_linear(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg = DS)
 template <typename T>
 inline Status store_linear(Vcpu& cpu, LinearAddr linear, const T& value, SegReg seg = DS) {
     static_assert(std::is_trivially_copyable_v<T>);
-    const TlbEntry& entry = cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
-    if (((linear + sizeof(T) - 1) & kPageMask) == entry.write_tag) [[likely]] {
-        std::memcpy(reinterpret_cast<void*>(linear + entry.addend), &value, sizeof(T));
+    const DataTlb& tlb = *cpu.data_tlb;
+    if (tlb.hits_write(linear, sizeof(T))) [[likely]] {
+        std::memcpy(tlb.native(linear), &value, sizeof(T));
         return Status::Next;
     }
     return store_slow(cpu, linear, &value, sizeof(T), seg);
@@ -184,10 +184,9 @@ inline Status write_e(Vcpu& cpu, const Insn& insn, T value) {
 template <typename T, typename Compute>
 inline Status
 modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& compute) {
-    const TlbEntry& entry = cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
-    if (((linear + sizeof(T) - 1) & kPageMask) == entry.write_tag &&
-        entry.read_tag == entry.write_tag) [[likely]] {
-        void* host = reinterpret_cast<void*>(linear + entry.addend);
+    const DataTlb& tlb = *cpu.data_tlb;
+    if (tlb.hits_write(linear, sizeof(T))) [[likely]] {
+        void* host = tlb.native(linear);
         T old;
         std::memcpy(&old, host, sizeof(T));
         if (locked && linear % sizeof(T) == 0) {

@@ -29,56 +29,28 @@ struct Target {
     bool rom = false;
 };
 
-PrivilegeClass data_class(const Vcpu& cpu) {
-    if (cpu.cpl == 3) {
-        return PrivilegeClass::User;
-    }
-    return (cpu.state.rflags_system & rflags::kAc) != 0 ? PrivilegeClass::SupervisorAc
-                                                        : PrivilegeClass::Supervisor;
-}
-
-// Where the current context keeps the translation of a page.
-struct TlbSlot {
-    TlbEntry& entry;
-    u64& filled;  // the bit map's word
-    unsigned filled_bit;
-};
-
-TlbSlot data_slot(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege) {
-    TlbContext& context = cpu.tlb.current();
-    const auto c = static_cast<std::size_t>(privilege);
-    const std::size_t index = (linear >> kPageShift) % kTlbEntries;
-    return {context.data[c][index], context.data_filled[c][index / 64],
-            static_cast<unsigned>(index % 64)};
-}
-
-TlbSlot shadow_slot(Vcpu& cpu, LinearAddr linear, PrivilegeClass privilege) {
-    TlbContext& context = cpu.tlb.current();
-    const std::size_t user = privilege == PrivilegeClass::User ? 1 : 0;
-    const std::size_t index = (linear >> kPageShift) % TlbContext::kShadowEntries;
-    return {context.shadow[user][index], context.shadow_filled[user][index / 64],
-            static_cast<unsigned>(index % 64)};
-}
-
 // Enters the translation into the TLB as far as the page is plain memory.
+template <unsigned Entries>
 void fill(Vcpu& cpu,
           LinearAddr linear,
-          const TlbSlot& slot,
+          TlbTable<Entries>& table,
           const Translation& translation,
           const HostPage& page) {
-    const LinearAddr linear_page = linear & kPageMask;
-    TlbEntry& entry = slot.entry;
-    const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
-    entry.addend = reinterpret_cast<u64>(page.host) - linear_page;
-    entry.page =
-        (translation.address & kPageMask) | (translation.global ? 1U : 0U) | (large ? 2U : 0U);
-    entry.read_tag = translation.readable ? linear_page : kNoTag;
-    const bool plain_write =
+    TlbFill entry;
+    const u64 marks = tlb_marks(cpu, translation);
+    entry.addend = reinterpret_cast<u64>(page.host) - (linear & kPageMask);
+    entry.page = (translation.address & kPageMask) | marks;
+    entry.readable = translation.readable;
+    entry.writable =
         page.kind == PageKind::Ram && translation.writable && (*page.flags & kPageHasCode) == 0;
-    entry.write_tag = plain_write ? linear_page : kNoTag;
-    slot.filled |= bit(slot.filled_bit);
-    if (large) {
-        note_large_page(cpu.tlb.current(), linear, translation.page_bytes);
+    entry.chain = translation.chain;
+    table.fill(linear, entry);
+    TlbContext& context = cpu.tlb.current();
+    if ((marks & tlb_mark::kLarge) != 0) {
+        note_large_page(context, linear, translation.page_bytes);
+    }
+    if (translation.user) {
+        context.protection_keys |= static_cast<u16>(1U << translation.protection_key);
     }
 }
 
@@ -93,14 +65,16 @@ struct SlowAccess {
     bool shadow_stack = false;
 };
 
-Status resolve(Vcpu& cpu, LinearAddr linear, const SlowAccess& access, Target& target) {
+template <unsigned Entries>
+Status resolve(Vcpu& cpu,
+               LinearAddr linear,
+               const SlowAccess& access,
+               TlbTable<Entries>& table,
+               Target& target) {
     const bool write = access.write;
-    const TlbSlot slot = access.shadow_stack ? shadow_slot(cpu, linear, access.privilege)
-                                             : data_slot(cpu, linear, access.privilege);
-    const TlbEntry& entry = slot.entry;
-    if ((write ? entry.write_tag : entry.read_tag) == (linear & kPageMask)) {
-        target.host = reinterpret_cast<u8*>(linear + entry.addend);
-        target.address = (entry.page & kPageMask) | (linear % kPageBytes);
+    if (write ? table.hits_write(linear, 1) : table.hits_read(linear, 1)) {
+        target.host = table.native(linear);
+        target.address = (table.page(table.index(linear)) & kPageMask) | (linear % kPageBytes);
         return Status::Next;
     }
     ++cpu.counters.tlb_misses;
@@ -126,9 +100,20 @@ Status resolve(Vcpu& cpu, LinearAddr linear, const SlowAccess& access, Target& t
     target.rom = page.kind == PageKind::Rom;
     target.host = page.host + translation.address % kPageBytes;
     if (!data_breakpoints_in_page(cpu, linear & kPageMask)) [[likely]] {
-        fill(cpu, linear, slot, translation, page);
+        fill(cpu, linear, table, translation, page);
     }
     return Status::Next;
+}
+
+// Through the table of the current context that keeps such translations.
+Status resolve(Vcpu& cpu, LinearAddr linear, const SlowAccess& access, Target& target) {
+    TlbContext& context = cpu.tlb.current();
+    if (access.shadow_stack) {
+        const std::size_t user = access.privilege == PrivilegeClass::User ? 1 : 0;
+        return resolve(cpu, linear, access, context.shadow[user], target);
+    }
+    return resolve(cpu, linear, access, context.data[static_cast<std::size_t>(access.privilege)],
+                   target);
 }
 
 // One device access within a page, in naturally sized pieces.
@@ -261,7 +246,7 @@ Status access_slow(Vcpu& cpu, const SlowAccess& access) {
 }  // namespace
 
 Status load_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes, SegReg seg) {
-    return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, seg, data_class(cpu),
+    return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, seg, data_privilege(cpu),
                              cpu.alignment_checked});
 }
 
@@ -270,7 +255,7 @@ Status store_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes
     DROSTE_DEBUG_ASSERT(bytes <= copy.size());
     std::memcpy(copy.data(), data, bytes);
     return access_slow(
-        cpu, {linear, copy.data(), bytes, true, seg, data_class(cpu), cpu.alignment_checked});
+        cpu, {linear, copy.data(), bytes, true, seg, data_privilege(cpu), cpu.alignment_checked});
 }
 
 Status load_system_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes) {
@@ -313,19 +298,19 @@ Status probe_shadow_stack(Vcpu& cpu, LinearAddr linear, unsigned bytes, bool use
 }
 
 Status probe_store(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
-    return access_slow(cpu,
-                       {linear, nullptr, bytes, true, seg, data_class(cpu), cpu.alignment_checked});
+    return access_slow(
+        cpu, {linear, nullptr, bytes, true, seg, data_privilege(cpu), cpu.alignment_checked});
 }
 
 Status probe_load(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
     return access_slow(
-        cpu, {linear, nullptr, bytes, false, seg, data_class(cpu), cpu.alignment_checked});
+        cpu, {linear, nullptr, bytes, false, seg, data_privilege(cpu), cpu.alignment_checked});
 }
 
 u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write) {
-    const TlbEntry& entry = cpu.data_tlb[(linear >> kPageShift) % kTlbEntries];
-    const u64 tag = write ? entry.write_tag : entry.read_tag;
-    return tag == (linear & kPageMask) ? reinterpret_cast<u8*>(linear + entry.addend) : nullptr;
+    const DataTlb& tlb = *cpu.data_tlb;
+    const bool hit = write ? tlb.hits_write(linear, 1) : tlb.hits_read(linear, 1);
+    return hit ? tlb.native(linear) : nullptr;
 }
 
 // Segment checks of protected, real and virtual-8086 mode. SDM Vol. 3A, "Limit Checking", "Type

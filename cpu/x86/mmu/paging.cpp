@@ -15,6 +15,7 @@
 #include "cpu/x86/apic/local_apic.hpp"
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 namespace droste {
@@ -31,16 +32,6 @@ constexpr u64 kNoExecute = u64{1} << 63;
 constexpr u32 kErrorPresent = 1U << 0, kErrorWrite = 1U << 1, kErrorUser = 1U << 2,
               kErrorReserved = 1U << 3, kErrorFetch = 1U << 4, kErrorProtectionKey = 1U << 5,
               kErrorShadowStack = 1U << 6;
-
-struct Request {
-    LinearAddr linear;
-    Access access;
-    PrivilegeClass privilege;
-    bool set_accessed_dirty;
-    bool shadow_stack = false;
-
-    bool user() const { return privilege == PrivilegeClass::User; }
-};
 
 // What the levels above and including the leaf said.
 struct Rights {
@@ -60,7 +51,7 @@ enum class Outcome : u8 { Done, Retry, Fault };
 
 class Walker {
   public:
-    Walker(Vcpu& cpu, const Request& request) : cpu_(cpu), request_(request) {}
+    Walker(Vcpu& cpu, const WalkRequest& request) : cpu_(cpu), request_(request) {}
 
     Outcome run(Translation& out);
 
@@ -74,6 +65,7 @@ class Walker {
     bool shadow_stack_allowed(const Rights& rights, u64 leaf) const;
     bool ordinarily_allowed(const Rights& rights) const;
     Exchange set_bits(const Visited& entry);
+    void note_link(PhysAddr address, u64 value);
     Outcome set_accessed_dirty();
     u64 reserved_mask(unsigned level, bool leaf_large) const;
     Outcome finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out);
@@ -84,10 +76,11 @@ class Walker {
     bool nx_enabled() const { return (cpu_.state.efer & efer::kNxe) != 0; }
 
     Vcpu& cpu_;
-    const Request& request_;
+    const WalkRequest& request_;
     std::array<Visited, 5> visited_{};
     std::array<GuestPhysAddr, 5> guest_of_{};  // guest-physical addresses of the entries visited
     unsigned visited_count_ = 0;
+    u32 chain_ = 0;
     bool leaf_dirty_ = false;
     bool key_forbids_write_ = false;
 };
@@ -165,6 +158,14 @@ Outcome Walker::read_entry(GuestPhysAddr table, unsigned index, Visited& visited
         visited.value = read_physical(cpu_, result.address, wide ? 8 : 4);
     }
     return Outcome::Done;
+}
+
+// Adds an entry to the chain: where it lies and what it says.
+void Walker::note_link(PhysAddr address, u64 value) {
+    if constexpr (kTlbKeepsChains) {
+        constexpr u64 kOddFactor = 0x9E37'79B9'7F4A'7C15;
+        chain_ = static_cast<u32>(((value ^ std::rotl(address, 17) ^ chain_) * kOddFactor) >> 32);
+    }
 }
 
 u64 Walker::reserved_mask(unsigned level, bool leaf_large) const {
@@ -371,6 +372,10 @@ Outcome Walker::run_paged(Translation& out) {
             level == 2 ? (pae() || (cpu_.state.cr4 & cr4::kPse) != 0)
                        : (level == 3 && long_mode() && cpu_.features.has(Feature::PDPE1GB));
         const bool large = large_possible && (value & kLargePage) != 0;
+        const bool leaf = large || level == 1;
+        const u64 becomes = leaf && request_.access == Access::Write ? value | kDirty : value;
+        note_link(entry.address, becomes & ~(leaf ? kAccessed : kAccessed | kDirty));
+        out.chain = chain_;
         if ((value & reserved_mask(level, large)) != 0) {
             return page_fault(kErrorPresent | kErrorReserved);
         }
@@ -379,7 +384,7 @@ Outcome Walker::run_paged(Translation& out) {
         rights.writable = rights.writable && (value & kWritable) != 0;
         rights.no_execute = rights.no_execute || (pae() && (value & kNoExecute) != 0);
         entry.to_set = kAccessed & ~value;
-        if (level > 1 && !large) {
+        if (!leaf) {
             table = value & (pae() ? bits(~u64{0}, 0, 51) & kPageMask : u64{0xFFFFF000});
             --level;
             continue;
@@ -391,6 +396,8 @@ Outcome Walker::run_paged(Translation& out) {
             entry.to_set |= kDirty & ~value;
         }
         leaf_dirty_ = ((value | entry.to_set) & kDirty) != 0;
+        out.user = rights.user;
+        out.protection_key = static_cast<u8>(long_mode() ? bits(value, 59, 62) : 0);
         const u64 page_bytes = u64{1} << shift;
         u64 base = value & bits(~u64{0}, 0, 51) & ~(page_bytes - 1);
         if (!pae()) {
@@ -423,7 +430,7 @@ Outcome Walker::run(Translation& out) {
 
 namespace {
 
-Status walk(Vcpu& cpu, const Request& request, Translation& out) {
+Status walk(Vcpu& cpu, const WalkRequest& request, Translation& out) {
     ++cpu.counters.page_walks;
     while (true) {
         Walker walker(cpu, request);
@@ -439,25 +446,45 @@ Status walk(Vcpu& cpu, const Request& request, Translation& out) {
 
 Status
 walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Translation& out) {
-    return walk(cpu, Request{linear, access, privilege, true}, out);
+    return walk(cpu, WalkRequest{linear, access, privilege}, out);
 }
 
 Status walk_shadow_stack(Vcpu& cpu, LinearAddr linear, bool write, bool user, Translation& out) {
     return walk(cpu,
-                Request{linear, write ? Access::Write : Access::Read,
-                        user ? PrivilegeClass::User : PrivilegeClass::Supervisor, true, true},
+                WalkRequest{linear, write ? Access::Write : Access::Read,
+                            user ? PrivilegeClass::User : PrivilegeClass::Supervisor, true, true},
                 out);
 }
 
-bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out) {
-    const Request request{linear, Access::Read, PrivilegeClass::SupervisorAc, false};
-    Translation translation;
+bool inspect(Vcpu& cpu, WalkRequest request, Translation& out) {
+    request.set_accessed_dirty = false;
     Walker walker(cpu, request);
-    if (walker.run(translation) != Outcome::Done) {
+    return walker.run(out) == Outcome::Done;
+}
+
+bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out) {
+    Translation translation;
+    if (!inspect(cpu, {linear, Access::Read, PrivilegeClass::SupervisorAc}, translation)) {
         return false;
     }
     out = translation.address;
     return true;
+}
+
+u64 tlb_marks(const Vcpu& cpu, const Translation& translation) {
+    const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
+    return (translation.global ? tlb_mark::kGlobal : 0) | (large ? tlb_mark::kLarge : 0) |
+           (translation.user ? tlb_mark::kUser : 0) |
+           u64{translation.protection_key} << tlb_mark::kKeyShift;
+}
+
+PrivilegeClass data_privilege(const Vcpu& cpu) {
+    if (cpu.cpl == 3) {
+        return PrivilegeClass::User;
+    }
+    const bool smap_lifted =
+        (cpu.state.cr4 & cr4::kSmap) != 0 && (cpu.state.rflags_system & rflags::kAc) != 0;
+    return smap_lifted ? PrivilegeClass::SupervisorAc : PrivilegeClass::Supervisor;
 }
 
 bool is_canonical(const Vcpu& cpu, u64 linear) {
@@ -532,10 +559,8 @@ void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
 
 Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
     const LinearAddr page = linear & kPageMask;
-    TlbContext& context = cpu.tlb.current();
-    const std::size_t user = cpu.cpl == 3 ? 1 : 0;
-    const std::size_t index = (linear >> kPageShift) % TlbContext::kCodeEntries;
-    CodeTlbEntry& entry = context.code[user][index];
+    CodeTlb& table = cpu.tlb.current().code[cpu.cpl == 3 ? 1 : 0];
+    const CodeTlbEntry& entry = table.at(linear);
     if (entry.tag == page) [[likely]] {
         out = {page, entry.page & kPageMask, entry.host};
         return Status::Next;
@@ -555,11 +580,10 @@ Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
     const HostPage host = cpu.memory.lookup(physical);
     out = {page, physical, host.host};
     if (host.host != nullptr && !cpu.apic->claims(physical)) {
-        const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
-        entry = {page, physical | (translation.global ? 1U : 0U) | (large ? 2U : 0U), host.host};
-        context.code_filled[user][index / 64] |= bit(static_cast<unsigned>(index % 64));
-        if (large) {
-            note_large_page(context, linear, translation.page_bytes);
+        const u64 marks = tlb_marks(cpu, translation);
+        table.fill(linear, physical | marks, host.host, translation.chain);
+        if ((marks & tlb_mark::kLarge) != 0) {
+            note_large_page(cpu.tlb.current(), linear, translation.page_bytes);
         }
     }
     return Status::Next;

@@ -16,6 +16,9 @@ struct Translation {
     bool readable = true;         // false only under execute-only EPT mappings
     bool writable = false;  // a write would need nothing more (W allowed, D set, EPT the same)
     bool global = false;
+    bool user = false;  // a user-mode address: its protection key guards it
+    u8 protection_key = 0;
+    u32 chain = 0;  // of the entries that led here, as far as they matter; see kTlbKeepsChains
 };
 
 // Walks for one access by `privilege`; sets A/D. Status::Fault: cpu.fault holds #PF (payload =
@@ -26,6 +29,27 @@ walk(Vcpu& cpu, LinearAddr linear, Access access, PrivilegeClass privilege, Tran
 Status walk_shadow_stack(Vcpu& cpu, LinearAddr linear, bool write, bool user, Translation& out);
 // The walk a debugger makes: no faults, no A/D updates, no EPT exits; false if not mapped.
 bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out);
+// What walk() or walk_shadow_stack() would answer now, without doing anything to the guest; false
+// where they would fault.
+struct WalkRequest {
+    LinearAddr linear = 0;
+    Access access = Access::Read;
+    PrivilegeClass privilege = PrivilegeClass::Supervisor;
+    bool set_accessed_dirty = true;  // false: a debugger's walk
+    bool shadow_stack = false;
+
+    bool user() const { return privilege == PrivilegeClass::User; }
+};
+bool inspect(Vcpu& cpu, WalkRequest request, Translation& out);
+
+// The tlb_mark bits of a translation.
+u64 tlb_marks(const Vcpu& cpu, const Translation& translation);
+
+// The class that explicit data accesses are made in now: AC lifts SMAP's check where there is one.
+PrivilegeClass data_privilege(const Vcpu& cpu);
+
+// PKRU changes by WRPKRU, XRSTOR ...
+void write_pkru(Vcpu& cpu, u32 value);
 
 bool is_canonical(const Vcpu& cpu, u64 linear);
 // The same for the widest linear addresses the CPU has, whatever CR4.LA57 says: MSRs, segment and

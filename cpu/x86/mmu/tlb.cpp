@@ -3,10 +3,8 @@
 #include "core/bits.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/vcpu.hpp"
-
-#include <algorithm>
-#include <bit>
 
 namespace droste {
 
@@ -36,36 +34,6 @@ AddressSpaceKey current_key(const Vcpu& cpu) {
         }
     }
     return key;
-}
-
-// Visits the entries of `tables` that may hold a tag. `visit` says whether the entry still may.
-template <typename Tables, typename Filled, typename Visit>
-void visit_filled(Tables& tables, Filled& filled, Visit visit) {
-    for (std::size_t t = 0; t < tables.size(); ++t) {
-        for (std::size_t word = 0; word < filled[t].size(); ++word) {
-            for (u64 pending = filled[t][word]; pending != 0; pending &= pending - 1) {
-                const auto index = static_cast<unsigned>(std::countr_zero(pending));
-                if (!visit(tables[t][word * 64 + index])) {
-                    filled[t][word] &= ~bit(index);
-                }
-            }
-        }
-    }
-}
-
-template <typename Visit>
-void visit_filled_data(TlbContext& context, Visit visit) {
-    visit_filled(context.data, context.data_filled, visit);
-    visit_filled(context.shadow, context.shadow_filled, visit);
-}
-
-void drop(TlbEntry& entry) {
-    entry.read_tag = kNoTag;
-    entry.write_tag = kNoTag;
-}
-
-void drop(CodeTlbEntry& entry) {
-    entry.tag = kNoTag;
 }
 
 }  // namespace
@@ -111,19 +79,36 @@ void Tlb::activate(Vcpu& cpu) {
     mode_changed(cpu);  // data_tlb points into the context
 }
 
+bool Tlb::is_current(const Vcpu& cpu) const {
+    return current_->used && current_->key == current_key(cpu);
+}
+
 void Tlb::flush_context(TlbContext& context, bool keep_global) {
-    const auto flush = [keep_global](auto& entry) {
-        const bool keep = keep_global && (entry.page & 1) != 0;
-        if (!keep) {
-            drop(entry);
-        }
-        return keep;
+    const auto kept = [keep_global](u64 page) {
+        return keep_global && (page & tlb_mark::kGlobal) != 0;
     };
-    visit_filled_data(context, flush);
-    visit_filled(context.code, context.code_filled, flush);
+    context.for_each_data_table([&](auto& table) {
+        table.visit_filled([&](unsigned entry) {
+            const bool keep = kept(table.page(entry));
+            if (!keep) {
+                table.drop(entry);
+            }
+            return keep;
+        });
+    });
+    for (CodeTlb& table : context.code) {
+        visit_bits(table.filled, [&](unsigned index) {
+            const bool keep = kept(table.entries[index].page);
+            if (!keep) {
+                table.entries[index].tag = kNoTag;
+            }
+            return keep;
+        });
+    }
     if (!keep_global) {
         context.large_first = ~u64{0};
         context.large_last = 0;
+        context.protection_keys = 0;
     }
 }
 
@@ -134,7 +119,15 @@ void Tlb::flush_all(Vcpu& cpu) {
 }
 
 void Tlb::flush_current(bool keep_global) {
-    flush_context(*current_, keep_global);
+    // The address space may have contexts besides the current one: under another CR0.WP or EFER.NXE,
+    // or another EP4TA.
+    const AddressSpaceKey& now = current_->key;
+    for (const auto& context : contexts_) {
+        const AddressSpaceKey& key = context->key;
+        if (context->used && key.vpid == now.vpid && key.pcid == now.pcid && key.root == now.root) {
+            flush_context(*context, keep_global);
+        }
+    }
     ++generation_;
 }
 
@@ -143,22 +136,28 @@ namespace {
 // INVLPG inside a large page must drop every fragment of it. Which size it had is not recorded: all
 // large-page fragments of the same GiB go.
 void drop_large_fragments(TlbContext& context, u64 linear) {
-    const auto in_same_gib = [linear](u64 tag) { return tag >> 30 == linear >> 30; };
-    visit_filled_data(context, [&](TlbEntry& entry) {
-        const u64 tag = entry.read_tag != kNoTag ? entry.read_tag : entry.write_tag;
-        const bool keep = (entry.page & 2) == 0 || !in_same_gib(tag);
-        if (!keep) {
-            drop(entry);
-        }
-        return keep;
+    const auto kept = [linear](u64 tag, u64 page) {
+        return (page & tlb_mark::kLarge) == 0 || tag >> 30 != linear >> 30;
+    };
+    context.for_each_data_table([&](auto& table) {
+        table.visit_filled([&](unsigned entry) {
+            const bool keep = kept(table.read_tag(entry), table.page(entry));
+            if (!keep) {
+                table.drop(entry);
+            }
+            return keep;
+        });
     });
-    visit_filled(context.code, context.code_filled, [&](CodeTlbEntry& entry) {
-        const bool keep = (entry.page & 2) == 0 || !in_same_gib(entry.tag);
-        if (!keep) {
-            drop(entry);
-        }
-        return keep;
-    });
+    for (CodeTlb& table : context.code) {
+        visit_bits(table.filled, [&](unsigned index) {
+            CodeTlbEntry& entry = table.entries[index];
+            const bool keep = kept(entry.tag, entry.page);
+            if (!keep) {
+                entry.tag = kNoTag;
+            }
+            return keep;
+        });
+    }
 }
 
 }  // namespace
@@ -168,21 +167,18 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     if (linear >= context.large_first && linear <= context.large_last) {
         drop_large_fragments(context, linear);
     }
-    const auto drop_from = [&](auto& tables) {
-        for (auto& table : tables) {
-            TlbEntry& entry = table[(linear >> kPageShift) % table.size()];
-            if ((entry.read_tag == page || entry.write_tag == page) &&
-                (!only_global || (entry.page & 1) != 0)) {
-                drop(entry);
-            }
-        }
+    const auto concerned = [&](u64 tag, u64 entry_page) {
+        return tag == page && (!only_global || (entry_page & tlb_mark::kGlobal) != 0);
     };
-    drop_from(context.data);
-    drop_from(context.shadow);
-    for (auto& table : context.code) {
-        CodeTlbEntry& entry = table[(linear >> kPageShift) % TlbContext::kCodeEntries];
-        if (entry.tag == page && (!only_global || (entry.page & 1) != 0)) {
-            drop(entry);
+    context.for_each_data_table([&](auto& table) {
+        const unsigned entry = table.index(linear);
+        if (concerned(table.read_tag(entry), table.page(entry))) {
+            table.drop(entry);
+        }
+    });
+    for (CodeTlb& table : context.code) {
+        if (CodeTlbEntry& entry = table.at(linear); concerned(entry.tag, entry.page)) {
+            entry.tag = kNoTag;
         }
     }
 }
@@ -194,13 +190,9 @@ void Tlb::flush_page(Vcpu& cpu, u64 linear) {
     // (SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"); the
     // paging-structure caches hold nothing here.
     for (const auto& context : contexts_) {
-        if (!context->used || context->key.vpid != cpu.vpid ||
-            context->key.ept_root != cpu.ept_root) {
-            continue;
+        if (context->used && context->key.vpid == cpu.vpid) {
+            drop_page(*context, linear, context->key.pcid != current_->key.pcid);
         }
-        const bool only_global =
-            context.get() != current_ && context->key.pcid != current_->key.pcid;
-        drop_page(*context, linear, only_global);
     }
     ++generation_;
 }
@@ -209,8 +201,7 @@ void Tlb::flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global) {
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: PCID {:#x} flushed{}", cpu.index, pcid,
                   keep_global ? " but for global pages" : "");
     for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.vpid &&
-            context->key.ept_root == cpu.ept_root && context->key.pcid == pcid) {
+        if (context->used && context->key.vpid == cpu.vpid && context->key.pcid == pcid) {
             flush_context(*context, keep_global);
         }
     }
@@ -221,8 +212,7 @@ void Tlb::flush_page_of_pcid(Vcpu& cpu, u16 pcid, u64 linear) {
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: page {:#x} of PCID {:#x} flushed", cpu.index,
                   linear & kPageMask, pcid);
     for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.vpid &&
-            context->key.ept_root == cpu.ept_root && context->key.pcid == pcid) {
+        if (context->used && context->key.vpid == cpu.vpid && context->key.pcid == pcid) {
             drop_page(*context, linear, false);
         }
     }
@@ -238,21 +228,60 @@ void Tlb::flush_page_of_vpid(u16 vpid, u64 linear) {
     ++generation_;
 }
 
+void Tlb::protection_keys_changed(Vcpu& cpu, u32 changed) {
+    u16 keys = 0;
+    for (unsigned key = 0; key < 16; ++key) {
+        keys |= (changed >> 2 * key & 3) != 0 ? static_cast<u16>(1U << key) : u16{0};
+    }
+    for (const auto& context : contexts_) {
+        if (!context->used || (context->key.mode & cr4::kPke) == 0 ||
+            (context->protection_keys & keys) == 0) {
+            continue;
+        }
+        context->for_each_data_table([&](auto& table) {
+            table.visit_filled([&](unsigned entry) {
+                const u64 page = table.page(entry);
+                const auto key =
+                    static_cast<unsigned>(bits(page, tlb_mark::kKeyShift, tlb_mark::kKeyShift + 3));
+                const bool keep = (page & tlb_mark::kUser) == 0 || !test_bit(keys, key);
+                if (!keep && !table.empty(entry)) {
+                    table.drop(entry);
+                    ++cpu.counters.tlb_key_drops;
+                }
+                return keep;
+            });
+        });
+        context->protection_keys = static_cast<u16>(context->protection_keys & ~keys);
+    }
+}
+
+void write_pkru(Vcpu& cpu, u32 value) {
+    const u32 changed = cpu.state.pkru ^ value;
+    cpu.state.pkru = value;
+    if (changed != 0) {
+        cpu.tlb.protection_keys_changed(cpu, changed);
+    }
+}
+
 namespace {
 
 void drop_write_tags_of(TlbContext& context, PhysAddr page) {
-    visit_filled_data(context, [page](TlbEntry& entry) {
-        if ((entry.page & kPageMask) == page) {
-            entry.write_tag = kNoTag;
-        }
-        return true;
+    context.for_each_data_table([&](auto& table) {
+        table.visit_filled([&](unsigned entry) {
+            if ((table.page(entry) & kPageMask) == page) {
+                table.drop_write(entry);
+            }
+            return true;
+        });
     });
 }
 
 void drop_all_write_tags(TlbContext& context) {
-    visit_filled_data(context, [](TlbEntry& entry) {
-        entry.write_tag = kNoTag;
-        return true;
+    context.for_each_data_table([](auto& table) {
+        table.visit_filled([&](unsigned entry) {
+            table.drop_write(entry);
+            return true;
+        });
     });
 }
 

@@ -1,16 +1,29 @@
 #pragma once
 // Software TLB: address-space contexts that are switched, never flushed, on a switch.
 //
-// A context belongs to {VPID, PCID (or CR3 without CR4.PCIDE), EPT root, paging-mode bits}. Each
-// holds data tables for three privilege classes and a code table. One tag compare answers: present,
-// permitted, accessed and dirty already set, plain RAM, not page-crossing, holds no decoded code
-// (write tag), no watchpoint. Anything special simply has no tag and takes the slow path, which
-// decides from scratch.
+// Problem: every memory operand needs a translation, a check of rights and to know whether plain
+// memory lies behind it; guests (and guests of guests) change address spaces all the time.
+//
+// Choice: a context belongs to {VPID, PCID (or CR3 without CR4.PCIDE), EPT root, paging-mode bits}.
+// Each holds data tables for three privilege classes and a code table. One tag compare answers:
+// present, permitted, accessed and dirty already set, plain RAM, not page-crossing, holds no
+// decoded code (write tag), no watchpoint. Anything special simply has no tag and takes the slow
+// path, which decides from scratch. A write tag implies the read tag of the same page.
+//
+// A data table keeps its fields in arrays of their own: a hit reads a tag and an addend, and eight
+// neighbors of either share a cache line; what only fills and flushes need lies apart. Whoever
+// wants to know what an entry says asks the table.
+//
+// Rejected: entries of 32 bytes {read tag, write tag, addend, page} (from 512 hot pages on they
+// miss the native first-level cache, 4 to 5 cycles a dependent access); one table whose entries
+// carry the rights as bits (two compares a hit); flushing on a switch.
 
 #include "core/code_pages.hpp"
 #include "core/types.hpp"
 
 #include <array>
+#include <bit>
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -21,17 +34,140 @@ class Vcpu;
 inline constexpr unsigned kTlbEntries = 2048;
 inline constexpr u64 kNoTag = ~u64{0};  // never equals a page-aligned address
 
-struct TlbEntry {
-    u64 read_tag = kNoTag;   // linear page address if reads may go straight to RAM
-    u64 write_tag = kNoTag;  // the same for writes
-    u64 addend = 0;          // host address = linear address + addend
-    u64 page = 0;            // physical page address; bit 0: global; bit 1: from a large page
+// Debug builds note which paging-structure entries a translation was made from, so that verify()
+// can tell a tag that is wrong from one that the guest has yet to invalidate.
+#ifdef NDEBUG
+inline constexpr bool kTlbKeepsChains = false;
+#else
+inline constexpr bool kTlbKeepsChains = true;
+#endif
+
+// What an entry's `page` word says besides the physical page address.
+namespace tlb_mark {
+inline constexpr u64 kGlobal = 1U << 0;
+inline constexpr u64 kLarge = 1U << 1;    // a fragment of a large page
+inline constexpr u64 kUser = 1U << 2;     // a user-mode address: protection keys guard it
+inline constexpr unsigned kKeyShift = 8;  // bits 11:8, the protection key
+}  // namespace tlb_mark
+
+// What a fill puts into an entry.
+struct TlbFill {
+    u64 addend = 0;
+    u64 page = 0;  // physical page address and tlb_mark bits
+    bool readable = false;
+    bool writable = false;  // a write needs nothing more; only where readable, too
+    u32 chain = 0;
 };
+
+// Asks `visit` about each bit set in `map`, and clears those it says no to.
+template <std::size_t Words, typename Visit>
+void visit_bits(std::array<u64, Words>& map, Visit&& visit) {
+    for (std::size_t word = 0; word < Words; ++word) {
+        for (u64 pending = map[word]; pending != 0; pending &= pending - 1) {
+            const auto index = static_cast<unsigned>(std::countr_zero(pending));
+            if (!visit(static_cast<unsigned>(word * 64) + index)) {
+                map[word] &= ~(u64{1} << index);
+            }
+        }
+    }
+}
+
+// Direct-mapped translations of data accesses by one privilege class.
+template <unsigned Entries>
+class TlbTable {
+  public:
+    static constexpr unsigned kEntries = Entries;
+
+    TlbTable() {
+        read_tag_.fill(kNoTag);
+        write_tag_.fill(kNoTag);
+    }
+
+    static constexpr unsigned index(LinearAddr linear) {
+        return static_cast<unsigned>((linear >> kPageShift) % Entries);
+    }
+
+    // Whether `bytes` from `linear` on may be read (written; read and written) at native(linear).
+    bool hits_read(LinearAddr linear, unsigned bytes) const {
+        return ((linear + bytes - 1) & kPageMask) == read_tag_[index(linear)];
+    }
+    bool hits_write(LinearAddr linear, unsigned bytes) const {
+        return ((linear + bytes - 1) & kPageMask) == write_tag_[index(linear)];
+    }
+    u8* native(LinearAddr linear) const {
+        return reinterpret_cast<u8*>(linear + addend_[index(linear)]);
+    }
+
+    // By number of the entry, for whoever fills, flushes or verifies.
+    u64 read_tag(unsigned entry) const { return read_tag_[entry]; }
+    u64 write_tag(unsigned entry) const { return write_tag_[entry]; }
+    u64 addend(unsigned entry) const { return addend_[entry]; }
+    u64 page(unsigned entry) const { return page_[entry]; }
+    u32 chain(unsigned entry) const {
+        if constexpr (kTlbKeepsChains) {
+            return chain_[entry];
+        }
+        return 0;
+    }
+    bool empty(unsigned entry) const {
+        return read_tag_[entry] == kNoTag && write_tag_[entry] == kNoTag;
+    }
+
+    void fill(LinearAddr linear, const TlbFill& with) {
+        const unsigned entry = index(linear);
+        read_tag_[entry] = with.readable ? linear & kPageMask : kNoTag;
+        write_tag_[entry] = with.readable && with.writable ? linear & kPageMask : kNoTag;
+        addend_[entry] = with.addend;
+        page_[entry] = with.page;
+        filled_[entry / 64] |= u64{1} << entry % 64;
+        if constexpr (kTlbKeepsChains) {
+            chain_[entry] = with.chain;
+        }
+    }
+    void drop(unsigned entry) {
+        read_tag_[entry] = kNoTag;
+        write_tag_[entry] = kNoTag;
+    }
+    void drop_write(unsigned entry) { write_tag_[entry] = kNoTag; }
+
+    // Visits the entries that may hold a tag. `visit(entry)` says whether the entry still may.
+    template <typename Visit>
+    void visit_filled(Visit&& visit) {
+        visit_bits(filled_, visit);
+    }
+
+  private:
+    alignas(64) std::array<u64, Entries> read_tag_;   // linear page, or kNoTag
+    alignas(64) std::array<u64, Entries> write_tag_;  // the same
+    alignas(64) std::array<u64, Entries> addend_{};   // native address = linear address + addend
+    std::array<u64, Entries> page_{};                 // physical page address, tlb_mark bits
+    std::array<u32, kTlbKeepsChains ? Entries : 0> chain_{};  // Translation::chain
+    std::array<u64, (Entries + 63) / 64> filled_{};  // which entries a flush has to look at
+};
+
+using DataTlb = TlbTable<kTlbEntries>;
 
 struct CodeTlbEntry {
     u64 tag = kNoTag;  // linear page address
-    u64 page = 0;      // physical page address; bit 0: global
+    u64 page = 0;      // physical page address, tlb_mark bits
     u8* host = nullptr;
+};
+
+struct CodeTlb {
+    static constexpr unsigned kEntries = 1024;
+    std::array<CodeTlbEntry, kEntries> entries;
+    std::array<u32, kTlbKeepsChains ? kEntries : 0> chain{};  // Translation::chain
+    std::array<u64, kEntries / 64> filled{};
+
+    CodeTlbEntry& at(LinearAddr linear) { return entries[(linear >> kPageShift) % kEntries]; }
+    void fill(LinearAddr linear, u64 page, u8* host, u32 from_chain) {
+        const auto index = static_cast<unsigned>((linear >> kPageShift) % kEntries);
+        entries[index] = {linear & kPageMask, page, host};
+        filled[index / 64] |= u64{1} << index % 64;
+        if constexpr (kTlbKeepsChains) {
+            chain[index] = from_chain;
+        }
+    }
 };
 
 enum class PrivilegeClass : u8 {
@@ -50,23 +186,30 @@ struct AddressSpaceKey {
 };
 
 struct TlbContext {
-    static constexpr unsigned kCodeEntries = 1024;
     static constexpr unsigned kShadowEntries = 64;
+    using ShadowTlb = TlbTable<kShadowEntries>;
     AddressSpaceKey key;
     bool used = false;
+    u16 protection_keys = 0;  // of the user pages in its data tables, a bit each
     u64 last_use = 0;
     u64 code_generation = 0;  // Tlb::code_generation() its write tags were made under
     // range of linear addresses that came from large pages: INVLPG there drops it all
     u64 large_first = ~u64{0};
     u64 large_last = 0;
-    std::array<std::array<TlbEntry, kTlbEntries>, 3> data;
-    std::array<std::array<CodeTlbEntry, kCodeEntries>, 2> code;  // [0] supervisor, [1] user
+    std::array<DataTlb, 3> data;  // by PrivilegeClass
+    std::array<CodeTlb, 2> code;  // [0] supervisor, [1] user
     // Of shadow-stack accesses, which have rights of their own: [0] supervisor, [1] user.
-    std::array<std::array<TlbEntry, kShadowEntries>, 2> shadow;
-    // Which entries may hold a tag, a bit each: what a flush has to look at.
-    std::array<std::array<u64, kTlbEntries / 64>, 3> data_filled{};
-    std::array<std::array<u64, kCodeEntries / 64>, 2> code_filled{};
-    std::array<std::array<u64, kShadowEntries / 64>, 2> shadow_filled{};
+    std::array<ShadowTlb, 2> shadow;
+
+    template <typename Visit>
+    void for_each_data_table(Visit&& visit) {
+        for (DataTlb& table : data) {
+            visit(table);
+        }
+        for (ShadowTlb& table : shadow) {
+            visit(table);
+        }
+    }
 };
 
 // Remembers that translations around `linear` came from a large page (see TlbContext::large_first).
@@ -85,7 +228,11 @@ class Tlb final : public CodePages::Watcher {
     // Switches to the context of the vCPU's present CR3/CR4/EFER/VPID/EPT; creates or recycles one
     // if needed.
     void activate(Vcpu& cpu);
-    // SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches".
+    // Whether that would stay in the current context.
+    bool is_current(const Vcpu& cpu) const;
+    // SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"; in VMX they reach
+    // the current VPID's translations under every EP4TA (SDM Vol. 3C, "Operations that Invalidate
+    // Cached Mappings").
     void flush_all(Vcpu& cpu);
     void flush_current(bool keep_global);    // MOV to CR3 without bit 63
     void flush_page(Vcpu& cpu, u64 linear);  // INVLPG: this PCID, and global entries of all PCIDs
@@ -102,26 +249,30 @@ class Tlb final : public CodePages::Watcher {
         ++generation_;
     }
     void flush_page_of_vpid(u16 vpid, u64 linear);
+    // PKRU changes in the bits `changed`: tags of user pages with those keys hold the outcome of
+    // the old check.
+    void protection_keys_changed(Vcpu& cpu, u32 changed);
     // A page just became code: no context may keep a write tag for it.
     void page_became_code(PhysAddr page) override;
     void layout_changed() override;
     // Bumped by anything that may change what a code address maps to; the engine compares it.
     u64 generation() const { return generation_; }
     // A table that never hits: alignment checking and other all-slow modes point data_tlb at it.
-    TlbEntry* empty_table() { return empty_.data(); }
-
-    void flush_context(TlbContext& context, bool keep_global);
-    static void drop_page(TlbContext& context, u64 linear, bool only_global);
-
-  private:
-    void drop_stale_write_tags(TlbContext& context);
+    const DataTlb* empty_table() const { return &empty_; }
+    std::size_t context_count() const { return contexts_.size(); }
 
     static constexpr unsigned kMaxContexts = 64;
+
+  private:
+    static void flush_context(TlbContext& context, bool keep_global);
+    static void drop_page(TlbContext& context, u64 linear, bool only_global);
+    void drop_stale_write_tags(TlbContext& context);
+
     std::vector<std::unique_ptr<TlbContext>> contexts_;
     TlbContext* current_;
-    std::array<TlbEntry, kTlbEntries> empty_{};
-    std::vector<PhysAddr>
-        code_log_;  // pages that became code, newest last; contexts catch up on activation
+    DataTlb empty_;
+    // pages that became code, newest last; contexts catch up on activation
+    std::vector<PhysAddr> code_log_;
     u64 code_generation_ = 0;
     u64 generation_ = 1;
     u64 use_counter_ = 0;

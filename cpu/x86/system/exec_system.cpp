@@ -4,6 +4,7 @@
 
 #include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/model/msr.hpp"
 
 #include <array>
@@ -93,11 +94,7 @@ Status exec_wrpkru(Vcpu& cpu, const Insn& /*insn*/) {
     if (static_cast<u32>(s.gpr[RCX]) != 0 || static_cast<u32>(s.gpr[RDX]) != 0) {
         return raise(cpu, Exception::GP, 0);
     }
-    const auto value = static_cast<u32>(s.gpr[RAX]);
-    if (value != s.pkru) {
-        s.pkru = value;
-        cpu.tlb.flush_all(cpu);  // tags hold the outcome of the key check
-    }
+    write_pkru(cpu, static_cast<u32>(s.gpr[RAX]));
     return Status::Sync;
 }
 

@@ -1,6 +1,7 @@
 // The derived state of a vCPU: what CR0, CR4, EFER, RFLAGS, CS, SS and XCR0 say about how code
 // runs. It is computed here and nowhere else. SDM Vol. 3A, "Modes of Operation", "Mode Switching".
 
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/cet.hpp"
 #include "cpu/x86/system/segment.hpp"
 #include "cpu/x86/vcpu.hpp"
@@ -42,15 +43,6 @@ u8 cet_state(const Vcpu& cpu) {
     return static_cast<u8>(state);
 }
 
-PrivilegeClass data_privilege(const Vcpu& cpu) {
-    if (cpu.cpl == 3) {
-        return PrivilegeClass::User;
-    }
-    const bool smap_lifted =
-        (cpu.state.cr4 & cr4::kSmap) != 0 && (cpu.state.rflags_system & rflags::kAc) != 0;
-    return smap_lifted ? PrivilegeClass::SupervisorAc : PrivilegeClass::Supervisor;
-}
-
 }  // namespace
 
 void mode_changed(Vcpu& cpu) {
@@ -75,10 +67,9 @@ void mode_changed(Vcpu& cpu) {
         cpu.rip_mask = 0xFFFF'FFFF;
         cpu.stack_mask = (s.seg[SS].rights & segment_rights::kDb) != 0 ? 0xFFFF'FFFF : 0xFFFF;
     }
-    cpu.data_tlb =
-        cpu.alignment_checked
-            ? cpu.tlb.empty_table()
-            : cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))].data();
+    cpu.data_tlb = cpu.alignment_checked
+                       ? cpu.tlb.empty_table()
+                       : &cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))];
 }
 
 }  // namespace droste
