@@ -24,6 +24,7 @@
 #include "cpu/x86/system/boundary.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/deliver.hpp"
+#include "cpu/x86/system/verify.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <algorithm>
@@ -320,6 +321,7 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
     u64 generation = 0;
     cpu.yield_requested = false;
     while (true) {
+        verify_boundary(cpu);
         if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0)
             [[unlikely]] {
             if ((cpu.attention.load(std::memory_order_relaxed) & attention::kStop) != 0) {
