@@ -1,5 +1,5 @@
 // What invalidates which translations, and what survives. SDM Vol. 3A, "Operations that Invalidate
-// TLBs and Paging-Structure Caches"; contexts and generations are our own (cpu/x86/tlb.hpp).
+// TLBs and Paging-Structure Caches"; contexts and generations are our own (cpu/x86/mmu/tlb.hpp).
 
 #include "tests/unit/mmu/tlb_guest.hpp"
 
