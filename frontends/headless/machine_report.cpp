@@ -1,5 +1,6 @@
 #include "frontends/headless/machine_report.hpp"
 
+#include "cpu/x86/fpu/thunk_cache.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "frontends/debugger/vmx_report.hpp"
 
@@ -43,6 +44,14 @@ u64 total_instructions(Pc& pc) {
     u64 total = 0;
     for (const auto& cpu : pc.vcpus()) {
         total += cpu->icount;
+    }
+    return total;
+}
+
+u64 vendor_results(Pc& pc) {
+    u64 total = 0;
+    for (const auto& cpu : pc.vcpus()) {
+        total += cpu->thunks->vendor_results(cpu->index);
     }
     return total;
 }
@@ -127,6 +136,7 @@ std::string describe_counters(Pc& pc, std::optional<std::chrono::nanoseconds> el
     // The vCPUs share their code.
     text += fmt::format("{:<24}{:>16}\n", "blocks invalidated",
                         pc.vcpus().front()->blocks->invalidated());
+    text += fmt::format("{:<24}{:>16}\n", "vendor-dependent results", vendor_results(pc));
     text += fmt::format("{:<24}{:>16}\n", "accesses to nothing", pc.bus().unclaimed_accesses());
     text += fmt::format("{:<24}{:>16.3f}\n", "virtual time, s",
                         static_cast<double>(pc.clock().now_ns()) / 1e9);

@@ -4,6 +4,7 @@
 // between CPU vendors. Anything else that differs is a bug.
 
 #include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/cpu_state.hpp"
 #include "tests/differential/state_pair.hpp"
 
 namespace droste::differential {
@@ -17,6 +18,18 @@ void forget_undefined(const Insn& insn,
                       const Outcome& start,
                       const Outcome& guest,
                       Outcome& native);
+// x87 instructions that write all of C0, C2 and C3; the others leave undefined what they do not write.
+bool defines_conditions(Op op);
+// x87 functions whose error the manual bounds, but whose last bits it leaves open.
+bool bounded_by_the_manual(Op op);
+// Whether `a` and `b` may both be results of such a function.
+bool last_bits_agree(const X87State::Register& a, const X87State::Register& b);
+// Whether the native FSIN, FCOS, FSINCOS and FPTAN reduce arguments by the Pi of 66 bits that Intel
+// documents. Masked by DROSTE_NATIVE_WITHOUT=pi66.
+bool native_reduces_by_our_pi();
+// Whether the manual leaves the function of `x` undefined altogether, or the native CPU computes another
+// one.
+bool undefined_argument(Op op, const X87State::Register& x);
 // A known difference between this host's vendor and the architecture we emulate.
 bool accepted(const Insn& insn, const Outcome& guest, const Outcome& native);
 

@@ -150,6 +150,9 @@ ExecFn select_native_thunk(Vcpu& cpu, Insn& insn) {
     if (const ExecFn shortcut = select_vector_shortcut(insn); shortcut != nullptr) {
         return shortcut;
     }
+    if (const ExecFn estimate = select_vector_estimate(insn); estimate != nullptr) {
+        return estimate;
+    }
     const Thunk* thunk = cpu.thunks->vector_thunk(insn);
     // MMX register numbers ignore REX.
     if (insn.g_class() == Insn::RegClass::Mmx) {

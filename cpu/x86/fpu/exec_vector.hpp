@@ -10,6 +10,9 @@ namespace droste {
 // none of them.
 ExecFn select_vector_shortcut(const Insn& insn);
 
+// exec_vector_estimate.cpp: RCPPS .. RSQRTSS; null if `insn` is none of them.
+ExecFn select_vector_estimate(const Insn& insn);
+
 // exec_vector_mask.cpp
 ExecFn select_maskmov_implicit(Vcpu& cpu, Insn& insn);  // MASKMOVQ, (V)MASKMOVDQU
 ExecFn select_maskmov(Vcpu& cpu, Insn& insn);           // VMASKMOVPS/PD, VPMASKMOVD/Q

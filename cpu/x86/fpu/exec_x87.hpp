@@ -15,6 +15,12 @@ inline Status x87_ready(Vcpu& cpu) {
 
 // exec_x87_arith.cpp: whatever computes, on the native unit.
 ExecFn select_x87_arith(Vcpu& cpu, Insn& insn);
+// exec_x87_transcendental.cpp
+ExecFn select_x87_transcendental(Vcpu& cpu, Insn& insn);
+// exec_x87_remainder.cpp: true if FPREM or FPREM1 can only reduce ST(0) partially, which is then done.
+bool partial_remainder(X87State& fpu);
+// exec_x87_decimal.cpp
+ExecFn select_fbld(Vcpu& cpu, Insn& insn);
 // exec_x87_move.cpp
 ExecFn select_fld(Vcpu& cpu, Insn& insn);  // m80 and ST(i); m32fp and m64fp convert: arith
 ExecFn select_fst(Vcpu& cpu, Insn& insn);  // FST, FSTP likewise
@@ -33,6 +39,8 @@ ExecFn select_x87_environment(Vcpu& cpu, Insn& insn);  // FLDENV, FNSTENV, FRSTO
 // Returns true if the exception is masked, so that the instruction goes on with the indefinite
 // value.
 bool stack_fault(X87State& fpu, bool overflow);
+// Pushes `value` or, if there is no room, answers with a stack fault.
+void x87_push(X87State& fpu, const X87State::Register& value);
 
 inline constexpr X87State::Register kRealIndefinite = {0xC000'0000'0000'0000, 0xFFFF};
 

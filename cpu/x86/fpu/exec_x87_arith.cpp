@@ -35,12 +35,9 @@ constexpr auto kSpecs = std::to_array<X87Spec>({
     {Op::FICOM,  X87Shape::Compare, 0, kConditions}, {Op::FICOMP, X87Shape::Compare, 1, kConditions}, {Op::FTST,    X87Shape::Compare, 0, kConditions},
     {Op::FCOMI,  X87Shape::CompareInt, 0, kC1}, {Op::FCOMIP,  X87Shape::CompareInt, 1, kC1},
     {Op::FUCOMI, X87Shape::CompareInt, 0, kC1}, {Op::FUCOMIP, X87Shape::CompareInt, 1, kC1},
-    {Op::FSQRT,  X87Shape::Unary, 0, kC1},      {Op::FRNDINT, X87Shape::Unary, 0, kC1},     {Op::F2XM1, X87Shape::Unary, 0, kC1},
-    {Op::FSIN,   X87Shape::Unary, 0, kC1 | kC2}, {Op::FCOS,   X87Shape::Unary, 0, kC1 | kC2},
+    {Op::FSQRT,  X87Shape::Unary, 0, kC1},      {Op::FRNDINT, X87Shape::Unary, 0, kC1},     {Op::FXTRACT, X87Shape::Split, 0, kC1},
     {Op::FPREM,  X87Shape::WithNext, 0, kConditions}, {Op::FPREM1, X87Shape::WithNext, 0, kConditions}, {Op::FSCALE, X87Shape::WithNext, 0, kC1},
-    {Op::FYL2X,  X87Shape::IntoNext, 1, kC1},   {Op::FYL2XP1, X87Shape::IntoNext, 1, kC1},  {Op::FPATAN, X87Shape::IntoNext, 1, kC1},
-    {Op::FXTRACT, X87Shape::Split, 0, kC1},     {Op::FSINCOS, X87Shape::Split, 0, kC1 | kC2}, {Op::FPTAN, X87Shape::Split, 0, kC1 | kC2},
-    {Op::FLD,    X87Shape::Push, 0, kC1},       {Op::FILD,   X87Shape::Push, 0, kC1},       {Op::FBLD,   X87Shape::Push, 0, kC1},
+    {Op::FLD,    X87Shape::Push, 0, kC1},       {Op::FILD,   X87Shape::Push, 0, kC1},
     {Op::FLD1,   X87Shape::Push, 0, kC1},       {Op::FLDZ,   X87Shape::Push, 0, kC1},       {Op::FLDPI,  X87Shape::Push, 0, kC1},
     {Op::FLDL2E, X87Shape::Push, 0, kC1},       {Op::FLDLN2, X87Shape::Push, 0, kC1},       {Op::FLDL2T, X87Shape::Push, 0, kC1},
     {Op::FLDLG2, X87Shape::Push, 0, kC1},
@@ -63,7 +60,7 @@ const X87Spec* find_spec(const Insn& insn) {
 
 // ST(i) of the second operand.
 unsigned other_index(const Insn& insn, X87Shape shape) {
-    return shape == X87Shape::WithNext || shape == X87Shape::IntoNext ? 1 : insn.modrm & 7U;
+    return shape == X87Shape::WithNext ? 1 : insn.modrm & 7U;
 }
 
 bool nan_or_infinity(const X87State::Register& value) {
@@ -197,6 +194,9 @@ finish_full(Vcpu& cpu, const Insn& insn, const X87Operation& operation, MemoryOp
     after.status = static_cast<u16>(after.status & ~pending);
     const X87State before = after;
     const u64 rflags = run_full(cpu, operation, memory, after);
+    // Conditions that the instruction leaves undefined stay, whatever the native unit does.
+    after.status = static_cast<u16>((after.status & (~x87::kConditions | spec.conditions)) |
+                                    (before.status & x87::kConditions & ~spec.conditions));
     if (spec.shape == X87Shape::Store && !store_suppressed(before, after)) {
         if (const Status status = store_memory(cpu, insn, memory); status != Status::Next) {
             return status;
@@ -227,6 +227,11 @@ Status exec_arith(Vcpu& cpu, const Insn& insn) {
         }
     }
     X87State& fpu = cpu.state.x87;
+    const bool remainder = spec.op == Op::FPREM || spec.op == Op::FPREM1;
+    if (remainder && partial_remainder(fpu)) [[unlikely]] {
+        x87::note_pointers(cpu, insn);
+        return Status::Next;
+    }
     u64 result = 0;
     if (!quick_may_run(fpu, insn, spec) || !run_quick(cpu, insn, operation, memory, result))
         [[unlikely]] {

@@ -12,6 +12,17 @@ bool stack_fault(X87State& fpu, bool overflow) {
     return (fpu.control & x87::kIe) != 0;
 }
 
+void x87_push(X87State& fpu, const X87State::Register& value) {
+    if (!x87::empty(fpu, 7)) [[unlikely]] {
+        if (stack_fault(fpu, true)) {
+            x87::push(fpu) = kRealIndefinite;
+        }
+        return;
+    }
+    x87::set_c1(fpu, false);
+    x87::push(fpu) = value;
+}
+
 namespace {
 
 using Register = X87State::Register;
@@ -28,17 +39,6 @@ Status on_stack(Vcpu& cpu, const Insn& insn, Operate&& operate) {
     return Status::Next;
 }
 
-void push_or_fault(X87State& fpu, const Register& value) {
-    if (!x87::empty(fpu, 7)) [[unlikely]] {
-        if (stack_fault(fpu, true)) {
-            x87::push(fpu) = kRealIndefinite;
-        }
-        return;
-    }
-    x87::set_c1(fpu, false);
-    x87::push(fpu) = value;
-}
-
 // FLD ST(i)
 Status exec_fld_register(Vcpu& cpu, const Insn& insn) {
     return on_stack(cpu, insn, [&](X87State& fpu) {
@@ -49,7 +49,7 @@ Status exec_fld_register(Vcpu& cpu, const Insn& insn) {
             }
             return;
         }
-        push_or_fault(fpu, Register{x87::st(fpu, i)});
+        x87_push(fpu, Register{x87::st(fpu, i)});
     });
 }
 
@@ -67,7 +67,7 @@ Status exec_fld_m80(Vcpu& cpu, const Insn& insn) {
     Register value;
     std::memcpy(&value.significand, bytes.data(), 8);
     std::memcpy(&value.sign_exponent, bytes.data() + 8, 2);
-    push_or_fault(cpu.state.x87, value);
+    x87_push(cpu.state.x87, value);
     x87::note_pointers(cpu, insn);
     return Status::Next;
 }

@@ -11,7 +11,7 @@ constexpr auto kRows = std::to_array<ExecRow>({
     // Data transfer
     {Op::FLD, select_fld}, {Op::FST, select_fst}, {Op::FSTP, select_fst}, {Op::FXCH, select_fxch},
     {Op::FILD, select_x87_arith}, {Op::FIST, select_x87_arith}, {Op::FISTP, select_x87_arith}, {Op::FISTTP, select_x87_arith},
-    {Op::FBLD, select_x87_arith}, {Op::FBSTP, select_x87_arith},
+    {Op::FBLD, select_fbld}, {Op::FBSTP, select_x87_arith},
     {Op::FCMOVB, select_fcmov}, {Op::FCMOVE, select_fcmov}, {Op::FCMOVBE, select_fcmov}, {Op::FCMOVU, select_fcmov},
     {Op::FCMOVNB, select_fcmov}, {Op::FCMOVNE, select_fcmov}, {Op::FCMOVNBE, select_fcmov}, {Op::FCMOVNU, select_fcmov},
     // Basic arithmetic
@@ -29,8 +29,8 @@ constexpr auto kRows = std::to_array<ExecRow>({
     {Op::FICOM, select_x87_arith}, {Op::FICOMP, select_x87_arith}, {Op::FCOMI, select_x87_arith}, {Op::FUCOMI, select_x87_arith},
     {Op::FCOMIP, select_x87_arith}, {Op::FUCOMIP, select_x87_arith}, {Op::FTST, select_x87_arith}, {Op::FXAM, select_fxam},
     // Transcendental
-    {Op::FSIN, select_x87_arith}, {Op::FCOS, select_x87_arith}, {Op::FSINCOS, select_x87_arith}, {Op::FPTAN, select_x87_arith},
-    {Op::FPATAN, select_x87_arith}, {Op::F2XM1, select_x87_arith}, {Op::FYL2X, select_x87_arith}, {Op::FYL2XP1, select_x87_arith},
+    {Op::FSIN, select_x87_transcendental}, {Op::FCOS, select_x87_transcendental}, {Op::FSINCOS, select_x87_transcendental}, {Op::FPTAN, select_x87_transcendental},
+    {Op::FPATAN, select_x87_transcendental}, {Op::F2XM1, select_x87_transcendental}, {Op::FYL2X, select_x87_transcendental}, {Op::FYL2XP1, select_x87_transcendental},
     // Constants
     {Op::FLD1, select_x87_arith}, {Op::FLDZ, select_x87_arith}, {Op::FLDPI, select_x87_arith}, {Op::FLDL2E, select_x87_arith},
     {Op::FLDLN2, select_x87_arith}, {Op::FLDL2T, select_x87_arith}, {Op::FLDLG2, select_x87_arith},

@@ -19,6 +19,7 @@
 #include "cpu/x86/fpu/x87_native.hpp"
 #include "cpu/x86/state/cpu_state.hpp"
 
+#include <array>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -84,9 +85,15 @@ class ThunkCache {
     // An x87 instruction that computes.
     const X87Operation* x87_operation(const Insn& insn, const X87Spec& spec);
 
+    // How many instructions a vCPU has executed whose result the manual leaves open within a bound, so
+    // that processors differ in it (docs/x86/fpu.md). Each vCPU has its own counter.
+    u64& vendor_results(u32 vcpu_index) { return vendor_results_[vcpu_index]; }
+
     std::size_t thunk_count() const { return thunks_.size(); }
 
   private:
+    static constexpr std::size_t kMaxVcpus = 256;
+    std::array<u64, kMaxVcpus> vendor_results_{};
     std::mutex mutex_;  // taken when an instruction is decoded, never when one is executed
     ExecutableMemory memory_;
     SimdFaultRange fault_range_;

@@ -41,8 +41,7 @@ bool reads_other(X87Shape shape, bool mem, Op op) {
     case X87Shape::ToTop:
     case X87Shape::ToRegister:
     case X87Shape::CompareInt:
-    case X87Shape::WithNext:
-    case X87Shape::IntoNext: return !mem;
+    case X87Shape::WithNext: return !mem;
     case X87Shape::Compare: return !mem && op != Op::FTST;
     default: return false;
     }
@@ -103,7 +102,6 @@ void quick_results(const X87Spec& spec, bool has_other, NativeEmitter& emit) {
             drop(emit);
         }
         break;
-    case X87Shape::IntoNext: store_other(emit); break;
     case X87Shape::Push: store_top(emit); break;
     case X87Shape::Split:
         store_other(emit);
@@ -136,13 +134,8 @@ void restore_native_control(NativeEmitter& emit) {
 
 // Status bits after which the quick routine's results are not the whole story.
 u16 gives_up_on(X87Shape shape) {
-    switch (shape) {
-    case X87Shape::Split:
-        return x87::kEs | x87::kC2;  // FPTAN, FSINCOS out of range: nothing is pushed
-    case X87Shape::WithNext:
-        return x87::kEs | x87::kIe;  // FPREM: an invalid operation leaves C0, C2 and C3 alone
-    default: return x87::kEs;
-    }
+    // FPREM: an invalid operation leaves C0, C2 and C3 alone.
+    return shape == X87Shape::WithNext ? x87::kEs | x87::kIe : x87::kEs;
 }
 
 bool touches_rflags(const Insn& insn) {

@@ -30,11 +30,10 @@ enum class X87Shape : u8 {
     ToRegister,  // ST(i) := ST(i) op ST(0), then pops         FADD ST(i),ST(0); FADDP
     Compare,     // ST(0) with E (or 0), then pops             FCOM .. FUCOMPP, FICOM, FTST
     CompareInt,  // the same, result in RFLAGS                 FCOMI .. FUCOMIP
-    Unary,       // ST(0) := f(ST(0))                          FSQRT, FSIN ...
+    Unary,       // ST(0) := f(ST(0))                          FSQRT, FRNDINT
     WithNext,    // ST(0) := f(ST(0), ST(1))                   FPREM, FSCALE
-    IntoNext,    // ST(1) := f(ST(0), ST(1)), pop              FYL2X, FPATAN
-    Push,        // push f(E) or a constant                    FLD m32fp, FILD, FBLD, FLDPI
-    Split,       // ST(0) := f(ST(0)), push g(ST(0))           FXTRACT, FSINCOS, FPTAN
+    Push,        // push f(E) or a constant                    FLD m32fp, FILD, FLDPI
+    Split,       // ST(0) := f(ST(0)), push g(ST(0))           FXTRACT
     Store,       // memory := ST(0), then pops                 FST, FIST, FISTTP, FBSTP
 };
 

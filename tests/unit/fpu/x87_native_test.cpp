@@ -1,9 +1,10 @@
 // x87 instructions under every control word, unmasked exceptions and empty registers included,
 // against the CPU: the same state by FXRSTOR, the same instruction, FXSAVE (which does not wait, so
-// that a pending exception stays pending).
+// that a pending exception stays pending). What the manual leaves open is compared within its bounds.
 
 #include "cpu/x86/fpu/x87_native.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
+#include "tests/differential/exceptions.hpp"
 #include "tests/differential/state_pair.hpp"
 #include "tests/unit/fpu/fpu_test_support.hpp"
 
@@ -156,10 +157,40 @@ std::string difference(const X87State& guest, const X87State& native) {
     return text;
 }
 
+Op op_of(std::initializer_list<u8> bytes) {
+    Insn insn;
+    REQUIRE(decode({bytes.begin(), bytes.size()}, {64, false}, all_features(), insn) ==
+            DecodeResult::Ok);
+    return insn.op;
+}
+
+// Makes equal what the manual leaves open; true if it leaves everything open.
+bool forget_open_results(Op op, const X87State& before, const X87State& guest, X87State& native) {
+    u16 open = 0;
+    if (differential::bounded_by_the_manual(op)) {
+        if (differential::undefined_argument(op, before.st[x87::physical(before, 0)])) {
+            return true;
+        }
+        for (unsigned i = 0; i < 8; ++i) {
+            if (differential::last_bits_agree(guest.st[i], native.st[i])) {
+                native.st[i] = guest.st[i];
+            }
+        }
+        // Of an exact result the CPU may say that it is not.
+        open = x87::kC1 | x87::kPe | x87::kUe | x87::kEs | x87::kBusy;
+    }
+    if (!differential::native_is_zen() && !differential::defines_conditions(op)) {
+        open |= x87::kC0 | x87::kC2 | x87::kC3;
+    }
+    native.status = static_cast<u16>((native.status & ~open) | (guest.status & open));
+    return false;
+}
+
 TEST_CASE("x87 under random control words and tags does what the CPU does", "[fpu][x87][native]") {
     FpuGuest guest;
     Rng rng(20240229);
     for (const Row& row : kRows) {
+        const Op op = op_of(row.bytes);
         for (unsigned round = 0; round < 1500; ++round) {
             const X87State before = random_state(rng);
             alignas(16) std::array<u64, 2> memory = {rng.next(), rng.next()};
@@ -180,6 +211,9 @@ TEST_CASE("x87 under random control words and tags does what the CPU does", "[fp
             take_image(image, native);
             if (row.clears_c1) {
                 x87::set_c1(native, false);
+            }
+            if (forget_open_results(op, before, guest.state().x87, native)) {
+                continue;
             }
             const std::string text = difference(guest.state().x87, native);
             const bool memory_equal = guest.peek<std::array<u64, 2>>(FpuGuest::kData) == memory;
