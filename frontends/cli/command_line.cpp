@@ -239,6 +239,20 @@ Expected<void> choose_cpu(CommandLine& line) {
         return choice.error();
     }
     MachineConfig& machine = line.machine;
+    if (const std::string& lacking = choice.value().lacking; !lacking.empty()) {
+        if (machine.clock_mode == Clock::Mode::Counting) {
+            return Error{
+                fmt::format("-cpu {}: this machine's own CPU lacks {}, and with --icount a run "
+                            "must be the same on "
+                            "any machine: choose a model without them (-cpu MODEL,-FEATURE)",
+                            line.cpu_model, lacking)};
+        }
+        if (!choice.value().is_max) {
+            line.warnings.push_back(
+                fmt::format("-cpu {}: this machine's own CPU lacks {}; the guest's is without them",
+                            line.cpu_model, lacking));
+        }
+    }
     machine.cpu_model = line.cpu_model;
     machine.cpu = choice.value().cpu;
     machine.vmx.features = choice.value().vmx.features;

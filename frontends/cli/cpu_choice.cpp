@@ -111,7 +111,7 @@ Expected<CpuChoice> parse_cpu(std::string_view spec) {
     VmxFeatures wanted;
     const CpuModel* model = cpu_model_of(spec);
     const bool has_all = model != nullptr && model->name == "max";
-    CpuChoice choice{{}, has_all ? VmxConfig::max() : VmxConfig::nested()};
+    CpuChoice choice{{}, has_all ? VmxConfig::max() : VmxConfig::nested(), {}, has_all};
     if (const auto applied = apply_vmx_items(vmx_items, choice.vmx.features, wanted); !applied) {
         return applied.error();
     }
@@ -131,6 +131,10 @@ Expected<CpuChoice> parse_cpu(std::string_view spec) {
         return cpu.error();
     }
     choice.cpu = cpu.value();
+    for (const Feature feature : lacking_features(join_cpu(cpu_items))) {
+        choice.lacking +=
+            fmt::format("{}'{}'", choice.lacking.empty() ? "" : ", ", feature_name(feature));
+    }
     if (!choice.cpu.has(Feature::VMX)) {
         choice.vmx.features = {};
         return choice;

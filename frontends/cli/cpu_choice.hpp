@@ -20,6 +20,10 @@ namespace droste::cli {
 struct CpuChoice {
     CpuFeatures cpu;
     VmxConfig vmx;  // consistent; all off without VMX
+    // What the native CPU cannot run of what the model says, "'avx', 'avx2'"; empty if nothing. `max`
+    // is by definition what is there, so only with --icount does that matter for it.
+    std::string lacking;
+    bool is_max = false;
 };
 
 Expected<CpuChoice> parse_cpu(std::string_view spec);

@@ -355,16 +355,16 @@ class Parser {
     Expected<void> apply() {
         for (std::size_t i = 0; i < kFeatureNames.size(); ++i) {
             const auto feature = static_cast<Feature>(i);
-            if (test(result_.set, feature) && !test(available_, feature)) {
-                if (enforce_) {
-                    return missing(feature);
-                }
+            if (test(refused_, feature)) {
                 turn_off(feature);
             }
         }
         for (std::size_t i = 0; i < kFeatureNames.size(); ++i) {
             const auto feature = static_cast<Feature>(i);
-            if (test(refused_, feature)) {
+            if (test(result_.set, feature) && !test(available_, feature)) {
+                if (enforce_) {
+                    return missing(feature);
+                }
                 turn_off(feature);
             }
         }
@@ -454,14 +454,39 @@ Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const FeatureSet& a
     return Parser(available).parse(spec);
 }
 
-Expected<CpuFeatures> parse_cpu_model(std::string_view spec) {
+namespace {
+
+FeatureSet native_available() {
     const CpuFeatures native = host_vector_features();
     FeatureSet available;
     for (std::size_t i = 0; i < kFeatureNames.size(); ++i) {
         const auto feature = static_cast<Feature>(i);
         change(available, feature, !needs_native_unit(feature) || native.has(feature));
     }
-    return parse_cpu_model(spec, available);
+    return available;
+}
+
+}  // namespace
+
+Expected<CpuFeatures> parse_cpu_model(std::string_view spec) {
+    return parse_cpu_model(spec, native_available());
+}
+
+std::vector<Feature> lacking_features(std::string_view spec, const FeatureSet& available) {
+    const Expected<CpuFeatures> here = parse_cpu_model(spec, available);
+    const Expected<CpuFeatures> anywhere = parse_cpu_model(spec, FeatureSet{}.set());
+    std::vector<Feature> lacking;
+    for (std::size_t i = 0; here && anywhere && i < kFeatureNames.size(); ++i) {
+        const auto feature = static_cast<Feature>(i);
+        if (anywhere.value().has(feature) && !here.value().has(feature)) {
+            lacking.push_back(feature);
+        }
+    }
+    return lacking;
+}
+
+std::vector<Feature> lacking_features(std::string_view spec) {
+    return lacking_features(spec, native_available());
 }
 
 }  // namespace droste

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace droste {
 
@@ -33,9 +34,14 @@ std::string_view feature_name(Feature feature);
 Feature feature_by_name(std::string_view name);
 
 // Features this machine's native unit must be able to execute, and all features of the table.
-// A feature outside `available` cannot be turned on; models drop it silently.
+// A feature outside `available` cannot be turned on; models drop it (lacking_features() tells).
 Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const FeatureSet& available);
 // With what the native CPU can run.
 Expected<CpuFeatures> parse_cpu_model(std::string_view spec);
+
+// What a valid `spec` would have on a CPU that can run everything and does not have here, in the
+// table's order: what was dropped from the model, and what needs that.
+std::vector<Feature> lacking_features(std::string_view spec, const FeatureSet& available);
+std::vector<Feature> lacking_features(std::string_view spec);
 
 }  // namespace droste

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include <string>
+#include <vector>
 
 using namespace droste;
 
@@ -114,6 +115,20 @@ TEST_CASE(
     CHECK_FALSE(cpu.value().has(Feature::AVX2));
     CHECK(mentions(error("baseline,+avx2", poor), "lacks 'avx'"));
     CHECK(mentions(error("nested,enforce", poor), "lacks 'avx'"));
+}
+
+TEST_CASE("CPU models: what a model loses to the native CPU is told, with what needs it",
+          "[model]") {
+    FeatureSet poor = kEverything;
+    poor[static_cast<std::size_t>(Feature::AVX)] = false;
+    poor[static_cast<std::size_t>(Feature::SHA)] = false;
+    CHECK(lacking_features("nested", kEverything).empty());
+    CHECK(lacking_features("baseline", poor).empty());
+    CHECK(lacking_features("nested", poor) ==
+          std::vector<Feature>{Feature::FMA, Feature::AVX, Feature::F16C, Feature::AVX2});
+    CHECK(lacking_features("max,-avx", poor) == std::vector<Feature>{Feature::SHA});
+    CHECK(lacking_features("nested,-avx", poor).empty());
+    CHECK(parse_cpu_model("nested,-avx,enforce", poor).has_value());
 }
 
 TEST_CASE("-cpu: errors name the nearest known word", "[model]") {
