@@ -9,6 +9,8 @@
 ;   echo        prints what arrives on COM1 until 'q', then switches off
 ;   storm       touches every port             wild       reads and writes memory nobody answers
 ;   mmiojump    jumps into MMIO                romjump    jumps above RAM
+;   numbers     prints a digest of results that processors differ in
+;   random      prints CF after RDRAND
 bits 32
 org 0x100000
 
@@ -193,6 +195,134 @@ do_romjump:
     mov eax, 0xD0000000
     jmp eax
 
+do_random:
+    rdrand eax
+    sbb eax, eax
+    neg eax
+    call print_hex
+    call newline
+    jmp do_off
+
+; Functions of the x87 and estimates of SSE at 2000 drawn arguments, and flags that the manual leaves
+; undefined: one hash of all of it. With --icount it is the same on any machine.
+do_numbers:
+    mov eax, cr0
+    and eax, ~4            ; EM
+    or eax, 2 | 1 << 5     ; MP, NE
+    mov cr0, eax
+    mov eax, cr4
+    or eax, 1 << 9         ; OSFXSR
+    mov cr4, eax
+    mov ebp, 2000
+.round:
+    mov edi, number_x
+    call draw
+    mov edi, number_y
+    call draw
+    mov esi, functions
+.function:
+    lodsd
+    test eax, eax
+    jz .estimates
+    fninit
+    fld tword [number_y]
+    fld tword [number_x]
+    call eax
+    fnsave [results]
+    mov ecx, 108
+    call hash_results
+    jmp .function
+.estimates:
+    movups xmm1, [number_x]
+    rcpps xmm0, xmm1
+    movups [results], xmm0
+    rsqrtps xmm0, xmm1
+    movups [results + 16], xmm0
+    mov eax, [number_x]
+    mov ecx, [number_y]
+    mul ecx
+    pushfd
+    pop dword [results + 32]
+    shld eax, edx, cl
+    pushfd
+    pop dword [results + 36]
+    bsf eax, edx
+    pushfd
+    pop dword [results + 40]
+    mov ecx, 44
+    call hash_results
+    dec ebp
+    jnz .round
+    mov eax, [hash]
+    call print_hex
+    call newline
+    jmp do_off
+
+; A number with a random significand, sign, and exponent from -12 to 3, to [edi].
+draw:
+    call random
+    stosd
+    call random
+    or eax, 1 << 31
+    stosd
+    call random
+    shr eax, 8
+    and eax, 0x800F
+    add eax, 0x3FFF - 12
+    stosd
+    call random
+    stosd
+    ret
+
+random:
+    imul eax, [seed], 1664525
+    add eax, 1013904223
+    mov [seed], eax
+    rol eax, 16
+    ret
+
+; FNV-1a of ecx bytes at [results].
+hash_results:
+    mov edi, results
+    mov eax, [hash]
+.byte:
+    xor al, [edi]
+    inc edi
+    imul eax, eax, 16777619
+    loop .byte
+    mov [hash], eax
+    ret
+
+f_sin: fsin
+    ret
+f_cos: fcos
+    ret
+f_sincos: fsincos
+    ret
+f_tan: fptan
+    ret
+f_atan: fpatan
+    ret
+f_2xm1: f2xm1
+    ret
+f_yl2x: fabs
+    fyl2x
+    ret
+f_yl2xp1: fld dword [sixteenth]
+    fmulp
+    fyl2xp1
+    ret
+f_prem: fld dword [far_away]
+    fmulp
+    fprem
+    ret
+f_bld: fbld [number_x]
+    ret
+f_sqrt: fsqrt
+    ret
+f_div: fdivp
+    ret
+
 putc:  ; al
     push edx
     push eax
@@ -257,6 +387,8 @@ commands:
     command "wild", do_wild
     command "mmiojump", do_mmiojump
     command "romjump", do_romjump
+    command "numbers", do_numbers
+    command "random", do_random
     dd 0
 
 ; Ports that end or reset the run: 8042 command, port 92h, APM, power control, PCI configuration with CF9h.
@@ -264,11 +396,20 @@ avoided_ports: dw 0x64, 0x92, 0xB2, 0xB3, 0x604, 0x605, 0xCF8, 0xCF9, 0xCFB, 0xC
 no_idt: times 6 db 0
 chatter_text: db "chatter chatter chatter chatter chatter", 10, 0
 align 4
+functions:
+    dd f_sin, f_cos, f_sincos, f_tan, f_atan, f_2xm1, f_yl2x, f_yl2xp1, f_prem, f_bld, f_sqrt, f_div, 0
+seed: dd 1
+hash: dd 2166136261
+sixteenth: dd 0x3D800000
+far_away: dd 0x7E800000  ; 2^126
 end_of_file:
 
 section .bss follows=.table align=16
 info: resd 1
 word_at: resd 1
+number_x: resb 16
+number_y: resb 16
+results: resb 112
     resb 4096
 stack_top:
 end_of_memory:

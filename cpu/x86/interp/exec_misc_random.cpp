@@ -2,8 +2,7 @@
 //
 // With a counting clock a run must repeat exactly, so the numbers are those of a generator that is
 // part of the vCPU and seeded from its index; otherwise they come from the native kernel. A number
-// is always ready: CF = 1; if the kernel has none to give, none ever is: CF = 0 and the destination
-// is 0.
+// is always ready (CF = 1), unless that kernel gives none.
 
 #include "core/clock.hpp"
 #include "cpu/x86/exec/exec_table.hpp"
@@ -32,9 +31,8 @@ struct Random {
         if (cpu.intercepts != nullptr && cpu.intercepts->instruction(cpu, insn, kKind, 0)) {
             return Status::Switched;
         }
-        const std::optional<u64> number = cpu.clock.mode() == Clock::Mode::Counting
-                                              ? std::optional(next_deterministic(cpu))
-                                              : native_entropy();
+        const std::optional<u64> number =
+            cpu.clock.mode() == Clock::Mode::Counting ? next_deterministic(cpu) : native_entropy();
         write_gpr<T>(cpu, insn.rm, static_cast<T>(number.value_or(0)));
         cpu.state.flags = LazyFlags::from_status(number ? rflags::kCf : 0);
         return Status::Next;

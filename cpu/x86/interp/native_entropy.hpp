@@ -7,7 +7,8 @@
 
 namespace droste {
 
-// Empty if the kernel has none to give (a sandbox without getrandom() and the device).
+// Nothing if the kernel gives none: neither getrandom() (a seccomp filter may forbid it) nor
+// /dev/urandom. Hidden by DROSTE_NATIVE_WITHOUT=random.
 std::optional<u64> native_entropy();
 
 }  // namespace droste
