@@ -3,6 +3,8 @@
 #include "core/bits.hpp"
 #include "devices/little_endian.hpp"
 
+#include <algorithm>
+
 namespace droste {
 
 namespace {
@@ -43,19 +45,24 @@ constexpr bool is_level(u64 entry) {
 
 }  // namespace
 
-IoApic::IoApic(ApicBus& apics, u8 id, PhysAddr base)
+IoApic::IoApic(EventQueue& events, ApicBus& apics, u8 id, PhysAddr base)
     : ranges_{MmioRange{.first = base, .count = kPageBytes}}
+    , events_(events)
     , apics_(apics)
     , initial_id_(id & 0xF)
     , id_(initial_id_)
+    , resend_(events, [this](u64 deadline_ns) { resend_due(deadline_ns); })
     , pins_(*this) {
     entries_.fill(kMasked);
+    resend_at_ns_.fill(kNever);
 }
 
 void IoApic::reset() {
     id_ = initial_id_;
     select_ = 0;
     entries_.fill(kMasked);
+    resend_at_ns_.fill(kNever);
+    resend_.disarm();
 }
 
 void IoApic::set_input(unsigned pin, bool asserted) {
@@ -92,8 +99,26 @@ void IoApic::end_of_interrupt(u8 vector) {
         u64& entry = entries_[pin];
         if (is_level(entry) && static_cast<u8>(entry) == vector) {
             entry &= ~kRemoteIrr;
+            if (test_bit(lines_, pin)) {
+                resend_at_ns_[pin] = events_.now_ns() + kResendDelayNs;
+            }
+        }
+    }
+    resend_due(0);
+}
+
+void IoApic::resend_due(u64 now_ns) {
+    for (unsigned pin = 0; pin < kPins; ++pin) {
+        if (resend_at_ns_[pin] <= now_ns) {
+            resend_at_ns_[pin] = kNever;
             serve_level(pin);
         }
+    }
+    const u64 next = *std::min_element(resend_at_ns_.begin(), resend_at_ns_.end());
+    if (next == kNever) {
+        resend_.disarm();
+    } else {
+        resend_.arm(next);
     }
 }
 

@@ -21,8 +21,9 @@ constexpr u64 kMasked = 0x10000;
 constexpr u64 kRemoteIrr = 0x4000;
 
 struct Board {
+    FakeTime time;
     RecordingApicBus apics;
-    IoApic ioapic{apics};
+    IoApic ioapic{time.events(), apics};
 
     u32 read(u8 index) {
         store<u32>(ioapic, 0xFEC00000, index);
@@ -114,6 +115,7 @@ TEST_CASE("82093AA: a level is sent once until its EOI, then again while asserte
     board.ioapic.end_of_interrupt(0x60);
     CHECK(board.sent() == 1);
     board.ioapic.end_of_interrupt(0x61);
+    board.time.advance(IoApic::kResendDelayNs);
     CHECK(board.sent() == 2);
     board.lower(9);
     board.ioapic.end_of_interrupt(0x61);
@@ -136,7 +138,68 @@ TEST_CASE("82093AA: the EOI register ends a level by its vector", "[devices][ioa
     board.route(9, kLevel | 0x61);
     board.raise(9);
     store<u32>(board.ioapic, 0xFEC00040, 0x61);
+    CHECK((board.entry(9) & kRemoteIrr) == 0);
+    board.time.advance(IoApic::kResendDelayNs);
     CHECK(board.sent() == 2);
+}
+
+TEST_CASE("82093AA: a level still asserted at its EOI is sent again a bus delay later, not within "
+          "the EOI",
+          "[devices][ioapic]") {
+    Board board;
+    board.route(9, kLevel | 0x61);
+    board.raise(9);
+    board.ioapic.end_of_interrupt(0x61);
+    CHECK(board.sent() == 1);
+    CHECK((board.entry(9) & kRemoteIrr) == 0);
+    board.time.advance(IoApic::kResendDelayNs - 1);
+    CHECK(board.sent() == 1);
+    board.time.advance(1);
+    CHECK(board.sent() == 2);
+    CHECK((board.entry(9) & kRemoteIrr) != 0);
+}
+
+TEST_CASE("82093AA: a source that is quiet before the bus delay is over is not sent again",
+          "[devices][ioapic]") {
+    Board board;
+    board.route(9, kLevel | 0x61);
+    board.raise(9);
+    board.ioapic.end_of_interrupt(0x61);
+    board.lower(9);
+    board.time.advance(10 * IoApic::kResendDelayNs);
+    CHECK(board.sent() == 1);
+    // A new request is a new message, at once.
+    board.raise(9);
+    CHECK(board.sent() == 2);
+}
+
+TEST_CASE("82093AA: each pin has its own bus delay", "[devices][ioapic]") {
+    Board board;
+    board.route(9, kLevel | 0x61);
+    board.route(10, kLevel | 0x62);
+    board.raise(9);
+    board.raise(10);
+    board.ioapic.end_of_interrupt(0x61);
+    board.time.advance(600);
+    board.ioapic.end_of_interrupt(0x62);
+    board.time.advance(400);
+    REQUIRE(board.sent() == 3);
+    CHECK(board.apics.sent[2].vector == 0x61);
+    board.time.advance(600);
+    REQUIRE(board.sent() == 4);
+    CHECK(board.apics.sent[3].vector == 0x62);
+}
+
+TEST_CASE("82093AA: a reset forgets a message that was still to be sent again",
+          "[devices][ioapic]") {
+    Board board;
+    board.route(9, kLevel | 0x61);
+    board.raise(9);
+    board.ioapic.end_of_interrupt(0x61);
+    board.ioapic.reset();
+    board.time.advance(10 * IoApic::kResendDelayNs);
+    CHECK(board.sent() == 1);
+    CHECK(board.time.events().next_deadline_ns() == kNever);
 }
 
 TEST_CASE("82093AA: switching a pin to edge clears remote IRR, which cannot be written",
@@ -163,8 +226,7 @@ TEST_CASE("82093AA: NMI and ExtINT are edges even when programmed as levels", "[
 TEST_CASE("82093AA: survives any access sequence and still works after reset",
           "[devices][ioapic][storm]") {
     Board board;
-    FakeTime time;
-    mmio_storm(board.ioapic, time, [&](u32 random) {
+    mmio_storm(board.ioapic, board.time, [&](u32 random) {
         board.ioapic.input(random % 24).set_level((random & 0x100) != 0);
         if (random % 5 == 0) {
             board.ioapic.end_of_interrupt(static_cast<u8>(random >> 16));
