@@ -50,10 +50,11 @@ constexpr u64 kBaudBase = 115'200;  // 1.8432 MHz / 16
 
 }  // namespace
 
-Uart16550::Uart16550(EventQueue& events, IrqLine& irq, CharBackend& backend, u16 base)
+Uart16550::Uart16550(EventQueue& events, IrqLine& irq, CharBackend& backend, u16 base, Log& log)
     : ranges_{PortRange{.first = base, .count = 8}}
     , irq_(irq)
     , backend_(backend)
+    , log_(log)
     , events_(events)
     , timeout_(events, [this](u64 /*deadline_ns*/) {
         timed_out_ = true;
@@ -75,6 +76,7 @@ void Uart16550::reset() {
     mcr_ = 0;
     scr_ = 0;
     thre_pending_ = false;
+    gate_reported_ = false;
     msr_ = modem_inputs();
     clear_receiver();
     update_irq();
@@ -305,7 +307,15 @@ void Uart16550::update_irq() {
     // The PC routes the interrupt through a buffer that the OUT2 pin enables; loopback forces that
     // pin inactive.
     const bool gated_on = (mcr_ & (kMcrOut2 | kMcrLoop)) == kMcrOut2;
-    irq_.set_level(gated_on && interrupt_id() != kNoInterrupt);
+    const bool requests = interrupt_id() != kNoInterrupt;
+    if (requests && !gated_on && !loopback() && !gate_reported_) {
+        gate_reported_ = true;
+        log_.write(LogCategory::GuestErrors,
+                   "16550A at {:#05x}: an interrupt is enabled and pending, but MCR.OUT2 = 0 keeps "
+                   "it from the machine",
+                   ranges_[0].first);
+    }
+    irq_.set_level(gated_on && requests);
 }
 
 // The character timeout: FIFO not empty, and four character times without a character in or out.

@@ -22,7 +22,7 @@ class Uart16550 final : public PioDevice, public CharReceiver, public Resettable
     static constexpr std::size_t kFifoBytes = 16;
 
     // Registers itself as the backend's receiver.
-    Uart16550(EventQueue& events, IrqLine& irq, CharBackend& backend, u16 base);
+    Uart16550(EventQueue& events, IrqLine& irq, CharBackend& backend, u16 base, Log& log);
     ~Uart16550() override;
 
     std::string_view name() const override { return "16550A"; }
@@ -62,6 +62,7 @@ class Uart16550 final : public PioDevice, public CharReceiver, public Resettable
     std::array<PortRange, 1> ranges_;
     IrqLine& irq_;
     CharBackend& backend_;
+    Log& log_;
     EventQueue& events_;
     Timer timeout_;
 
@@ -78,6 +79,7 @@ class Uart16550 final : public PioDevice, public CharReceiver, public Resettable
     bool overrun_ = false;
     bool thre_pending_ = false;
     bool timed_out_ = false;
+    bool gate_reported_ = false;  // once a reset
 };
 
 }  // namespace droste

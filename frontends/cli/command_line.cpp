@@ -37,11 +37,6 @@ struct OptionRow {
 };
 
 // An option that stores its value as it is.
-template <std::string CommandLine::*kMember>
-Expected<void> store(Parse& parse, std::string_view value) {
-    parse.line.*kMember = value;
-    return {};
-}
 template <std::string BootRequest::*kMember>
 Expected<void> store_boot(Parse& parse, std::string_view value) {
     parse.line.machine.boot.*kMember = value;
@@ -179,7 +174,7 @@ constexpr std::array kOptions = {
     OptionRow{"v",         "",     "say what is loaded and how the run ended",                        set_flag<&CommandLine::verbose>},
     OptionRow{"verbose",   "",     "",                                                                set_flag<&CommandLine::verbose>},
     OptionRow{"d",         "ITEM,...", "log these events (-d help)",                                  on_line<set_log_items>},
-    OptionRow{"D",         "FILE", "log to FILE instead of standard error",                           store<&CommandLine::log_file>},
+    OptionRow{"D",         "FILE[,limit=SIZE]", "log to FILE instead of standard error, at most SIZE",             on_line<set_log_file>},
     OptionRow{"vmexit-trace", "FILE[,format=text|json][,limit=SIZE]", "each VM exit, decoded; FILE.json for Perfetto; - for the terminal", on_line<set_exit_trace>},
     OptionRow{"symbols",   "LEVEL:FILE[,offset=N]", "names for code of that level (1: the hypervisor): ELF or System.map", on_line<add_symbols>},
     OptionRow{"vmcs-dump", "[FILE]", "the whole VMCS whenever a VM entry fails (default -)",          on_line<set_vmcs_dump>},

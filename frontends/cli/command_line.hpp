@@ -56,6 +56,7 @@ struct CommandLine {
     bool stats = false;
     std::vector<std::string> log_items;
     std::string log_file;
+    u64 log_limit_bytes = 0;  // 0: none
     std::string until;
     std::optional<std::chrono::nanoseconds> timeout;
     bool rtc_base_given = false;

@@ -87,7 +87,7 @@ Expected<ConfigFile> read_config(const std::string& path) {
     if (S_ISREG(info.st_mode) && static_cast<u64>(info.st_size) > kMostBytes) {
         return Error{fmt::format("--config '{}': larger than 1 MiB, no file of options", path)};
     }
-    const auto bytes = read_image_file("--config", path, kMostBytes);
+    const auto bytes = read_image_file("options file", path, kMostBytes, LimitIs::Fixed);
     if (!bytes) {
         return bytes.error();
     }

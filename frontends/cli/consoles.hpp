@@ -11,6 +11,7 @@
 #include "frontends/headless/text_watcher.hpp"
 #include "frontends/machine/run_control.hpp"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +21,11 @@ namespace droste::cli {
 
 class Consoles {
   public:
-    Consoles(PollLoop& loop, RunControl& control) : loop_(loop), control_(control) {}
+    // `warn` gets a sentence when something goes wrong while the machine runs.
+    Consoles(PollLoop& loop, RunControl& control, std::function<void(const std::string&)> warn)
+        : loop_(loop)
+        , control_(control)
+        , warn_(std::move(warn)) {}
 
     // Opens everything and fills in line.machine's backends.
     Expected<void> open(CommandLine& line);
@@ -39,6 +44,7 @@ class Consoles {
 
     PollLoop& loop_;
     RunControl& control_;
+    std::function<void(const std::string&)> warn_;
     std::vector<std::unique_ptr<FdBackend>> fd_backends_;
     FdBackend* stdio_ = nullptr;
     bool keep_signals_ = true;

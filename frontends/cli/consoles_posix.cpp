@@ -1,5 +1,7 @@
 #include "frontends/cli/consoles.hpp"
 
+#include <cstring>
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -48,6 +50,12 @@ Consoles::open_one(const CharSpec& spec, std::string_view label, const std::stri
         }
         fd_backends_.push_back(std::move(opened).value());
         backend = fd_backends_.back().get();
+        if (spec.kind == CharSpec::Kind::File) {
+            fd_backends_.back()->set_on_output_closed([this, path = spec.path](int error) {
+                warn_(fmt::format("{}: cannot write it: {}; what follows is lost", path,
+                                  std::strerror(error)));
+            });
+        }
     }
     if (!until.empty()) {
         watchers_.push_back(std::make_unique<TextWatcher>(

@@ -19,12 +19,6 @@ Error unknown_key(std::string_view option,
                              fmt::join(known, ", "))};
 }
 
-// The first property of a list is a file, whose name may have a '=' in it.
-std::string file_name(const Property& property) {
-    return property.key.empty() ? property.value
-                                : fmt::format("{}={}", property.key, property.value);
-}
-
 }  // namespace
 
 Expected<void> set_exit_trace(CommandLine& line, std::string_view value) {

@@ -4,6 +4,7 @@
 #include "frontends/cli/consoles.hpp"
 #include "frontends/cli/exit_status.hpp"
 #include "frontends/cli/nested_command.hpp"
+#include "frontends/headless/log_file_posix.hpp"
 #include "frontends/headless/machine_report.hpp"
 #include "frontends/headless/monitor.hpp"
 #include "frontends/headless/poll_loop_posix.hpp"
@@ -45,20 +46,20 @@ Expected<CommandLine> read_command_line(int argc, char** argv) {
     return parse_command_line(arguments, static_cast<i64>(now), static_cast<i64>(local.tm_gmtoff));
 }
 
-struct FileCloser {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-};
-using FileHandle = std::unique_ptr<std::FILE, FileCloser>;
+void warn(const std::string& sentence) {
+    tell(fmt::format("droste: {}\n", sentence));
+}
 
-Expected<FileHandle> open_log(const CommandLine& line, Log& log) {
-    FileHandle file;
+// Null without -D.
+Expected<std::unique_ptr<LogFile>> open_log(const CommandLine& line, Log& log) {
+    std::unique_ptr<LogFile> file;
     if (!line.log_file.empty()) {
-        file.reset(std::fopen(line.log_file.c_str(), "we"));
-        if (!file) {
-            return Error{
-                fmt::format("-D {}: cannot write it: {}", line.log_file, std::strerror(errno))};
+        auto opened = LogFile::open(line.log_file, line.log_limit_bytes, warn);
+        if (!opened) {
+            return opened.error();
         }
-        log.set_sink(file.get());
+        file = std::move(opened).value();
+        log.set_sink(file->stream());
     }
     for (const std::string& item : line.log_items) {
         log.enable_by_name(item);
@@ -120,7 +121,7 @@ int run(CommandLine& line) {
     std::string statistics;
     std::vector<std::string> explanation_notes;
     {
-        Consoles consoles(loop, control);
+        Consoles consoles(loop, control, warn);
         if (const auto opened = consoles.open(line); !opened) {
             return user_error(opened.error());
         }

@@ -191,6 +191,30 @@ Expected<void> set_log_items(CommandLine& line, std::string_view value) {
     return {};
 }
 
+Expected<void> set_log_file(CommandLine& line, std::string_view value) {
+    const std::vector<Property> properties = parse_properties(value);
+    for (const Property& property : properties) {
+        if (&property == &properties.front()) {
+            line.log_file = file_name(property);
+        } else if (property.key == "limit") {
+            const auto bytes = parse_size(property.value);
+            if (!bytes) {
+                return Error{fmt::format(
+                    "-D {}: limit={}: expected a size such as 100M or 2G, or 0 for no limit", value,
+                    property.value)};
+            }
+            line.log_limit_bytes = *bytes;
+        } else {
+            constexpr std::array<std::string_view, 1> kKeys = {"limit"};
+            return unknown_value("-D", property.key.empty() ? property.value : property.key, kKeys);
+        }
+    }
+    if (line.log_file.empty()) {
+        return Error{"-D: expected FILE"};
+    }
+    return {};
+}
+
 Expected<void> set_timeout(CommandLine& line, std::string_view value) {
     const auto nanoseconds = parse_seconds(value);
     if (!nanoseconds || *nanoseconds == 0) {
@@ -264,7 +288,9 @@ Expected<void> add_chardev(CommandLine& line, std::string_view value) {
     if (!spec) {
         return spec.error();
     }
-    line.chardevs[id] = spec.value();
+    if (!line.chardevs.emplace(id, spec.value()).second) {
+        return Error{fmt::format("-chardev {}: there is already one with the id '{}'", value, id)};
+    }
     return {};
 }
 

@@ -21,6 +21,7 @@ Expected<void> set_machine(CommandLine& line, std::string_view value);
 Expected<void> set_accelerator(CommandLine& line, std::string_view value);
 Expected<void> set_rtc(CommandLine& line, std::string_view value, const NativeTime& time);
 Expected<void> set_log_items(CommandLine& line, std::string_view value);
+Expected<void> set_log_file(CommandLine& line, std::string_view value);
 Expected<void> set_timeout(CommandLine& line, std::string_view value);
 Expected<void> set_display(CommandLine& line, std::string_view value);
 Expected<void> add_chardev(CommandLine& line, std::string_view value);

@@ -159,6 +159,11 @@ std::vector<Property> parse_properties(std::string_view text) {
     return properties;
 }
 
+std::string file_name(const Property& property) {
+    return property.key.empty() ? property.value
+                                : fmt::format("{}={}", property.key, property.value);
+}
+
 std::string_view nearest(std::string_view name, std::span<const std::string_view> known) {
     std::string_view best;
     // More than a third of the letters wrong is no misspelling.

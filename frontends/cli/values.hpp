@@ -29,6 +29,9 @@ struct Property {
 // "a=1,b=2"; an element without '=' has an empty key. ",," stands for a comma, as in QEMU.
 std::vector<Property> parse_properties(std::string_view text);
 
+// The first property of a list as the name of a file, which may have a '=' in it.
+std::string file_name(const Property& property);
+
 // The name in `known` with the least edits to `name`; empty if none is near.
 std::string_view nearest(std::string_view name, std::span<const std::string_view> known);
 // ", did you mean 'x'?" or nothing.

@@ -64,15 +64,6 @@ Section read_section(Reader& in, u64 at, bool is_64) {
                            in.number(at + 20, 4), in.number(at + 36, 4)};
 }
 
-std::string text_at(std::span<const u8> strings, u64 offset) {
-    if (offset >= strings.size()) {
-        return {};
-    }
-    const auto tail = strings.subspan(static_cast<std::size_t>(offset));
-    const auto end = std::find(tail.begin(), tail.end(), u8{0});
-    return {tail.begin(), end};
-}
-
 }  // namespace
 
 Expected<SymbolTable> SymbolTable::parse(std::span<const u8> file, const std::string& path) {
@@ -140,14 +131,15 @@ Expected<SymbolTable> SymbolTable::parse_elf(std::span<const u8> file, const std
         const auto home = static_cast<u16>(in.number(at + (is_64 ? 6 : 14), 2));
         const bool code = type == kSttFunc || type == kSttGnuIfunc || type == kSttNotype;
         if (code && home != kShnUndef && home < kShnLoReserve) {
-            if (std::string text = text_at(strings, name); !text.empty()) {
-                table.symbols_.push_back({value, bytes, std::move(text)});
+            if (name < strings.size() && strings[name] != 0) {
+                table.symbols_.push_back({value, bytes, name});
             }
         }
     }
     if (!in.ok()) {
         return broken();
     }
+    table.names_.assign(strings.begin(), strings.end());
     return table;
 }
 
@@ -180,9 +172,11 @@ Expected<SymbolTable> SymbolTable::parse_map(std::span<const u8> file, const std
                             path, number, shown)};
         }
         if (std::string_view("tTwW").find(line[digits + 1]) != std::string_view::npos) {
-            table.symbols_.push_back({address, 0, std::string(name)});
+            const char* start = reinterpret_cast<const char*>(file.data());
+            table.symbols_.push_back({address, 0, static_cast<u64>(name.data() - start)});
         }
     }
+    table.names_.assign(file.begin(), file.end());
     return table;
 }
 
@@ -191,6 +185,14 @@ void SymbolTable::sort() {
         // Of several names for one address the one with a size comes last and is found.
         return a.address != b.address ? a.address < b.address : a.bytes < b.bytes;
     });
+}
+
+std::string_view SymbolTable::name_of(const Symbol& symbol) const {
+    const auto tail = std::span<const u8>(names_).subspan(symbol.name_at);
+    const auto shown = tail.first(std::min(tail.size(), kMostNameBytes));
+    const auto end = std::find_if(shown.begin(), shown.end(), [](u8 c) { return c <= ' '; });
+    return {reinterpret_cast<const char*>(shown.data()),
+            static_cast<std::size_t>(end - shown.begin())};
 }
 
 std::string SymbolTable::describe(u64 address) const {
@@ -206,7 +208,8 @@ std::string SymbolTable::describe(u64 address) const {
     if (distance >= reach) {
         return {};
     }
-    return distance == 0 ? symbol.name : fmt::format("{}+{:#x}", symbol.name, distance);
+    const std::string_view name = name_of(symbol);
+    return distance == 0 ? std::string(name) : fmt::format("{}+{:#x}", name, distance);
 }
 
 void Symbols::add(unsigned level, SymbolTable table, u64 offset) {

@@ -14,7 +14,7 @@ namespace droste {
 namespace {
 
 // A kernel with debugging information is a few hundred MiB.
-constexpr u64 kMostSymbolFileBytes = u64{4} << 30;
+constexpr u64 kMostSymbolFileBytes = u64{1} << 30;
 // A hypervisor that tries for ever gets so many dumps.
 constexpr u64 kMostDumps = 1000;
 
@@ -44,7 +44,8 @@ Expected<std::unique_ptr<VmxExplainer>> VmxExplainer::open(const ExplainOptions&
     std::unique_ptr<VmxExplainer> self(new VmxExplainer);
     self->options_ = options;
     for (const SymbolFileOptions& file : options.symbols) {
-        const auto bytes = read_image_file("symbols", file.path, kMostSymbolFileBytes);
+        const auto bytes =
+            read_image_file("symbols", file.path, kMostSymbolFileBytes, LimitIs::Fixed);
         if (!bytes) {
             return bytes.error();
         }

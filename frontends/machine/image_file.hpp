@@ -11,10 +11,15 @@
 
 namespace droste {
 
-// The whole file, at most `limit_bytes` (the machine's RAM). `what` ("kernel", "initrd") starts the
-// sentence of an Error.
-Expected<std::vector<u8>>
-read_image_file(std::string_view what, const std::string& path, u64 limit_bytes);
+// Why a file may not be larger than the limit.
+enum class LimitIs : u8 { Ram, Fixed };
+
+// The whole file, at most `limit_bytes`. `what` ("kernel", "initrd") names it in an Error's
+// sentence: "could not load kernel 'FILE': ...", which runners of test kernels look for.
+Expected<std::vector<u8>> read_image_file(std::string_view what,
+                                          const std::string& path,
+                                          u64 limit_bytes,
+                                          LimitIs limit_is = LimitIs::Ram);
 
 bool is_gzip(std::span<const u8> bytes);
 // Inflates a gzip file of at most `limit_bytes` contents.

@@ -31,7 +31,7 @@ class File {
 };
 
 Error cannot_read(std::string_view what, const std::string& path, int error) {
-    return Error{fmt::format("{} '{}': cannot read it: {}", what, path, std::strerror(error))};
+    return Error{fmt::format("could not load {} '{}': {}", what, path, std::strerror(error))};
 }
 
 // Appends what can be read now; 0 at the end of the file, -1 with errno on failure.
@@ -49,10 +49,15 @@ ssize_t read_more(int fd, std::vector<u8>& bytes, std::size_t count) {
 }  // namespace
 
 Expected<std::vector<u8>>
-read_image_file(std::string_view what, const std::string& path, u64 limit_bytes) {
+read_image_file(std::string_view what, const std::string& path, u64 limit_bytes, LimitIs limit_is) {
     const auto too_large = [&](u64 bytes) {
-        return Error{fmt::format("{} '{}': its {} MiB do not fit into the {} MiB of RAM (-m)", what,
-                                 path, (bytes + 0xFFFFF) >> 20, limit_bytes >> 20)};
+        if (limit_is == LimitIs::Fixed) {
+            return Error{fmt::format("could not load {} '{}': it is larger than {} MiB", what, path,
+                                     limit_bytes >> 20)};
+        }
+        return Error{fmt::format("could not load {} '{}': its {} MiB do not fit into the {} MiB of "
+                                 "RAM (-m)",
+                                 what, path, (bytes + 0xFFFFF) >> 20, limit_bytes >> 20)};
     };
     const File file(path);
     if (file.fd() < 0) {
@@ -63,7 +68,12 @@ read_image_file(std::string_view what, const std::string& path, u64 limit_bytes)
         return cannot_read(what, path, errno);
     }
     if (S_ISDIR(info.st_mode)) {
-        return Error{fmt::format("{} '{}': is a directory, expected a file", what, path)};
+        return Error{
+            fmt::format("could not load {} '{}': it is a directory, expected a file", what, path)};
+    }
+    if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) {
+        return Error{
+            fmt::format("could not load {} '{}': it is a device, expected a file", what, path)};
     }
     std::vector<u8> bytes;
     const auto size_hint = static_cast<u64>(info.st_size > 0 ? info.st_size : 0);
@@ -86,7 +96,7 @@ read_image_file(std::string_view what, const std::string& path, u64 limit_bytes)
         step = kReadStep;
     }
     if (bytes.empty()) {
-        return Error{fmt::format("{} '{}': is empty", what, path)};
+        return Error{fmt::format("could not load {} '{}': it is empty", what, path)};
     }
     return bytes;
 }

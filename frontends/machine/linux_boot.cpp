@@ -107,10 +107,12 @@ choose_load_address(const SetupHeader& h, PhysAddr ram_end, const std::string& p
         h.relocatable ? align_up<u64>(memory_map::kOneMiB, h.alignment) : memory_map::kOneMiB;
     // A relocatable kernel loaded lower than it prefers moves itself up: it needs the room there.
     const u64 run_address = h.relocatable ? std::max(lowest, h.pref_address) : lowest;
-    if (!fits(lowest) || run_address + h.init_size > ram_end) {
+    if (!fits(lowest) || !fits(run_address)) {
+        // The header may say anything: its end may lie beyond the last address there is.
+        const u64 end = run_address + std::min(h.init_size, ~u64{0} - run_address);
         return Error{fmt::format(
             "kernel '{}': needs RAM up to {} MiB, the machine has {} MiB it may use (-m)", path,
-            (run_address + h.init_size + 0xFFFFF) >> 20, ram_end >> 20)};
+            (end >> 20) + ((end & 0xFFFFF) != 0 ? 1 : 0), ram_end >> 20)};
     }
     return lowest;
 }

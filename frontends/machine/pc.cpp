@@ -126,7 +126,7 @@ Expected<void> Pc::load(RunControl& control) {
         memory_->overlay(memory_map::kVgaHole, memory_map::kVgaHoleBytes, PageKind::Mmio, nullptr);
     }
     shadow_ = std::make_unique<BiosShadow>(*memory_, rom_);
-    const PcChips::Board board = {events_, *memory_, bus_, apic_bus_, vcpus_, *shadow_, control};
+    const PcChips::Board board = {log_, events_, *memory_, bus_, apic_bus_, vcpus_, *shadow_, control};
     chips_ = std::make_unique<PcChips>(config_, board);
     if (auto filled = fill_firmware_config(chips_->fw_cfg(), config_, tables, memory_->low_bytes(),
                                            memory_->high_bytes());

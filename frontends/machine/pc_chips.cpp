@@ -47,7 +47,7 @@ PcChips::PcChips(const MachineConfig& config, const Board& board)
         if (config.serial[i] != nullptr) {
             IrqLine& irq = (i % 2 == 0 ? irq4_ : irq3_).input(i / 2);
             uarts_.push_back(
-                std::make_unique<Uart16550>(events, irq, *config.serial[i], kSerialBases[i]));
+                std::make_unique<Uart16550>(events, irq, *config.serial[i], kSerialBases[i], board.log));
         }
     }
     for (const DebugConsoleConfig& console : config.debug_consoles) {

@@ -42,6 +42,7 @@ namespace droste {
 class PcChips {
   public:
     struct Board {
+        Log& log;
         EventQueue& events;
         GuestMemory& memory;
         Bus& bus;

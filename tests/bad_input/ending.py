@@ -165,6 +165,13 @@ with open("/dev/full", "wb") as full:
                              stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, check=False)
 claim("a full disk ends the run with 8", process.returncode == 8, process.returncode)
 
+process = subprocess.run([droste, "-kernel", kernel, "-append", "chatter", "--timeout", "2", "-display", "none",
+                          "-serial", "file:/dev/full", "-d", "io", "-D", "/dev/full"],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+lines = process.stderr.decode().splitlines()
+claim("a full disk under -serial file: and -D is said once each, and the run goes on",
+      process.returncode == 124 and len(lines) == 3 and sum("No space left" in line for line in lines) == 2, lines)
+
 process = subprocess.run(["/bin/sh", "-c", f'exec "{droste}" -kernel "{kernel}" -append off <&- >&- 2>&-'], check=False)
 claim("closed descriptors do no harm", process.returncode in (0, 2), process.returncode)
 

@@ -34,8 +34,9 @@ refused "level from 1 to 9" --symbols "10:$scratch/map"
 refused "no file name" --symbols "2:"
 refused "expected a number" --symbols "2:$scratch/map,offset=far"
 refused "did you mean 'offset'" --symbols "2:$scratch/map,ofset=1"
-refused "missing': cannot read it: No such file" --symbols "L2:$scratch/missing"
+refused "missing': No such file" --symbols "L2:$scratch/missing"
 refused "is a directory" --symbols "2:$scratch"
+refused "is a device" --symbols "1:/dev/zero"
 refused "empty': is empty" --symbols "2:$scratch/empty"
 refused "garbage': " --symbols "2:$scratch/garbage"
 refused "short.elf': the ELF file is truncated" --symbols "2:$scratch/short.elf"
@@ -53,7 +54,7 @@ refused "needs vmx-ept" -cpu max,-vmx-ept,+vmx-pml
 refused "cannot be had" -cpu baseline,+vmx-invpcid-exit
 refused "known: enabled, disabled, unlocked" -machine feature-control=on
 
-refused "cannot read it: No such file" --config "$scratch/missing"
+refused "could not load options file" --config "$scratch/missing"
 refused "is a directory" --config "$scratch"
 refused "garbage:1: not a text file" --config "$scratch/garbage"
 config "m = 64" "" "kernal = x"
@@ -82,7 +83,7 @@ refused "did you mean 'vmx-vpid'" nested enable -cpu max,-vmx-vpd
 refused "changes one file" nested enable --config "$scratch/a" --config "$scratch/b"
 refused "cannot write it" nested enable --config /nonexistent/dir/conf
 refused "is a directory" nested enable --config "$scratch"
-refused "is empty" nested enable --config /dev/null
+refused "is a device" nested enable --config /dev/null
 config "kernal = x"
 refused "conf:1:" nested enable --config "$scratch/conf"
 equal "and leaves a bad file alone" "kernal = x" "$(cat "$scratch/conf")"

@@ -18,11 +18,14 @@ head -c 70000000 /dev/zero >"$scratch/large"
 [ "$(id -u)" -eq 0 ] || { : >"$scratch/locked" && chmod 0 "$scratch/locked"; }
 
 for option in -kernel -bios; do
-    refused_file "$option: missing" "No such file" $option "$scratch/missing"
+    refused_file "$option: missing" "missing': No such file" $option "$scratch/missing"
+    refused_file "$option: device" "is a device" $option /dev/zero
     refused_file "$option: empty" "is empty" $option "$scratch/empty"
     refused_file "$option: directory" "is a directory" $option "$scratch/directory"
     [ ! -e "$scratch/locked" ] || refused "$option: unreadable" "Permission denied" $option "$scratch/locked"
 done
+# The words that runners of test kernels look for.
+refused_file "-kernel: missing, in QEMU's words" "could not load kernel '$scratch/missing': No such file" -kernel "$scratch/missing"
 refused_file "-kernel: garbage" "neither a Linux bzImage" -kernel "$scratch/garbage"
 refused_file "-kernel: script" "neither a Linux bzImage" -kernel "$scratch/script"
 refused_file "-kernel: truncated multiboot" "truncated" -kernel "$scratch/short"

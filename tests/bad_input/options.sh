@@ -55,6 +55,8 @@ refused "DRIVER.PROPERTY=VALUE" -global nonsense
 refused "unknown" -d everything
 refused "did you mean 'guest_errors'" -d guest_error
 refused "cannot write it" -D /nonexistent/log -kernel "$kernel"
+refused "expected a size" -D "$scratch/log,limit=much"
+refused "already one with the id 'x'" -chardev null,id=x -chardev stdio,id=x
 refused "number of seconds" --timeout soon
 refused "number of seconds" --timeout 0
 refused "not empty" --until ""
@@ -72,6 +74,7 @@ run --serial null --serial "file:$scratch/serial" -vga none -net none -monitor n
 run -global kvm-pit.lost_tick_policy=discard -device pc-testdev -device isa-debug-exit,iobase=0xf4,iosize=0x4
 run -name test,process=x --timeout=10 -icount
 run -d guest_errors,int -D "$scratch/log"
+run -d guest_errors,int -D "$scratch/log,limit=1M"
 
 set -f  # -device ? is no pattern
 for question in "-help" "--help" "-version" "-cpu help" "-machine help" "-accel help" "-device ?" "-device help" \

@@ -30,7 +30,8 @@ struct Com1 {
     FakeTime time;
     RecordingLine irq;
     RecordingBackend backend;
-    Uart16550 uart{time.events(), irq, backend, kBase};
+    Log log;
+    Uart16550 uart{time.events(), irq, backend, kBase, log};
 };
 
 }  // namespace
@@ -88,6 +89,25 @@ TEST_CASE("16550A: reading IIR clears the THRE interrupt only when it is the one
     CHECK(com.irq.level);
     CHECK(in8(com.uart, kIir) == 0x02);
     CHECK(in8(com.uart, kIir) == 0x01);
+}
+
+TEST_CASE("16550A: an interrupt that MCR.OUT2 holds back is a line in the log, one a reset",
+          "[devices][uart16550]") {
+    Com1 com;
+    const auto lines = [&] { return com.log.count(LogCategory::GuestErrors); };
+    out8(com.uart, kIer, 0x02);
+    CHECK_FALSE(com.irq.level);
+    CHECK(lines() == 1);
+    out8(com.uart, kThr, 'A');
+    CHECK(lines() == 1);
+    com.uart.reset();
+    out8(com.uart, kMcr, kOut2);
+    out8(com.uart, kIer, 0x02);
+    CHECK(com.irq.level);
+    out8(com.uart, kMcr, kOut2 | kLoop);  // holds it back, too, as it should
+    CHECK(lines() == 1);
+    out8(com.uart, kMcr, 0);
+    CHECK(lines() == 2);
 }
 
 TEST_CASE("16550A: each transmitted byte gives the edge-triggered PIC a new THRE edge",

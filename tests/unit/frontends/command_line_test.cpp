@@ -93,6 +93,22 @@ TEST_CASE("Command line: character devices by id, and the debug console's port")
     CHECK(line.debug_consoles[1].port == 0x403);
 }
 
+TEST_CASE("Command line: an id names one character device") {
+    CHECK_THAT(refused({"-chardev", "null,id=a", "-chardev", "stdio,id=a"}),
+               Catch::Contains("already one with the id 'a'"));
+    CHECK(refused({"-chardev", "null,id=a", "-chardev", "null,id=b"}).empty());
+}
+
+TEST_CASE("Command line: -D takes a limit") {
+    CHECK(parsed({"-D", "a=b"}).log_file == "a=b");
+    CHECK(parsed({"-D", "log"}).log_limit_bytes == 0);
+    CHECK(parsed({"-D", "log,limit=2M"}).log_file == "log");
+    CHECK(parsed({"-D", "log,limit=2M"}).log_limit_bytes == u64{2} << 20);
+    CHECK_THAT(refused({"-D", "log,limit=x"}), Catch::Contains("expected a size"));
+    CHECK_THAT(refused({"-D", "log,size=1"}), Catch::Contains("known: limit"));
+    CHECK_THAT(refused({"-D", ",limit=1M"}), Catch::Contains("expected FILE"));
+}
+
 TEST_CASE("Command line: --icount-ns sets the rate and turns counting on") {
     const CommandLine line = parsed({"-kernel", "k", "--icount-ns", "2"});
     CHECK(line.machine.clock_mode == Clock::Mode::Counting);

@@ -110,6 +110,20 @@ TEST_CASE("Symbols: no ELF file, however cut or changed, does harm") {
     SUCCEED();
 }
 
+TEST_CASE("Symbols: any number of them share the bytes of one long name") {
+    // A copy for each would be 50,000 times 1 MB.
+    std::vector<ElfSymbol> symbols;
+    for (u64 i = 0; i < 50'000; ++i) {
+        symbols.push_back({1, 2, 1, 0x1000 * i, 0x10});
+    }
+    std::string names(1'000'000, 'n');
+    names.front() = '\0';
+    names.back() = '\0';
+    const SymbolTable table = table_of(make_elf(symbols, names));
+    CHECK(table.size() == 50'000);
+    CHECK(table.describe(0x1000 * 49'999) == std::string(SymbolTable::kMostNameBytes, 'n'));
+}
+
 TEST_CASE("Symbols: a level has its own names, moved by the offset") {
     Symbols symbols;
     symbols.add(2, table_of(bytes_of("1000 T a\n")), 0x10'0000);
