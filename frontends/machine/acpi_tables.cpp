@@ -9,7 +9,6 @@
 #include "frontends/machine/memory_map.hpp"
 
 #include <algorithm>
-#include <iterator>
 #include <span>
 
 namespace droste {
@@ -213,6 +212,64 @@ Record make_hpet() {
     return t;
 }
 
+constexpr u16 kCom1 = 0x3F8;
+constexpr u8 kCom1Irq = 4;
+
+// Microsoft, "Serial Port Console Redirection Table", revision 2: COM1 for those who want a console
+// before they know the machine.
+Record make_spcr() {
+    constexpr u8 kFull16550 = 0, k8259 = 1U << 0, kIoApicInterrupt = 1U << 1;
+    constexpr u8 kBaud115200 = 7, kOneStopBit = 1, kAnsi = 3;
+    Record t = start_table("SPCR", 2);
+    t.append(1, kFull16550);
+    t.append(3, 0);
+    append_gas(t, kSystemIo, 8, kByteAccess, kCom1);
+    t.append(1, k8259 | kIoApicInterrupt);
+    t.append(1, kCom1Irq);
+    t.append(4, kCom1Irq);  // as a global interrupt
+    t.append(1, kBaud115200);
+    t.append(1, 0);  // no parity
+    t.append(1, kOneStopBit);
+    t.append(1, 0);  // no flow control
+    t.append(1, kAnsi);
+    t.append(1, 0);
+    t.append(2, 0xFFFF);  // no PCI device: device, vendor
+    t.append(2, 0xFFFF);
+    t.append(3, 0);  // bus, device, function
+    t.append(4, 0);  // flags
+    t.append(1, 0);  // segment
+    t.append(4, 0);
+    DROSTE_ASSERT(t.size() == 80);
+    return t;
+}
+
+// Microsoft, "Debug Port Table 2": the same port for debuggers.
+Record make_dbg2() {
+    constexpr std::string_view kName = "\\_SB.PCI0.ISA.COM1";
+    constexpr u16 kDeviceBytes = 22, kGasBytes = 12, kSizeBytes = 4;
+    constexpr u16 kNameAt = kDeviceBytes + kGasBytes + kSizeBytes;
+    constexpr u16 kSerial = 0x8000, kFull16550 = 0;
+    const auto name_bytes = static_cast<u16>(kName.size() + 1);
+    Record t = start_table("DBG2", 0);
+    t.append(4, kHeaderBytes + 8);  // the first device's offset
+    t.append(4, 1);                 // devices
+    t.append(1, 0);                 // revision
+    t.append(2, u64{kNameAt} + name_bytes);
+    t.append(1, 1);  // address registers
+    t.append(2, name_bytes);
+    t.append(2, kNameAt);
+    t.append(4, 0);  // no OEM data
+    t.append(2, kSerial);
+    t.append(2, kFull16550);
+    t.append(2, 0);
+    t.append(2, kDeviceBytes);              // the address's offset
+    t.append(2, kDeviceBytes + kGasBytes);  // its size's
+    append_gas(t, kSystemIo, 8, kByteAccess, kCom1);
+    t.append(4, 8);
+    t.append(zero_terminated(kName));
+    return t;
+}
+
 // \COMS for the DSDT's serial ports, \PCIB for its PCI window, and a processor device for each CPU.
 Record make_ssdt(const AcpiConfig& config) {
     AmlBuilder aml;
@@ -335,8 +392,12 @@ AcpiTables make_acpi_tables(const AcpiConfig& config) {
     builder.point(fadt_at + 36, 4, Index::kFacs);
     builder.point(fadt_at + 40, 4, Index::kTables);
     builder.point(fadt_at + 140, 8, Index::kTables);
-    const std::size_t listed[] = {fadt_at, builder.add(make_ssdt(config)),
-                                  builder.add(make_madt(config)), builder.add(make_hpet())};
+    std::vector<std::size_t> listed = {fadt_at, builder.add(make_ssdt(config)),
+                                       builder.add(make_madt(config)), builder.add(make_hpet())};
+    if ((config.serial_ports & 1) != 0) {
+        listed.push_back(builder.add(make_spcr()));
+        listed.push_back(builder.add(make_dbg2()));
+    }
 
     Record rsdt = start_table("RSDT", 1);
     Record xsdt = start_table("XSDT", 1);
@@ -346,7 +407,7 @@ AcpiTables make_acpi_tables(const AcpiConfig& config) {
     }
     const std::size_t rsdt_at = builder.add(std::move(rsdt));
     const std::size_t xsdt_at = builder.add(std::move(xsdt));
-    for (std::size_t i = 0; i < std::size(listed); ++i) {
+    for (std::size_t i = 0; i < listed.size(); ++i) {
         builder.point(rsdt_at + kHeaderBytes + 4 * i, 4, Index::kTables);
         builder.point(xsdt_at + kHeaderBytes + 8 * i, 8, Index::kTables);
     }

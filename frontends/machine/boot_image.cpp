@@ -5,6 +5,7 @@
 #include "frontends/machine/linux_boot.hpp"
 #include "frontends/machine/memory_map.hpp"
 #include "frontends/machine/multiboot.hpp"
+#include "frontends/machine/multiboot2.hpp"
 #include "frontends/machine/pvh.hpp"
 
 #include <fmt/format.h>
@@ -60,15 +61,16 @@ Expected<BootPlan> plan_boot(const BootRequest& request, const BootEnvironment& 
     if (!image) {
         return image.error();
     }
-    if (!is_linux_image(image.value()) && find_multiboot_header(image.value())) {
+    const bool linux_image = is_linux_image(image.value());
+    const bool version_1 = find_multiboot_header(image.value()).has_value();
+    if (!linux_image && (version_1 || find_multiboot2_header(image.value()))) {
         auto modules = read_modules(request.initrd, limit_bytes);
         if (!modules) {
             return modules.error();
         }
-        return plan_multiboot(std::move(image).value(), std::move(modules).value(), request,
-                              environment);
+        return (version_1 ? plan_multiboot : plan_multiboot2)(
+            std::move(image).value(), std::move(modules).value(), request, environment);
     }
-    const bool linux_image = is_linux_image(image.value());
     if (!linux_image && !is_elf(image.value())) {
         return Error{fmt::format(
             "kernel '{}': is neither a Linux bzImage, nor a multiboot, nor a PVH ELF kernel",

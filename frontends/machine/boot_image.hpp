@@ -7,7 +7,8 @@
 
 namespace droste {
 
-// Order of detection, on the uncompressed contents: "HdrS" (Linux), multiboot header, PVH note.
+// Order of detection, on the uncompressed contents: "HdrS" (Linux), multiboot header of
+// version 1, of version 2, PVH note.
 Expected<BootPlan> plan_boot(const BootRequest& request, const BootEnvironment& environment);
 
 }  // namespace droste

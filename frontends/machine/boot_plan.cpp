@@ -5,8 +5,17 @@
 #include "frontends/machine/memory_map.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace droste {
+
+FreeMemory BootEnvironment::free_memory() const {
+    const std::array free = {
+        MemoryRange{memory_map::kLowFree, memory_map::kConventionalEnd},
+        MemoryRange{memory_map::kOneMiB, usable_end()},
+    };
+    return FreeMemory(free);
+}
 
 std::span<const u8> BootPlan::keep(std::vector<u8> bytes) {
     kept_.push_back(std::make_unique<std::vector<u8>>(std::move(bytes)));

@@ -6,6 +6,7 @@
 #include "core/error.hpp"
 #include "core/types.hpp"
 #include "frontends/machine/e820.hpp"
+#include "frontends/machine/free_memory.hpp"
 
 #include <memory>
 #include <optional>
@@ -35,12 +36,15 @@ struct BootEnvironment {
     u64 low_bytes = 0;   // RAM below the PCI hole
     u64 high_bytes = 0;  // RAM above 4 GiB
     PhysAddr acpi_rsdp = 0;
-    bool long_mode = true;  // the CPU model has it
+    std::vector<u8> acpi_rsdp_bytes;  // what lies there, for kernels that are handed a copy
+    bool long_mode = true;            // the CPU model has it
     // Randomness for the guest's pool; the same bytes in every run with --icount.
     std::vector<u8> seed;
 
     std::vector<E820Entry> e820() const { return make_e820(low_bytes, high_bytes, true); }
     PhysAddr usable_end() const { return usable_low_end(low_bytes); }
+    // What a loader may fill that leaves only a descriptor table below 1 MiB.
+    FreeMemory free_memory() const;
 };
 
 // What the user asked to boot.

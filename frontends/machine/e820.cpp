@@ -26,6 +26,8 @@ std::vector<E820Entry> make_e820(u64 low_bytes, u64 high_bytes, bool acpi_area) 
     } else {
         add(at::kOneMiB, low_bytes, E820Type::Ram);
     }
+    // I/O APIC, HPET, local APICs and the firmware's flash: nothing else may be put there.
+    add(at::kIoApic, at::kFourGiB, E820Type::Reserved);
     add(at::kFourGiB, at::kFourGiB + high_bytes, E820Type::Ram);
     return map;
 }

@@ -8,17 +8,18 @@ namespace droste {
 
 namespace {
 
-// RAM only: firmware adds what it reserves itself.
+// All RAM, and where chips and flash answer; firmware adds what it reserves itself.
 std::vector<u8> make_e820_file(u64 low_bytes, u64 high_bytes) {
     Record map(0);
-    const auto add = [&](PhysAddr first, u64 bytes) {
+    const auto add = [&](PhysAddr first, u64 bytes, E820Type type) {
         map.append(8, first);
         map.append(8, bytes);
-        map.append(4, static_cast<u32>(E820Type::Ram));
+        map.append(4, static_cast<u32>(type));
     };
-    add(0, low_bytes);
+    add(0, low_bytes, E820Type::Ram);
+    add(memory_map::kIoApic, memory_map::kFourGiB - memory_map::kIoApic, E820Type::Reserved);
     if (high_bytes != 0) {
-        add(memory_map::kFourGiB, high_bytes);
+        add(memory_map::kFourGiB, high_bytes, E820Type::Ram);
     }
     return std::move(map.bytes());
 }

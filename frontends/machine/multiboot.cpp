@@ -1,6 +1,5 @@
 #include "frontends/machine/multiboot.hpp"
 
-#include "core/bits.hpp"
 #include "frontends/machine/elf_image.hpp"
 #include "frontends/machine/memory_map.hpp"
 
@@ -30,60 +29,24 @@ constexpr u32 kMemory = 1U << 0, kBootDevice = 1U << 1, kCmdline = 1U << 2, kMod
 constexpr std::size_t kBytes = 120;
 }  // namespace info
 
-struct Placed {
-    PhysAddr end;  // first byte behind the kernel, its zeroed part included
-    u64 entry;
-};
-
-Expected<Placed> place_by_header(BootPlan& plan,
-                                 std::span<const u8> image,
-                                 std::size_t header,
-                                 PhysAddr ram_end,
-                                 const std::string& path) {
-    const auto bad = [&](std::string_view why) {
-        return Error{fmt::format("kernel '{}': its multiboot header {}", path, why)};
-    };
-    const u64 header_addr = field(image, header + 12, 4);
-    const u64 load_addr = field(image, header + 16, 4);
-    const u64 load_end_addr = field(image, header + 20, 4);
-    const u64 bss_end_addr = field(image, header + 24, 4);
-    if (load_addr > header_addr || header_addr - load_addr > header) {
-        return bad("puts the load address outside the file");
+Expected<KernelImage>
+image_of(std::span<const u8> file, std::size_t header, u32 flags, const std::string& path) {
+    if ((flags & kAddresses) != 0) {
+        const HeaderAddresses addresses = {.header = field(file, header + 12, 4),
+                                           .load = field(file, header + 16, 4),
+                                           .load_end = field(file, header + 20, 4),
+                                           .bss_end = field(file, header + 24, 4)};
+        return flat_kernel(file, header, addresses, field(file, header + 28, 4), path);
     }
-    const u64 file_offset = header - (header_addr - load_addr);
-    const u64 available = image.size() - file_offset;
-    const u64 load_bytes = load_end_addr == 0 ? available : load_end_addr - load_addr;
-    if (load_end_addr != 0 && load_end_addr < load_addr) {
-        return bad("ends the load before its start");
+    if (!is_elf(file)) {
+        return Error{fmt::format(
+            "kernel '{}': its multiboot header has no addresses and it is no ELF file", path)};
     }
-    if (load_bytes > available) {
-        return bad(fmt::format("wants {} bytes loaded, the file has {}: it is truncated",
-                               load_bytes, available));
-    }
-    const PhysAddr load_end = load_addr + load_bytes;
-    const PhysAddr end = std::max(load_end, bss_end_addr);
-    if (load_addr < memory_map::kOneMiB || end > ram_end) {
-        return bad(fmt::format("wants memory {:#x}..{:#x}, the machine has {:#x}..{:#x} free (-m)",
-                               load_addr, end, memory_map::kOneMiB, ram_end));
-    }
-    plan.place_kept(load_addr, image.subspan(file_offset, load_bytes), end - load_end);
-    return Placed{end, field(image, header + 28, 4)};
-}
-
-Expected<Placed>
-place_elf(BootPlan& plan, std::span<const u8> image, PhysAddr ram_end, const std::string& path) {
-    const auto elf = parse_elf(image, path);
+    auto elf = parse_elf(file, path);
     if (!elf) {
         return elf.error();
     }
-    if (const auto fits = elf.value().check_fits(path, memory_map::kOneMiB, ram_end); !fits) {
-        return fits.error();
-    }
-    for (const ElfImage::Segment& segment : elf.value().segments) {
-        plan.place_kept(segment.address, segment.bytes,
-                        segment.memory_bytes - segment.bytes.size());
-    }
-    return Placed{elf.value().end(), elf.value().entry};
+    return KernelImage(std::move(elf).value());
 }
 
 // The boot information and everything it points to, in one block at `base`.
@@ -102,11 +65,6 @@ class InfoBlock {
   private:
     PhysAddr base_;
     Record record_;
-};
-
-struct LoadedModule {
-    PhysAddr first, end;
-    std::string text;
 };
 
 std::vector<u8> make_boot_information(PhysAddr base,
@@ -173,28 +131,6 @@ std::optional<std::size_t> find_multiboot_header(std::span<const u8> image) {
     return std::nullopt;
 }
 
-std::vector<std::string> split_module_list(std::string_view value) {
-    std::vector<std::string> elements;
-    std::string element;
-    for (std::size_t i = 0; i < value.size(); ++i) {
-        if (value[i] != ',') {
-            element.push_back(value[i]);
-        } else if (i + 1 < value.size() && value[i + 1] == ',') {
-            element.push_back(',');
-            ++i;
-        } else {
-            elements.push_back(std::move(element));
-            element.clear();
-        }
-    }
-    elements.push_back(std::move(element));
-    return elements;
-}
-
-std::string module_file_name(std::string_view element) {
-    return std::string(element.substr(0, element.find(' ')));
-}
-
 Expected<BootPlan> plan_multiboot(std::vector<u8> image,
                                   std::vector<ModuleFile> modules,
                                   const BootRequest& request,
@@ -211,49 +147,36 @@ Expected<BootPlan> plan_multiboot(std::vector<u8> image,
             "kernel '{}': its multiboot header requires features {:#x} that are unknown",
             request.kernel, flags & 0xFFFF & ~kUnderstood)};
     }
-    const PhysAddr ram_end = environment.usable_end();
-    const bool by_header = (flags & kAddresses) != 0;
-    if (!by_header && !is_elf(kept)) {
-        return Error{
-            fmt::format("kernel '{}': its multiboot header has no addresses and it is no ELF file",
-                        request.kernel)};
+    const auto kernel = image_of(kept, *header, flags, request.kernel);
+    if (!kernel) {
+        return kernel.error();
     }
-    const auto placed = by_header ? place_by_header(plan, kept, *header, ram_end, request.kernel)
-                                  : place_elf(plan, kept, ram_end, request.kernel);
-    if (!placed) {
+    FreeMemory memory = environment.free_memory();
+    if (const auto placed = kernel.value().place(plan, memory, request.kernel); !placed) {
         return placed.error();
     }
-    plan.notes.push_back(fmt::format("kernel {}: multiboot {}, entry {:#x}, memory up to {:#x}",
-                                     request.kernel, by_header ? "with addresses" : "ELF",
-                                     placed.value().entry, placed.value().end));
+    const PhysAddr end = kernel.value().end();
+    const u64 entry = kernel.value().physical_entry();
+    plan.notes.push_back(
+        fmt::format("kernel {}: multiboot {}, entry {:#x}, memory up to {:#x}", request.kernel,
+                    (flags & kAddresses) != 0 ? "with addresses" : "ELF", entry, end));
 
     // Behind the kernel, page-aligned: the modules, then the boot information.
-    PhysAddr next = align_up<u64>(placed.value().end, kPageBytes);
-    std::vector<LoadedModule> loaded;
-    for (ModuleFile& module : modules) {
-        const u64 bytes = module.bytes.size();
-        if (next > ram_end || bytes > ram_end - next) {
-            return Error{
-                fmt::format("initrd '{}': its {} KiB do not fit between {:#x} and {:#x} (-m)",
-                            module_file_name(module.text), bytes / 1024, next, ram_end)};
-        }
-        plan.notes.push_back(
-            fmt::format("module {}: {} KiB at {:#x}", module.text, bytes / 1024, next));
-        loaded.push_back({next, next + bytes, std::move(module.text)});
-        plan.place(next, std::move(module.bytes));
-        next = align_up<u64>(next + bytes, kPageBytes);
+    const auto loaded = place_modules(plan, memory, std::move(modules), end);
+    if (!loaded) {
+        return loaded.error();
     }
-    std::vector<u8> information = make_boot_information(next, loaded, request, environment);
-    if (next > ram_end || information.size() > ram_end - next) {
-        return Error{fmt::format("kernel '{}': no room for the boot information at {:#x} (-m)",
-                                 request.kernel, next)};
+    const u64 information_bytes =
+        make_boot_information(0, loaded.value(), request, environment).size();
+    const auto at = find_behind(memory, information_bytes, kPageBytes, end);
+    if (!at) {
+        return Error{fmt::format("kernel '{}': no room for the boot information, the machine has "
+                                 "{} free (-m)",
+                                 request.kernel, memory.describe())};
     }
-    plan.place(next, std::move(information));
+    plan.place(*at, make_boot_information(*at, loaded.value(), request, environment));
     plan.place(memory_map::kBootGdt, make_boot_gdt(false, false));
-    plan.entry = {.mode = EntryMode::Protected32,
-                  .rip = placed.value().entry,
-                  .rax = kLoaderMagic,
-                  .rbx = next};
+    plan.entry = {.mode = EntryMode::Protected32, .rip = entry, .rax = kLoaderMagic, .rbx = *at};
     return plan;
 }
 

@@ -3,6 +3,7 @@
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/engine.hpp"
+#include "cpu/x86/model/cpuid.hpp"
 #include "frontends/machine/bios_remains.hpp"
 #include "frontends/machine/bios_shadow.hpp"
 #include "frontends/machine/boot_image.hpp"
@@ -10,6 +11,7 @@
 #include "frontends/machine/firmware.hpp"
 #include "frontends/machine/firmware_config.hpp"
 #include "frontends/machine/memory_map.hpp"
+#include "frontends/machine/mp_table.hpp"
 #include "frontends/machine/pc_chips.hpp"
 
 #include <algorithm>
@@ -20,8 +22,6 @@
 namespace droste {
 
 namespace {
-
-constexpr PhysAddr kRsdpAddress = 0xF'0000;
 
 // Entropy for the guest's random pool. With --icount it must be the same in every run.
 std::vector<u8> make_seed(Clock::Mode mode) {
@@ -126,7 +126,8 @@ Expected<void> Pc::load(RunControl& control) {
         memory_->overlay(memory_map::kVgaHole, memory_map::kVgaHoleBytes, PageKind::Mmio, nullptr);
     }
     shadow_ = std::make_unique<BiosShadow>(*memory_, rom_);
-    const PcChips::Board board = {log_, events_, *memory_, bus_, apic_bus_, vcpus_, *shadow_, control};
+    const PcChips::Board board = {log_,      events_, *memory_, bus_,
+                                  apic_bus_, vcpus_,  *shadow_, control};
     chips_ = std::make_unique<PcChips>(config_, board);
     if (auto filled = fill_firmware_config(chips_->fw_cfg(), config_, tables, memory_->low_bytes(),
                                            memory_->high_bytes());
@@ -140,23 +141,29 @@ Expected<void> Pc::load_kernel(const AcpiTables& tables) {
     BootEnvironment environment;
     environment.low_bytes = memory_->low_bytes();
     environment.high_bytes = memory_->high_bytes();
-    environment.acpi_rsdp = kRsdpAddress;
+    environment.acpi_rsdp = memory_map::kAcpiRsdp;
     environment.long_mode = config_.cpu.has(Feature::LM);
     environment.seed = make_seed(config_.clock_mode);
+    const PhysAddr tables_at = environment.usable_end();
+    const PhysAddr facs_at = memory_->low_bytes() - memory_map::kAcpiNvsBytes;
+    auto blocks = tables.placed(memory_map::kAcpiRsdp, tables_at, facs_at);
+    if (blocks[AcpiTables::kTables].size() > facs_at - tables_at) {
+        return Error{"the ACPI tables do not fit into the memory kept for them"};
+    }
+    environment.acpi_rsdp_bytes = blocks[AcpiTables::kRsdp];
     auto plan = plan_boot(config_.boot, environment);
     if (!plan) {
         return plan.error();
     }
     plan_ = std::move(plan).value();
     notes_ = plan_.notes;
-    const PhysAddr tables_at = environment.usable_end();
-    const PhysAddr facs_at = memory_->low_bytes() - memory_map::kAcpiNvsBytes;
-    auto blocks = tables.placed(kRsdpAddress, tables_at, facs_at);
-    if (blocks[AcpiTables::kTables].size() > facs_at - tables_at) {
-        return Error{"the ACPI tables do not fit into the memory kept for them"};
-    }
-    place_bios_remains(plan_, serial_mask(config_));
-    plan_.place(kRsdpAddress, std::move(blocks[AcpiTables::kRsdp]));
+    const CpuidResult identity = cpuid(*vcpus_.front(), 1, 0);
+    place_bios_remains(plan_, environment, serial_mask(config_));
+    plan_.place(memory_map::kMpTable, make_mp_table({.vcpu_count = config_.vcpu_count,
+                                                     .signature = identity.eax,
+                                                     .features = identity.edx},
+                                                    memory_map::kMpTable));
+    plan_.place(memory_map::kAcpiRsdp, std::move(blocks[AcpiTables::kRsdp]));
     plan_.place(tables_at, std::move(blocks[AcpiTables::kTables]));
     plan_.place(facs_at, std::move(blocks[AcpiTables::kFacs]));
     return {};

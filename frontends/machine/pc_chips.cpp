@@ -46,8 +46,8 @@ PcChips::PcChips(const MachineConfig& config, const Board& board)
     for (std::size_t i = 0; i < kMaxSerialPorts; ++i) {
         if (config.serial[i] != nullptr) {
             IrqLine& irq = (i % 2 == 0 ? irq4_ : irq3_).input(i / 2);
-            uarts_.push_back(
-                std::make_unique<Uart16550>(events, irq, *config.serial[i], kSerialBases[i], board.log));
+            uarts_.push_back(std::make_unique<Uart16550>(events, irq, *config.serial[i],
+                                                         kSerialBases[i], board.log));
         }
     }
     for (const DebugConsoleConfig& console : config.debug_consoles) {
@@ -89,6 +89,38 @@ PciIsaPiix3::Outputs PcChips::pirq_outputs() {
     return outputs;
 }
 
+// Vectors 08h and 70h; timer, keyboard, cascade, clock and mouse unmasked: kernels that save the
+// masks, move the vectors and put the masks back count on it. IBM, "PC/AT Technical Reference",
+// "BIOS Listing". The timer ticks 18.2 times a second, in mode 3 as the AT's does.
+void PcChips::initialize_interrupts_and_timer() {
+    struct PortWrite {
+        u16 port;
+        u8 value;
+    };
+    constexpr u16 kMaster = 0x20, kSlave = 0xA0, kCounter0 = 0x40, kCounter1 = 0x41,
+                  kTimerControl = 0x43;
+    constexpr std::array kWrites = {
+        PortWrite{kMaster, 0x11},        // ICW1: edges, cascade, ICW4 follows
+        PortWrite{kMaster + 1, 0x08},    // ICW2
+        PortWrite{kMaster + 1, 0x04},    // ICW3: a slave at IR2
+        PortWrite{kMaster + 1, 0x01},    // ICW4: 8086 mode
+        PortWrite{kMaster + 1, 0xF8},    // OCW1
+        PortWrite{kSlave, 0x11},         //
+        PortWrite{kSlave + 1, 0x70},     //
+        PortWrite{kSlave + 1, 0x02},     //
+        PortWrite{kSlave + 1, 0x01},     //
+        PortWrite{kSlave + 1, 0xEE},     //
+        PortWrite{kTimerControl, 0x36},  // counter 0, both bytes, mode 3
+        PortWrite{kCounter0, 0},         //
+        PortWrite{kCounter0, 0},         //
+        PortWrite{kTimerControl, 0x54},  // counter 1, low byte, mode 2: memory refresh
+        PortWrite{kCounter1, 18},        //
+    };
+    for (const PortWrite& write : kWrites) {
+        bus_.pio_write(write.port, 1, write.value);
+    }
+}
+
 void PcChips::apply_firmware_settings() {
     constexpr u16 kConfigAddress = 0xCF8, kConfigData = 0xCFC;
     constexpr u32 kEnable = 1U << 31, kPamRegisters = 0x58;
@@ -98,6 +130,7 @@ void PcChips::apply_firmware_settings() {
     bus_.pio_write(kConfigData + 2, 2, 0x3333);
     bus_.pio_write(kConfigAddress, 4, kEnable | (kPamRegisters + 4));
     bus_.pio_write(kConfigData, 4, 0x3333'3333);
+    initialize_interrupts_and_timer();
     // PIRQA-PIRQD of the ISA bridge (01.0, 60h-63h) to IRQ 10, 10, 11, 11, level-triggered.
     constexpr u32 kIsaBridgeRoutes = kEnable | (1U << 11) | 0x60;
     constexpr u16 kElcrHigh = 0x4D1;

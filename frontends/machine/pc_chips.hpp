@@ -58,10 +58,12 @@ class PcChips {
     void reset();
     FwCfg& fw_cfg() { return fw_cfg_; }
     // What firmware does to the chipset before an operating system starts: RAM at C0000h-FFFFFh,
-    // PCI interrupts routed, ACPI registers in place and ACPI mode on.
+    // the 8259s and the 8254 programmed, PCI interrupts routed, ACPI registers in place and ACPI
+    // mode on.
     void apply_firmware_settings();
 
   private:
+    void initialize_interrupts_and_timer();
     Hpet::Gsis gsis();
     PciIsaPiix3::Outputs pirq_outputs();
     TestDevice::Irqs testdev_irqs();

@@ -55,11 +55,11 @@ std::vector<u8> make_start_info(const Placement& placement, const BootEnvironmen
 }  // namespace
 
 std::optional<u64> pvh_entry(const ElfImage& elf) {
-    const ElfImage::Note* note = elf.find_note("Xen", kPhys32EntryNote);
-    if (note == nullptr || (note->contents.size() != 4 && note->contents.size() != 8)) {
+    const auto contents = elf.find_note("Xen", kPhys32EntryNote);
+    if (!contents || (contents->size() != 4 && contents->size() != 8)) {
         return std::nullopt;
     }
-    return field(note->contents, 0, static_cast<unsigned>(note->contents.size()));
+    return field(*contents, 0, static_cast<unsigned>(contents->size()));
 }
 
 Expected<BootPlan> plan_pvh_boot(std::vector<u8> image,
@@ -79,17 +79,15 @@ Expected<BootPlan> plan_pvh_boot(std::vector<u8> image,
             "kernel '{}': is an ELF file with neither a multiboot header nor a PVH entry note",
             request.kernel)};
     }
-    if (const auto fits = elf.value().check_fits(request.kernel, memory_map::kOneMiB, ram_end);
-        !fits) {
-        return fits.error();
-    }
     if (request.append.size() >= memory_map::kBootCommandLineBytes) {
         return Error{fmt::format("-append: {} characters, at most {} fit", request.append.size(),
                                  memory_map::kBootCommandLineBytes - 1)};
     }
-    for (const ElfImage::Segment& segment : elf.value().segments) {
-        plan.place_kept(segment.address, segment.bytes,
-                        segment.memory_bytes - segment.bytes.size());
+    // Below 1 MiB lies what this protocol hands over.
+    const MemoryRange usable = {memory_map::kOneMiB, ram_end};
+    FreeMemory memory({&usable, 1});
+    if (const auto placed = elf.value().place(plan, memory, request.kernel); !placed) {
+        return placed.error();
     }
     plan.notes.push_back(fmt::format("kernel {}: PVH ELF, entry {:#x}, memory {:#x}..{:#x}",
                                      request.kernel, *entry, elf.value().first(),

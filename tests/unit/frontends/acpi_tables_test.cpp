@@ -58,12 +58,37 @@ std::map<std::string, std::vector<u8>> walk(const std::vector<std::vector<u8>>& 
 TEST_CASE("ACPI: placed tables are reachable from the RSDP and sum up to zero") {
     const AcpiTables tables = make_acpi_tables({.vcpu_count = 2, .serial_ports = 1});
     auto found = walk(tables.placed(kRsdpAt, kTablesAt, kFacsAt));
-    CHECK(found.size() == 5);
+    CHECK(found.size() == 7);
     CHECK(field(found["FACP"], 36, 4) == kFacsAt);
     CHECK(field(found["FACP"], 40, 4) == field(found["FACP"], 140, 8));
     CHECK(field(found["FACP"], 64, 4) == 0x604);
     CHECK(field(found["FACP"], 76, 4) == 0x608);
     CHECK(text(found["DSDT"], 0, 4) == "DSDT");
+}
+
+TEST_CASE("ACPI: SPCR and DBG2 name COM1 where there is one") {
+    auto with = walk(make_acpi_tables({.serial_ports = 1}).placed(kRsdpAt, kTablesAt, kFacsAt));
+    const std::vector<u8>& spcr = with["SPCR"];
+    CHECK(spcr.size() == 80);
+    CHECK(field(spcr, 36, 1) == 0);  // a full 16550
+    CHECK(field(spcr, 40, 1) == 1);  // in I/O space
+    CHECK(field(spcr, 44, 8) == 0x3F8);
+    CHECK(field(spcr, 53, 1) == 4);            // IRQ
+    CHECK(field(spcr, 54, 4) == 4);            // global interrupt
+    CHECK(field(spcr, 64, 4) == 0xFFFF'FFFF);  // no PCI device
+    const std::vector<u8>& dbg2 = with["DBG2"];
+    const std::size_t device = field(dbg2, 36, 4);
+    CHECK(field(dbg2, 40, 4) == 1);
+    CHECK(device + field(dbg2, device + 1, 2) == dbg2.size());
+    CHECK(field(dbg2, device + 12, 2) == 0x8000);
+    CHECK(field(dbg2, device + field(dbg2, device + 18, 2) + 4, 8) == 0x3F8);
+    CHECK(field(dbg2, device + field(dbg2, device + 20, 2), 4) == 8);
+    const std::size_t name = device + field(dbg2, device + 6, 2);
+    CHECK(text(dbg2, name, field(dbg2, device + 4, 2)) ==
+          std::string("\\_SB.PCI0.ISA.COM1") + '\0');
+    auto without = walk(make_acpi_tables({.serial_ports = 2}).placed(kRsdpAt, kTablesAt, kFacsAt));
+    CHECK(without.count("SPCR") == 0);
+    CHECK(without.count("DBG2") == 0);
 }
 
 TEST_CASE("ACPI: the MADT has a local APIC for each CPU, x2APIC entries from id 255 on, and IRQ 0 "

@@ -64,7 +64,7 @@ TEST_CASE("Linux boot: boot_params carries header, command line, memory map and 
     CHECK(value_at(plan.value(), page + 0x210, 1) == 0xFF);
     CHECK(string_at(plan.value(), value_at(plan.value(), page + 0x228, 4)) == "quiet");
     CHECK(value_at(plan.value(), page + 0x70, 8) == 0xF'0000);
-    CHECK(value_at(plan.value(), page + 0x1E8, 1) == 6);
+    CHECK(value_at(plan.value(), page + 0x1E8, 1) == 7);
     CHECK(value_at(plan.value(), page + 0x2D0, 8) == 0);
     CHECK(value_at(plan.value(), page + 0x2D0 + 8, 8) == memory_map::kConventionalEnd);
     CHECK(value_at(plan.value(), page + 0x2D0 + 16, 4) == 1);
@@ -134,6 +134,11 @@ TEST_CASE("Linux boot: what cannot be loaded is one sentence naming file and rea
     CHECK_THAT(failure(truncated, 128 * kMiB), Contains("truncated"));
     truncated.resize(700);
     CHECK_THAT(failure(truncated, 128 * kMiB), Contains("truncated"));
+    std::vector<u8> wrapping = make_bzimage(4096);
+    for (std::size_t i = 0; i < 8; ++i) {
+        wrapping[0x258 + i] = i == 0 ? 0 : 0xFF;  // prefers FFFFFFFF_FFFFFF00h: its end wraps
+    }
+    CHECK_THAT(failure(wrapping, 128 * kMiB, std::vector<u8>(4096)), Contains("needs RAM up to"));
     std::vector<u8> zimage = make_bzimage(4096);
     zimage[0x211] = 0;
     CHECK_THAT(failure(zimage, 128 * kMiB), Contains("zImage"));

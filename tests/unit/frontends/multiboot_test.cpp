@@ -15,20 +15,20 @@ constexpr u32 kMagic = 0x1BAD'B002;
 
 // An ELF32 executable with a multiboot header behind its program header: 256 bytes at 4 MiB, 8 KiB
 // in memory.
-std::vector<u8> make_elf_kernel(u32 flags = 0) {
+std::vector<u8> make_elf_kernel(u32 flags = 0, u32 entry = 0x40'0010) {
     Record image(4096 + 256);
     const std::array<u8, 7> ident = {0x7F, 'E', 'L', 'F', 1, 1, 1};
     image.put(0, std::span<const u8>(ident));
     image.put(16, 2, 2);
     image.put(18, 2, 3);
     image.put(20, 4, 1);
-    image.put(24, 4, 0x40'0010);  // entry
+    image.put(24, 4, entry);
     image.put(28, 4, 52);
     image.put(42, 2, 32);
     image.put(44, 2, 1);
     image.put(52, 4, 1);  // PT_LOAD
     image.put(56, 4, 4096);
-    image.put(60, 4, 0xC040'0000);  // virtual address: not used
+    image.put(60, 4, 0xC040'0000);  // virtual address
     image.put(64, 4, 0x40'0000);
     image.put(68, 4, 256);
     image.put(72, 4, 8192);
@@ -72,6 +72,82 @@ TEST_CASE(
     CHECK(plan.value().entry.rax == 0x2BAD'B002);
     CHECK(value_at(plan.value(), 0x40'0000, 4) == 0xC0DE);
     CHECK(byte_at(plan.value(), 0x40'1FFF) == u8{0});  // .bss
+}
+
+TEST_CASE("Multiboot: an entry linked high is entered where the file says its segment lies") {
+    const auto plan = plan_multiboot(make_elf_kernel(0, 0xC040'0010), {}, request_for(),
+                                     environment_with(128 * kMiB));
+    REQUIRE(plan);
+    CHECK(plan.value().entry.rip == 0x40'0010);
+    // The last byte that is in memory belongs to the segment, the one behind it does not.
+    const auto last = plan_multiboot(make_elf_kernel(0, 0xC040'1FFF), {}, request_for(),
+                                     environment_with(128 * kMiB));
+    REQUIRE(last);
+    CHECK(last.value().entry.rip == 0x40'1FFF);
+    const auto behind = plan_multiboot(make_elf_kernel(0, 0xC040'2000), {}, request_for(),
+                                       environment_with(128 * kMiB));
+    REQUIRE(behind);
+    CHECK(behind.value().entry.rip == 0xC040'2000);
+}
+
+TEST_CASE("Multiboot: below 1 MiB a kernel may lie where RAM is free, and modules stay above") {
+    const auto plan_at = [](u32 address) {
+        std::vector<u8> image = make_kludge_kernel();
+        for (const std::size_t at : {76U, 80U, 84U, 88U, 92U}) {
+            const u64 old = field(image, at, 4);
+            const u64 value = old - 0x10'0000 + address;
+            for (unsigned i = 0; i < 4; ++i) {
+                image[at + i] = static_cast<u8>(value >> (8 * i));
+            }
+        }
+        std::vector<ModuleFile> modules;
+        modules.push_back({"m", std::vector<u8>(10)});
+        return plan_multiboot(std::move(image), std::move(modules), request_for(),
+                              environment_with(128 * kMiB));
+    };
+    const auto low = plan_at(0x8000);
+    REQUIRE(low);
+    CHECK(low.value().entry.rip == 0x8080);
+    CHECK(value_at(low.value(), 0x8080, 4) == 0xC0DE);
+    CHECK(low.value().entry.rbx >= kMiB);
+    CHECK(plan_at(0x600));
+    CHECK(plan_at(0x9'DC00));  // ends at 9FC00h
+    CHECK_FALSE(plan_at(0x500));
+    CHECK_FALSE(plan_at(0x9'DC01));
+    CHECK_FALSE(plan_at(0xA'0000));
+}
+
+TEST_CASE("ELF: segments that overlap, are too many or say they share a note are refused") {
+    // `count` copies of a program header of this type, each of the file's first `bytes` bytes.
+    const auto made = [](u16 count, u32 type, u32 bytes) {
+        Record image(52 + std::size_t{count} * 32);
+        const std::vector<u8> kernel = make_elf_kernel();
+        image.put(0, std::span<const u8>(kernel).first(52));
+        image.put(44, 2, count);
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::size_t at = 52 + i * 32;
+            image.put(at, 4, type);
+            image.put(at + 12, 4, 0x40'0000);
+            image.put(at + 16, 4, bytes);
+            image.put(at + 20, 4, 0x100'0000);
+        }
+        return std::move(image.bytes());
+    };
+    const auto failure = [](const std::vector<u8>& image) -> std::string {
+        const auto elf = parse_elf(image, "k");
+        if (!elf) {
+            return elf.error().message;
+        }
+        BootPlan plan;
+        FreeMemory memory = environment_with(128 * kMiB).free_memory();
+        const auto placed = elf.value().place(plan, memory, "k");
+        return placed ? "" : placed.error().message;
+    };
+    using Catch::Contains;
+    CHECK(failure(made(1, 1, 52)).empty());
+    CHECK_THAT(failure(made(2, 1, 52)), Contains("overlaps another"));
+    CHECK_THAT(failure(made(60'000, 1, 52)), Contains("more than 1024"));
+    CHECK_THAT(failure(made(60'000, 4, 1000)), Contains("notes overlap"));
 }
 
 TEST_CASE("Multiboot: the header's own addresses take precedence over the file format") {
