@@ -31,7 +31,9 @@ class File {
 };
 
 Error cannot_read(std::string_view what, const std::string& path, int error) {
-    return Error{fmt::format("could not load {} '{}': {}", what, path, std::strerror(error))};
+    const bool native = error == EMFILE || error == ENFILE || error == ENOMEM;
+    return Error{fmt::format("could not load {} '{}': {}", what, path, std::strerror(error)),
+                 native};
 }
 
 // Appends what can be read now; 0 at the end of the file, -1 with errno on failure.

@@ -161,13 +161,23 @@ TEST_CASE("code is written where nothing is mapped before and after, and runs el
     }
 }
 
-TEST_CASE("no memory of the process is writable and executable at once", "[fpu][thunk]") {
-    FpuGuest guest;
-    CHECK(guest.fault({0x0F, 0x58, 0xC1}) == kNone);
+// The native witness of other tests runs its cases in such memory, so what counts is what is new.
+std::vector<std::string> writable_and_executable() {
+    std::vector<std::string> found;
     std::ifstream maps("/proc/self/maps");
     for (std::string line; std::getline(maps, line);) {
-        CHECK(line.find(" rwx") == std::string::npos);
+        if (line.find(" rwx") != std::string::npos) {
+            found.push_back(line);
+        }
     }
+    return found;
+}
+
+TEST_CASE("no memory of a machine is writable and executable at once", "[fpu][thunk]") {
+    const std::vector<std::string> before = writable_and_executable();
+    FpuGuest guest;
+    CHECK(guest.fault({0x0F, 0x58, 0xC1}) == kNone);  // addps xmm0, xmm1
+    CHECK(writable_and_executable() == before);
 }
 
 TEST_CASE("one thunk serves all register numbers, and each immediate has its own", "[fpu][thunk]") {

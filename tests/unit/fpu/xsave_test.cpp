@@ -438,6 +438,7 @@ TEST_CASE("PKRU loaded by XRSTOR takes effect at once", "[fpu][xsave]") {
     XsaveGuest guest(3);
     guest.state().cr4 |= cr4::kPke;
     guest.refresh();
+    guest.cpu().tlb.activate(guest.cpu());
     CHECK(guest.fault({0x48, 0x8B, 0x07}) == kNone);  // mov rax, [rdi]: in the TLB now
     guest.poke<u64>(FpuGuest::kData + kHeader, kPkru);
     guest.poke<u64>(FpuGuest::kData + 2688, 1);  // key 0: access disabled

@@ -34,7 +34,7 @@ std::string logged(u64 limit, unsigned lines, Told& told) {
         auto file = LogFile::open(path, limit, told.teller());
         REQUIRE(file);
         for (unsigned i = 0; i < lines; ++i) {
-            std::fprintf(file.value()->stream(), "line %04u\n", i);
+            std::fprintf(file.value()->stream(), "line%05u\n", i);
         }
     }
     std::string contents = contents_of(path);
@@ -52,7 +52,7 @@ TEST_CASE("Log file: at the limit it ends with a whole line, and that is said on
     Told told;
     const std::string contents = logged(54'321, 20'000, told);
     CHECK(contents.size() == 54'320);
-    CHECK(contents.substr(54'310) == "line 5431\n");
+    CHECK(contents.substr(54'310) == "line05431\n");
     REQUIRE(told.sentences.size() == 1);
     CHECK_THAT(told.sentences[0], Catch::Contains("54321 bytes"));
     Told exactly;
