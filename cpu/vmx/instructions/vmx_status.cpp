@@ -29,10 +29,9 @@ Status vm_fail_invalid(VmxState& vmx, const Insn& insn, std::string_view detail)
 
 Status vm_fail_valid(VmxState& vmx, const Insn& insn, VmError error, std::string_view detail) {
     vmx.cpu.state.flags = LazyFlags::from_status(rflags::kZf);
-    // VMREAD and VMWRITE under VMCS shadowing act on the shadow VMCS as their current one.
-    Vmcs& target =
-        vmx.non_root && vmx.guest.shadow != nullptr ? vmx.guest.shadow->fields : vmx.vmcs();
-    target.instruction_error = static_cast<u32>(error);
+    // Of the current VMCS in non-root operation, too: VMREAD and VMWRITE under VMCS shadowing read
+    // and write the shadow VMCS, but do not report there.
+    vmx.vmcs().instruction_error = static_cast<u32>(error);
     log_vm_fail(vmx, insn, true, error, detail);
     return Status::Next;
 }

@@ -69,11 +69,30 @@ TEST_CASE("without a shadow VMCS the shadowed access fails invalidly; at CPL 3 i
     REQUIRE(none.run_guest());
     CHECK(none.exited_with(ExitReason::CPUID));
     CHECK((none.state().gpr[RDX] & rflags::kStatus) == rflags::kCf);
-    ShadowGuest unsupported{0x0F, 0x78, 0xC1, 0x9C, 0x5A, 0x0F, 0xA2};
-    unsupported.state().gpr[RAX] = 0x7FFE;
-    REQUIRE(unsupported.run_guest());
-    CHECK((unsupported.state().gpr[RDX] & rflags::kStatus) == rflags::kZf);
-    CHECK(unsupported.vmx().cache.find(VmxMachine::kShadowVmcs)->fields.instruction_error == 12);
+}
+
+TEST_CASE("a shadowed access that fails reports in the current VMCS, not in the shadow VMCS",
+          "[vmx][shadowing]") {
+    struct Row {
+        bool write;
+        u64 encoding;
+        u64 error;
+    };
+    for (const Row& row :
+         {Row{false, 1, 12}, Row{false, 0x7FFE, 12}, Row{true, 1, 12}, Row{true, 0x7FFE, 12}}) {
+        CAPTURE(row.write, row.encoding);
+        const u8 opcode = row.write ? 0x79 : 0x78;
+        // vmread rcx, rax or vmwrite rax, rcx; pushf; pop rdx; cpuid
+        ShadowGuest m({0x0F, opcode, 0xC1, 0x9C, 0x5A, 0x0F, 0xA2});
+        m.state().gpr[RAX] = row.encoding;
+        REQUIRE(m.run_guest());
+        CHECK(m.exited_with(ExitReason::CPUID));
+        CHECK((m.state().gpr[RDX] & rflags::kStatus) == rflags::kZf);
+        u64 error = 0;
+        (void)m.vmread(0x4400, error);
+        CHECK(error == row.error);
+        CHECK(m.vmx().cache.find(VmxMachine::kShadowVmcs)->fields.instruction_error == 0);
+    }
 }
 
 TEST_CASE("without VMCS shadowing every VMREAD in the guest exits", "[vmx][shadowing]") {
