@@ -229,9 +229,7 @@ bool Group::failed_instruction(const FailedCheck& failed, Status status, u32 err
 
 bool Group::failed_guest_state(const FailedCheck& failed, Status status) {
     ++tally_.failed_guest;
-    const u64 qualification = failed.check->name == kNmiInShadowCheck
-                                  ? u64{kQualificationNmi}
-                                  : u64{failed.group->qualification};
+    const u64 qualification = failed.check->qualification;
     return require(status == Status::Switched && !m_.vmx().non_root &&
                        m_.exit_reason() == 0x8000'0021 &&
                        m_.vmcs().exit_qualification == qualification,
@@ -410,8 +408,8 @@ bool Group::guest_state_enterable() {
     u32 all = ~0U;
     const FailedCheck failed = first_failed_check(context, EntryFailure::GuestState, all);
     // Two groups look at memory, which the guest may have written.
-    if (failed.check == nullptr || failed.group->qualification == kQualificationLinkPointer ||
-        failed.group->qualification == kQualificationPdpte) {
+    if (failed.check == nullptr || failed.check->qualification == kQualificationLinkPointer ||
+        failed.check->qualification == kQualificationPdpte) {
         return true;
     }
     // Fields that an exit only saves if told to may not go with the rest.

@@ -87,9 +87,7 @@ Status enter(VmxState& vmx, const Insn& insn) {
     if (const FailedCheck failed = first_failed_check(context, EntryFailure::GuestState, stale);
         failed.check != nullptr) {
         explain_failure(context, failed);
-        const bool nmi_in_shadow = failed.check->name == kNmiInShadowCheck;
-        fail_vm_entry(vmx, ExitReason::INVALID_GUEST_STATE,
-                      nmi_in_shadow ? kQualificationNmi : failed.group->qualification,
+        fail_vm_entry(vmx, ExitReason::INVALID_GUEST_STATE, failed.check->qualification,
                       nmi_blocking);
         return Status::Switched;
     }

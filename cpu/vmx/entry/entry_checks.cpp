@@ -55,9 +55,9 @@ struct Tables {
               {"Checks on Guest Non-Register State", EntryFailure::GuestState,
                guest_non_register_checks()},
               {"Checks on Guest Non-Register State", EntryFailure::GuestState,
-               guest_link_pointer_checks(), true, kQualificationLinkPointer},
+               guest_link_pointer_checks(), true},
               {"Checks on Guest Page-Directory-Pointer-Table Entries", EntryFailure::GuestState,
-               guest_pdpte_checks(), true, kQualificationPdpte},
+               guest_pdpte_checks(), true},
           }} {
         for (unsigned number = 0; number < kGroupCount; ++number) {
             for (const EntryCheck& row : groups[number].rows) {

@@ -61,12 +61,15 @@ struct EntryCheck {
     std::string_view sentence;  // what must hold
     bool (*holds)(const EntryContext&);
     FieldList fields;
+    u8 qualification = 0;  // guest state only: exit qualification when the row fails
 };
 
 enum class EntryFailure : u8 { Controls, HostState, GuestState };
 
-// Exit qualification of exit reason 33. SDM Vol. 3C, "VM-Entry Failures During or After Loading
-// Guest State".
+// Exit qualification of exit reason 33; 0 for every other check. SDM Vol. 3C, "VM-Entry Failures
+// During or After Loading Guest State": 2 "a problem loading the PDPTEs", 3 "an attempt to inject a
+// non-maskable interrupt (NMI) into a guest that is blocking events through the STI blocking bit",
+// 4 "an invalid VMCS link pointer".
 inline constexpr u8 kQualificationPdpte = 2, kQualificationNmi = 3, kQualificationLinkPointer = 4;
 
 struct CheckGroup {
@@ -74,7 +77,6 @@ struct CheckGroup {
     EntryFailure failure;
     std::span<const EntryCheck> rows;
     bool always = false;  // looks at memory or at the processor's state: no memo
-    u8 qualification = 0;
 };
 
 // The tables.
@@ -110,9 +112,6 @@ struct FailedCheck {
 // pass become fresh.
 FailedCheck
 first_failed_check(const EntryContext& context, EntryFailure failure, u32& stale_checks);
-
-// The one row of its group with a qualification of its own.
-inline constexpr std::string_view kNmiInShadowCheck = "injected NMI in a MOV SS shadow";
 
 // "Extended-Page-Table Pointer (EPTP)": may a VM entry use it?
 bool ept_pointer_valid(const VmxCapabilities& caps, u64 pointer);

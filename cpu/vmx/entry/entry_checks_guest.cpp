@@ -223,7 +223,11 @@ constexpr auto kNonRegister = std::to_array<EntryCheck>({
     {"injected interrupt in a shadow", "no blocking by STI or MOV SS if an external interrupt is injected",
      [](C c) { return !injects(c, EventType::ExternalInterrupt) || (c.vmcs.guest_interruptibility & kShadow) == 0; },
      {guest_interruptibility, entry_interruption_info}},
-    {kNmiInShadowCheck, "no blocking by MOV SS if an NMI is injected",
+    // "A processor may require bit 0 (blocking by STI) to be 0": those that inhibit NMIs behind STI do.
+    {"injected NMI in an STI shadow", "no blocking by STI if an NMI is injected",
+     [](C c) { return !injects(c, EventType::NMI) || (c.vmcs.guest_interruptibility & blocking::kSti) == 0; },
+     {guest_interruptibility, entry_interruption_info}, kQualificationNmi},
+    {"injected NMI in a MOV SS shadow", "no blocking by MOV SS if an NMI is injected",
      [](C c) { return !injects(c, EventType::NMI) || (c.vmcs.guest_interruptibility & blocking::kMovSs) == 0; },
      {guest_interruptibility, entry_interruption_info}},
     {"guest blocking by SMI", "no blocking by SMI outside SMM",
@@ -243,16 +247,16 @@ constexpr auto kNonRegister = std::to_array<EntryCheck>({
 
 constexpr auto kLinkPointer = std::to_array<EntryCheck>({
     {"VMCS link pointer address", "unless FFFFFFFF_FFFFFFFFH, it is 4-KByte aligned and within the physical-address width",
-     [](C c) { return !has_link(c) || c.page_address_ok(c.vmcs.vmcs_link_pointer); }, {vmcs_link_pointer}},
+     [](C c) { return !has_link(c) || c.page_address_ok(c.vmcs.vmcs_link_pointer); }, {vmcs_link_pointer}, kQualificationLinkPointer},
     {"VMCS link pointer not the current VMCS", "unless FFFFFFFF_FFFFFFFFH, it is not the current-VMCS pointer",
-     [](C c) { return !has_link(c) || c.vmcs.vmcs_link_pointer != c.vmx.current_pointer(); }, {vmcs_link_pointer}},
+     [](C c) { return !has_link(c) || c.vmcs.vmcs_link_pointer != c.vmx.current_pointer(); }, {vmcs_link_pointer}, kQualificationLinkPointer},
     {"linked VMCS revision", "the region it references holds this processor's VMCS revision identifier, and the shadow-VMCS indicator equals \"VMCS shadowing\"",
-     [](C c) { return !has_link(c) || link_revision_ok(c); }, {vmcs_link_pointer, proc2_controls, proc_controls}},
+     [](C c) { return !has_link(c) || link_revision_ok(c); }, {vmcs_link_pointer, proc2_controls, proc_controls}, kQualificationLinkPointer},
 });
 
 constexpr auto kPdptes = std::to_array<EntryCheck>({
     {"guest PDPTEs", "with PAE paging, reserved bits of present PDPTEs are 0",
-     pdptes_ok, {guest_pdpte0, guest_pdpte1, guest_pdpte2, guest_pdpte3, guest_cr3, guest_cr0, guest_cr4, entry_controls, proc2_controls, proc_controls}},
+     pdptes_ok, {guest_pdpte0, guest_pdpte1, guest_pdpte2, guest_pdpte3, guest_cr3, guest_cr0, guest_cr4, entry_controls, proc2_controls, proc_controls}, kQualificationPdpte},
 });
 // clang-format on
 

@@ -50,7 +50,7 @@ constexpr Injection kInjections[] = {
     {kOther, 1, false},
 };
 
-enum class Outcome : u8 { InvalidControls, InvalidGuest, NmiInShadow, Delivered, MonitorTrap };
+enum class Outcome : u8 { InvalidControls, InvalidGuest, NmiBehindSti, Delivered, MonitorTrap };
 
 bool good_event(const Injection& e) {
     switch (e.type) {
@@ -86,8 +86,11 @@ Outcome expected(const Injection& e, u32 interruptibility, u32 activity, bool vi
         shadow == (kSti | kMovSs) || (e.type == kExternal && shadow != 0)) {
         return Outcome::InvalidGuest;
     }
+    if (e.type == kNmi && shadow == kSti) {
+        return Outcome::NmiBehindSti;
+    }
     if (e.type == kNmi && shadow == kMovSs) {
-        return Outcome::NmiInShadow;
+        return Outcome::InvalidGuest;
     }
     if (e.type == kNmi && virtual_nmis && (interruptibility & kNmiBlocking) != 0) {
         return Outcome::InvalidGuest;
@@ -122,7 +125,7 @@ void check(const Injection& e, u32 interruptibility, u32 activity, bool virtual_
         CHECK(m.exit_reason() == 0x8000'0021);
         CHECK(v.exit_qualification == 0);
         break;
-    case Outcome::NmiInShadow:
+    case Outcome::NmiBehindSti:
         CHECK(m.exit_reason() == 0x8000'0021);
         CHECK(v.exit_qualification == 3);
         break;
