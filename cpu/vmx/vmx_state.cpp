@@ -60,16 +60,38 @@ std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
 
 Status VmxState::execute(Vcpu& vcpu, const Insn& insn) {
     const Status status = execute_instruction(*this, insn);
+    // What is pending depends on the operation, the host's and guest's state and the controls: those
+    // that change one of them (all but Status::Next) need not remember that.
+    if (status != Status::Next) {
+        update_attention(vcpu);
+    }
     if (status == Status::Fault && !vcpu.fault_is_vm_exit && vcpu.log.enabled(LogCategory::Vmx)) {
         log_vmx_fault(*this, insn);
     }
     return status;
 }
 
-// "Other Causes of VM Exits": in VMX root operation INIT stays pending, in non-root operation it
-// causes a VM exit, but not from wait-for-SIPI.
-bool VmxState::blocks_init(const Vcpu& vcpu) const {
-    return in_operation && (!non_root || vcpu.state.activity == Activity::WaitForSipi);
+// In VMX root operation INIT stays pending (SDM Vol. 3C, "Restrictions on VMX Operation"). "RESET is
+// the only event that wakes a logical processor from the VMX-abort shutdown state" ("VMX Aborts").
+u32 VmxState::held_back(const Vcpu& /*vcpu*/) const {
+    if (aborted) {
+        return ~attention::kStop;
+    }
+    const bool root = in_operation && !non_root;
+    return root || waits_for_sipi() ? attention::kInit : 0;
+}
+
+// "If a logical processor is in the wait-for-SIPI state, INIT signals are blocked. They do not cause
+// VM exits in this case" (SDM Vol. 3C, "Other Causes of VM Exits"). Processors do not remember them
+// either: the other CPU's INIT, SIPI, SIPI would end in an INIT of the processor just started. One
+// behind a SIPI not yet taken finds the processor in root operation.
+bool VmxState::loses_init(const Vcpu& vcpu) const {
+    return waits_for_sipi() &&
+           (vcpu.attention.load(std::memory_order_relaxed) & attention::kSipi) == 0;
+}
+
+bool VmxState::waits_for_sipi() const {
+    return non_root && cpu.state.activity == Activity::WaitForSipi;
 }
 
 bool VmxState::in_vmx_operation(const Vcpu& /*vcpu*/) const {
@@ -116,6 +138,7 @@ void VmxState::reset(Vcpu& /*vcpu*/) {
     current = nullptr;
     vmxon_pointer = kNoVmcs;
     in_operation = false;
+    aborted = false;
     preemption_timer.disarm();
     trace.reset();
     feature_control = !config.feature_control_locked ? 0

@@ -90,7 +90,8 @@ class VmxState final : public VmxInstructions {
 
     // VmxInstructions
     Status execute(Vcpu& vcpu, const Insn& insn) override;
-    bool blocks_init(const Vcpu& vcpu) const override;
+    u32 held_back(const Vcpu& vcpu) const override;
+    bool loses_init(const Vcpu& vcpu) const override;
     bool in_vmx_operation(const Vcpu& vcpu) const override;
     u64 cr0_required(const Vcpu& vcpu) const override;
     u64 cr4_required(const Vcpu& vcpu) const override;
@@ -105,6 +106,7 @@ class VmxState final : public VmxInstructions {
     u64 feature_control = 0;
     bool in_operation = false;  // between VMXON and VMXOFF
     bool non_root = false;
+    bool aborted = false;  // a VMX abort; until reset
     PhysAddr vmxon_pointer = kNoVmcs;
     BoundVmcs* current = nullptr;  // null: the current-VMCS pointer is FFFFFFFF_FFFFFFFFh
     VmcsCache cache;
@@ -130,6 +132,9 @@ class VmxState final : public VmxInstructions {
     void leave_non_root();
     // Ends VMX operation (VMXOFF, reset, VMX abort).
     void leave_vmx_operation();
+
+  private:
+    bool waits_for_sipi() const;  // the guest does
 };
 
 // Builds VMX for `vcpu` and installs it as vcpu.vmx. `config.features` is made consistent with the

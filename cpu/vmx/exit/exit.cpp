@@ -136,6 +136,8 @@ void vmx_abort(VmxState& vmx, VmxAbort reason) {
                   static_cast<u32>(reason));
     write_physical(cpu, vmx.current->address + 4, 4, static_cast<u32>(reason));
     cpu.state.activity = Activity::Shutdown;
+    vmx.aborted = true;
+    update_attention(cpu);
 }
 
 }  // namespace droste

@@ -53,6 +53,8 @@ bool take_trap(VmxState& vmx) {
     return true;
 }
 
+// A guest that waits for a SIPI has no pending INIT but one that came behind the SIPI: it stays for
+// the host (VmxState::loses_init).
 bool take_init_or_sipi(VmxState& vmx, u32 attention_bits) {
     Vcpu& cpu = vmx.cpu;
     const bool waits_for_sipi = cpu.state.activity == Activity::WaitForSipi;
@@ -69,8 +71,13 @@ bool take_init_or_sipi(VmxState& vmx, u32 attention_bits) {
     return false;
 }
 
+// "No MTF VM exit occurs if the processor is in either the shutdown activity state or wait-for-SIPI
+// activity state." In HLT it does.
 bool take_monitor_trap(VmxState& vmx) {
     NonRoot& guest = vmx.guest;
+    if (vmx.cpu.state.activity == Activity::Shutdown) {
+        return false;
+    }
     switch (guest.mtf) {
     case MtfState::Off: return false;
     case MtfState::Armed:
@@ -167,6 +174,9 @@ void arm_boundary(VmxState& vmx) {
         forced |= attention::kNmi;
     }
     cpu.attention_forced = forced;
+    if (s.activity == Activity::WaitForSipi) {
+        cpu.withdraw(attention::kInit);  // of root operation; see VmxState::loses_init
+    }
     guest.mtf = controls.has(proc::kMonitorTrapFlag) ? MtfState::Armed : MtfState::Off;
     cpu.step_forced = guest.mtf != MtfState::Off;
     if (controls.has_pin(pin::kPreemptionTimer)) {

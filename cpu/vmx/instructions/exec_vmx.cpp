@@ -136,7 +136,6 @@ Status exec_vmxoff(VmxState& vmx, const Insn& insn) {
     }
     vmx.leave_vmx_operation();
     (void)vm_succeed(vmx.cpu);
-    update_attention(vmx.cpu);
     return Status::Sync;
 }
 

@@ -103,6 +103,7 @@ class LocalApic {
     void set_vector_bit(u32 base, u8 vector, bool on);
     int highest_vector(u32 base) const;
     void accept_fixed(u8 vector, bool level_triggered);
+    void accept_init();
     void accept_sipi(u8 vector);
     void note_error(u32 esr_bit);
     bool deliver_local(

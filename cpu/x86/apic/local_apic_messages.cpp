@@ -6,6 +6,7 @@
 #include "core/log.hpp"
 #include "cpu/x86/apic/apic_registers.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <bit>
@@ -80,8 +81,7 @@ void LocalApic::accept(const InterruptMessage& message) {
     case DeliveryMode::INIT:
         // The level de-assert only sets arbitration ids, which processors no longer have.
         if (message.level_assert) {
-            cpu_.withdraw(attention::kSipi);
-            cpu_.request(attention::kInit);
+            accept_init();
         }
         break;
     case DeliveryMode::SIPI: accept_sipi(message.vector); break;
@@ -107,6 +107,18 @@ void LocalApic::accept_fixed(u8 vector, bool level_triggered) {
     set_vector_bit(reg::kTmr, vector, level_triggered);
     set_vector_bit(reg::kIrr, vector, true);
     update_request();
+}
+
+// It undoes a SIPI not yet taken, unless a guest's: that makes a VM exit, and the INIT finds the host.
+void LocalApic::accept_init() {
+    const VmxInstructions* vmx = cpu_.vmx;
+    if (vmx != nullptr && vmx->loses_init(cpu_)) {
+        return;
+    }
+    if (vmx == nullptr || (vmx->held_back(cpu_) & attention::kInit) == 0) {
+        cpu_.withdraw(attention::kSipi);
+    }
+    cpu_.request(attention::kInit);
 }
 
 // A SIPI means something only in the wait-for-SIPI state, which an INIT not yet taken leads to;

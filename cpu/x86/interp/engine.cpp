@@ -14,6 +14,7 @@
 
 #include "cpu/x86/interp/engine.hpp"
 
+#include "core/assert.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
 #include "cpu/x86/decode/decoder.hpp"
@@ -321,6 +322,7 @@ RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
     u64 generation = 0;
     cpu.yield_requested = false;
     while (true) {
+        DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
         verify_boundary(cpu);
         if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0)
             [[unlikely]] {

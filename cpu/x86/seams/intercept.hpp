@@ -129,8 +129,10 @@ class VmxInstructions {
     virtual ~VmxInstructions() = default;
 
     virtual Status execute(Vcpu& cpu, const Insn& insn) = 0;
-    // INIT arrived: true = blocked (VMX root operation keeps it pending).
-    virtual bool blocks_init(const Vcpu& cpu) const = 0;
+    // Bits of Vcpu::attention that stay pending now: INIT in VMX root operation.
+    virtual u32 held_back(const Vcpu& cpu) const = 0;
+    // INIT arrived. True: nothing comes of it, now or later.
+    virtual bool loses_init(const Vcpu& cpu) const = 0;
     // VMXON done: CR0/CR4 fixed bits apply to MOV CR (#GP otherwise), A20 masking is off.
     virtual bool in_vmx_operation(const Vcpu& cpu) const = 0;
     // Bits that must be 1 now in CR0 / CR4, 0 outside VMX operation; MOV to CR that clears one

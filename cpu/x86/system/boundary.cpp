@@ -138,7 +138,9 @@ bool service_boundary(Vcpu& cpu) {
     return false;
 }
 
-void update_attention(Vcpu& cpu) {
+namespace {
+
+u32 wanted_mask(const Vcpu& cpu) {
     const CpuState& s = cpu.state;
     u32 mask = ~0U;
     if (!interrupts_accepted(s)) {
@@ -147,11 +149,19 @@ void update_attention(Vcpu& cpu) {
     if ((s.interruptibility & blocking::kNmi) != 0 || s.activity == Activity::WaitForSipi) {
         mask &= ~attention::kNmi;
     }
-    if (cpu.vmx != nullptr && cpu.vmx->blocks_init(cpu)) {
-        mask &= ~attention::kInit;
-    }
-    cpu.attention_mask = mask | cpu.attention_forced;
+    mask |= cpu.attention_forced;
+    return cpu.vmx == nullptr ? mask : mask & ~cpu.vmx->held_back(cpu);
+}
+
+}  // namespace
+
+void update_attention(Vcpu& cpu) {
+    cpu.attention_mask = wanted_mask(cpu);
     refresh_step_request(cpu);
+}
+
+bool attention_is_current(const Vcpu& cpu) {
+    return cpu.attention_mask == wanted_mask(cpu) && step_request_is_current(cpu);
 }
 
 }  // namespace droste

@@ -11,4 +11,9 @@ class Vcpu;
 // true if an event was delivered or the activity state changed.
 bool service_boundary(Vcpu& cpu);
 
+// Whether attention_mask and attention::kStep are what update_attention() would make them. The
+// engine asserts it at each boundary of a debug build, so that nobody who changes what that reads
+// (RFLAGS.IF/TF/RF, interruptibility, activity, DR7, VMX operation) forgets to call it.
+bool attention_is_current(const Vcpu& cpu);
+
 }  // namespace droste

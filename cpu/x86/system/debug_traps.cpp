@@ -89,6 +89,11 @@ void refresh_step_request(Vcpu& cpu) {
     }
 }
 
+bool step_request_is_current(const Vcpu& cpu) {
+    const bool requested = (cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0;
+    return requested || !step_needed(cpu);
+}
+
 bool code_breakpoint_hit(Vcpu& cpu) {
     CpuState& s = cpu.state;
     const bool resume_flag = (s.rflags_system & rflags::kRf) != 0;
@@ -132,6 +137,9 @@ void after_instruction_in_step_mode(Vcpu& cpu, bool trap_flag_was_set, bool bran
         s.pending_debug |= dr6::kBs;
     }
     update_attention(cpu);
+    if (cpu.step_forced) {
+        cpu.request(attention::kVmx);  // the boundary is looked at behind HLT, too
+    }
 }
 
 void note_data_access(Vcpu& cpu, LinearAddr linear, unsigned bytes, bool write) {

@@ -238,22 +238,6 @@ TEST_CASE("RFLAGS.RF is saved as 0 for an intercepted instruction, as 1 for an a
     CHECK((interrupt.vmcs().guest_rflags & rflags::kRf) != 0);
 }
 
-TEST_CASE("INIT stays pending while the guest waits for a SIPI", "[vmx][exits]") {
-    M m;
-    m.prepare();
-    m.guest_code({0x90});
-    m.set(&Vmcs::guest_activity_state, 3);
-    m.cpu().request(attention::kInit);
-    CHECK_FALSE(m.run_guest());
-    CHECK(m.vmx().non_root);
-    CHECK(m.state().rip() == kCode);
-    m.cpu().sipi_vector = 1;
-    m.cpu().request(attention::kSipi);
-    REQUIRE(m.continue_guest(10));
-    CHECK(m.exited_with(ExitReason::SIPI));
-    CHECK((m.cpu().attention.load() & attention::kInit) != 0);
-}
-
 TEST_CASE("an exit in the middle of a delivery finds no shadow and an active processor",
           "[vmx][exits]") {
     const auto without_idt = [](M& m) {

@@ -90,7 +90,7 @@ TEST_CASE("VMXON: CR4.VMXE, A20, fixed bits, region", "[vmx][instructions]") {
     CHECK_FALSE(m.vmx().in_operation);
     CHECK(m.vmxon() == Status::Sync);
     CHECK(m.succeeded());
-    CHECK(m.vmx().blocks_init(m.cpu()));
+    CHECK(m.vmx().held_back(m.cpu()) == attention::kInit);
     (void)m.vmxon();
     CHECK(m.failed_invalid());  // no current VMCS yet
     (void)m.vmptrld(VmxMachine::kVmcsRegion);

@@ -1,5 +1,6 @@
 #include "tests/unit/vmx/vmx_machine.hpp"
 
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/engine.hpp"
 
 #include <array>
@@ -243,6 +244,26 @@ bool VmxMachine::run_guest(u64 budget) {
         return false;
     }
     return continue_guest(budget);
+}
+
+RunResult VmxMachine::run_host(std::initializer_list<u8> code, u64 budget) {
+    constexpr u64 kProgram = kHostCode + 0x100;
+    machine_.poke(kProgram, code);
+    state().rip() = kProgram;
+    return engine_->run(cpu(), budget);
+}
+
+void VmxMachine::send_init() {
+    InterruptMessage message;
+    message.mode = DeliveryMode::INIT;
+    cpu().apic->accept(message);
+}
+
+void VmxMachine::send_sipi(u8 vector) {
+    InterruptMessage message;
+    message.mode = DeliveryMode::SIPI;
+    message.vector = vector;
+    cpu().apic->accept(message);
 }
 
 void VmxMachine::make_guest_idt() {

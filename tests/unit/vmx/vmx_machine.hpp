@@ -77,6 +77,12 @@ class VmxMachine {
     // retired. True: it exited.
     bool run_guest(u64 budget = 1000);
     bool continue_guest(u64 budget);  // without a VM entry
+    // The host executes `code` from where it is poked to, for `budget` instructions.
+    RunResult run_host(std::initializer_list<u8> code, u64 budget);
+    // A message of another processor's local APIC.
+    void send_init();
+    void send_sipi(u8 vector);
+    bool pending(u32 attention_bit) { return (cpu().attention.load() & attention_bit) != 0; }
     u32 exit_reason() { return vmcs().exit_reason; }
     bool exited_with(ExitReason reason) { return exit_reason() == static_cast<u32>(reason); }
     // A guest IDT whose vector `v` leads to kHandlers + v * 16, where HLT lies.
