@@ -127,7 +127,8 @@ bool Ept::translate(Vcpu& cpu,
     const GuestPhysAddr guest_page = address & kPageMask;
     if (mapping.tag == tag_ && mapping.generation == generation_ &&
         mapping.guest_page == guest_page && (mapping.rights & need.rights) == need.rights &&
-        (!need.write || mapping.dirty)) {
+        (!need.write || mapping.dirty) &&
+        read_physical(cpu, mapping.leaf_address, 8) == mapping.leaf) {
         ++cache_hits;
         finish(mapping, address, access.user_linear, result);
         return true;
@@ -158,6 +159,8 @@ bool Ept::translate(Vcpu& cpu,
         mapping.tag = tag_;
         mapping.generation = generation_;
         mapping.guest_page = guest_page;
+        mapping.leaf_address = steps.last().entry_address;
+        mapping.leaf = leaf;
         mapping.page =
             ((leaf & kAddress) & ~(steps.page_bytes - 1)) | (guest_page & (steps.page_bytes - 1));
         mapping.page_bytes = steps.page_bytes;

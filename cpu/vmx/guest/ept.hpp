@@ -2,10 +2,21 @@
 // Extended page tables: guest-physical to physical. SDM Vol. 3C, "The Extended Page Table Mechanism
 // (EPT)".
 //
-// Results are also kept in a small cache of guest-physical mappings, tagged by EP4TA as the
-// manual's are ("Information That May Be Cached"): it survives VM exits, serves the many
-// paging-structure accesses of a two-dimensional walk, and is emptied by INVEPT. It is positive
-// only: a cached mapping that lacks a right leads to a new walk, never to a violation.
+// The problem: one TLB miss of a guest translates up to five guest-physical addresses, four levels
+// of EPT each, and most of them are the same few paging structures over and over.
+//
+// The choice: a small cache of where the leaf entry of a guest-physical page lies, as the paging-
+// structure caches of processors have it ("Information That May Be Cached"). It is tagged by EP4TA,
+// survives VM exits, and is emptied by INVEPT. The leaf itself is read anew and must be what it was:
+// a hypervisor that clears its dirty flag or takes a right from it without INVEPT is noticed as soon
+// as the TLB has forgotten the page. Without VPID that is at the next VM entry, which flushes the
+// TLB; the next write then sets the flag and is logged again. The cache is positive only: a mapping
+// that lacks a right leads to a new walk, never to a violation.
+//
+// Rejected: whole translations, dirty flag included, until INVEPT (the manual allows it, but
+// hypervisors that log dirty pages have only met processors that do not keep them so long, and lose
+// pages); emptying the cache at VM entries without VPID (an exit then costs the walks of everything
+// the guest touches, and INVVPID, INVLPG and MOV to CR3 of the guest would still trust old flags).
 
 #include "core/types.hpp"
 #include "cpu/x86/seams/second_stage.hpp"
@@ -56,9 +67,11 @@ class Ept final : public SecondStage {
         u64 tag = 0;
         u64 generation = 0;
         GuestPhysAddr guest_page = 0;
+        PhysAddr leaf_address = 0;
+        u64 leaf = 0;  // the entry there
         PhysAddr page = 0;
         u64 page_bytes = 0;
-        u8 rights = 0;
+        u8 rights = 0;       // of all levels
         bool dirty = false;  // a write needs no more dirty-flag update
     };
     enum class WalkResult : u8 { Mapped, NotPresent, Misconfigured };

@@ -387,12 +387,92 @@ TEST_CASE("translations survive exits until INVEPT or INVVPID says otherwise", "
     CHECK(run_again() == 0x11);  // stale, as the manual allows: nothing was invalidated
     (void)m.invept(1, m.eptp);
     CHECK(run_again() == 0x22);
-    // INVVPID drops combined mappings but not guest-physical ones.
+    // INVVPID drops combined mappings, and the leaf is read anew; what the upper levels say may be
+    // remembered until INVEPT.
     m.machine().poke_value<u64>(m.entry, kFrame | kWriteBack | kRwx);
     (void)m.invvpid(1, 1, 0);
-    CHECK(run_again() == 0x22);
-    (void)m.invept(2, 0);
     CHECK(run_again() == 0x11);
+    constexpr u64 kTables = VmxMachine::kEptTables;
+    m.machine().poke_value<u64>(kTables + 0x6000, (kFrame + 0x1000) | kWriteBack | kRwx);
+    m.machine().poke_value<u64>(kTables + 0x4000, (kTables + 0x6000) | kRwx | kUserExecute);
+    (void)m.invvpid(1, 1, 0);
+    CHECK(run_again() == 0x11);
+    (void)m.invept(2, 0);
+    CHECK(run_again() == 0x22);
+}
+
+namespace {
+
+// mov byte [rbx], al; cpuid, with PML on: whether the page under test was logged.
+bool write_is_logged(EptGuest& m) {
+    constexpr u16 kLastIndex = 511;
+    m.vmcs().pml_address = VmxMachine::kGuestData;
+    m.vmcs().pml_index = kLastIndex;
+    m.guest_code({0x88, 0x03, 0x0F, 0xA2});
+    m.state().gpr[RBX] = kData;
+    m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode);
+    REQUIRE(m.run_guest());
+    REQUIRE(m.exited_with(ExitReason::CPUID));
+    for (unsigned index = kLastIndex; index != m.vmcs().pml_index; --index) {
+        if (m.machine().peek_value<u64>(m.vmcs().pml_address + index * 8) == kData) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void clear_dirty(EptGuest& m) {
+    constexpr u64 kDirty = 1U << 9;
+    const u64 entry = m.machine().peek_value<u64>(m.entry);
+    REQUIRE((entry & kDirty) != 0);
+    m.machine().poke_value<u64>(m.entry, entry & ~kDirty);
+}
+
+}  // namespace
+
+TEST_CASE("a dirty flag cleared without INVEPT is set and logged again by the next write behind a "
+          "VM entry without VPID",
+          "[vmx][ept]") {
+    for (const unsigned level : {1U, 2U}) {
+        CAPTURE(level);
+        EptGuest m(proc2::kEnablePml, true);
+        m.set(&Vmcs::proc2_controls, m.vmcs().proc2_controls & ~proc2::kEnableVpid);
+        m.map_data(kRwx, level);
+        CHECK(write_is_logged(m));
+        CHECK_FALSE(write_is_logged(m));
+        for (unsigned i = 0; i < 3; ++i) {
+            clear_dirty(m);
+            CHECK(write_is_logged(m));
+            CHECK((m.machine().peek_value<u64>(m.entry) & 1U << 9) != 0);
+            CHECK_FALSE(write_is_logged(m));
+        }
+    }
+}
+
+TEST_CASE("with VPID it is when the TLB forgets the page: INVVPID, INVEPT", "[vmx][ept]") {
+    EptGuest m(proc2::kEnablePml, true);
+    m.map_data(kRwx, 1);
+    CHECK(write_is_logged(m));
+    clear_dirty(m);
+    CHECK_FALSE(write_is_logged(m));  // the write does not look
+    (void)m.invvpid(1, 1, 0);
+    CHECK(write_is_logged(m));
+    clear_dirty(m);
+    (void)m.invept(1, m.eptp);
+    CHECK(write_is_logged(m));
+}
+
+TEST_CASE("a right taken from a leaf without INVEPT is missed behind a VM entry without VPID",
+          "[vmx][ept]") {
+    EptGuest m(proc2::kEnablePml, true);
+    m.set(&Vmcs::proc2_controls, m.vmcs().proc2_controls & ~proc2::kEnableVpid);
+    m.map_data(kRwx, 1);
+    CHECK(write_is_logged(m));
+    m.machine().poke_value<u64>(m.entry, m.machine().peek_value<u64>(m.entry) & ~u64{2});
+    m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode);
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::EPT_VIOLATION));
+    CHECK(m.vmcs().guest_physical_address == kData);
 }
 
 TEST_CASE("guests with different VPIDs and EPTs do not share translations", "[vmx][ept]") {
