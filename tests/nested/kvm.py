@@ -6,7 +6,8 @@ level runs guest_script.sh, whose results must be right; each level must report 
 it was given, see its child end with status 0, unload KVM and switch off without a complaint of its kernel.
 
 Options as in make_nested_initramfs.sh: -l LEVELS -k N=VERSION -p N=PARAMETERS -c N=CPUS -m N=MIB -v N=VMM -s SCRIPT.
---timeout SECONDS (300) of native time; --keep FILE keeps the console's output."""
+--timeout SECONDS (300) of native time; --keep FILE keeps the console's output; --trace looks at every VM exit: those of
+say_level.c must be attributed to the level that caused them."""
 
 import argparse
 import os
@@ -15,6 +16,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -54,17 +56,39 @@ def make_initramfs(options, output):
         raise RuntimeError(made.stderr.strip())
 
 
-def boot(droste, options, extra):
-    """Runs the stack; gives exit status, console text and the processor seconds droste took."""
+SAID = re.compile(rb" L(\d+)\S* CPUID \(leaf 0x5e00000(\d)")
+
+
+def collect_said(pipe, said):
+    """Counts {(level attributed, level that spoke): times} out of a trace of VM exits."""
+    with open(pipe, "rb") as trace:
+        for exit_line in trace:
+            if b"leaf 0x5e" in exit_line and (found := SAID.search(exit_line)):
+                key = (int(found[1]), int(found[2]))
+                said[key] = said.get(key, 0) + 1
+
+
+def boot(droste, options, extra, said=None):
+    """Runs the stack; gives exit status, console text and the processor seconds droste took. `said`: filled with what
+    collect_said() finds."""
     with tempfile.TemporaryDirectory() as scratch:
         initramfs = os.path.join(scratch, "initramfs.cpio")
         make_initramfs(options, initramfs)
         kernel = os.path.join(GUESTS, "vmlinuz-" + by_level(options.kernel).get(1, "6.1"))
         command = [droste, "-kernel", kernel, "-initrd", initramfs, "-m", "768", "-cpu", "nested,+vmx", "-no-reboot",
                    "-nographic", "-append", "console=ttyS0 quiet panic=-1 poweroff", "--timeout", str(options.timeout)]
+        collector = None
+        if said is not None:
+            pipe = os.path.join(scratch, "exits")
+            os.mkfifo(pipe)
+            collector = threading.Thread(target=collect_said, args=(pipe, said), daemon=True)
+            collector.start()
+            extra = extra + [f"--vmexit-trace={pipe},format=text,limit=0"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run = subprocess.run(command + extra, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              timeout=options.timeout + 60)
+        if collector is not None:
+            collector.join(10)
         text = run.stdout.decode(errors="replace").replace("\r", "")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return run.returncode, text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -111,19 +135,30 @@ def claims(options, status, text):
     yield "no kernel complains", not complaints, complaints[:3]
 
 
+def level_claims(options, said):
+    """What must be true of the trace: VM exits by say_level.c are attributed to the level that said so."""
+    for level in range(2, options.levels + 1):
+        right = said.get((level, level), 0)
+        yield f"level {level}: VM exits are attributed to it", right > 0, f"{right} of level {level}"
+    wrong = {key: times for key, times in said.items() if key[0] != key[1]}
+    yield "no level's VM exit is attributed to another", not wrong, wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("droste")
     level_options(parser)
     parser.add_argument("--keep")
+    parser.add_argument("--trace", action="store_true")
     arguments = sys.argv[1:]
     extra = []
     if "--" in arguments:
         extra = arguments[arguments.index("--") + 1:]
         arguments = arguments[:arguments.index("--")]
     options = parser.parse_args(arguments)
+    said = {} if options.trace else None
     try:
-        status, text, seconds = boot(options.droste, options, extra)
+        status, text, seconds = boot(options.droste, options, extra, said)
     except Skip as skip:
         print(f"{skip}\nskipped: no guest image, no network")
         return 77
@@ -131,7 +166,8 @@ def main():
         with open(options.keep, "w", encoding="utf-8") as keep:
             keep.write(text)
     passed = failed = 0
-    for name, truth, instead in claims(options, status, text):
+    claimed = list(claims(options, status, text)) + (list(level_claims(options, said)) if options.trace else [])
+    for name, truth, instead in claimed:
         print(f"ok   {name}" if truth else f"FAIL {name}: {instead}")
         passed, failed = passed + bool(truth), failed + (not truth)
     for level in range(1, options.levels):

@@ -9,6 +9,7 @@
 seconds() {
     cut -d ' ' -f 1 /proc/uptime
 }
+/data/say_level "$level"
 echo "LEVEL-$level-USERLAND kernel=$(uname -r) cpus=$(nproc) uptime=$(seconds)"
 
 insmod /data/irqbypass.ko
@@ -35,5 +36,6 @@ qemu-*)
     ;;
 esac
 status=$?
+/data/say_level "$level"
 echo "LEVEL-$level-CHILD-EXIT $status $(awk "BEGIN { print $(seconds) - $before }") $vmm"
 rmmod kvm_intel && rmmod kvm && echo "LEVEL-$level-KVM-UNLOADED"

@@ -58,18 +58,25 @@ while [ "$level" -le "$levels" ]; do
 done
 # shellcheck disable=SC2086
 sh "$root/tests/boot/guests.sh" "$guests" $needed
-if [ ! -x "$guests/minivmm" ] || [ "$root/tests/guest/minivmm.c" -nt "$guests/minivmm" ]; then
-    ${CC:-cc} -O2 -static -pthread -o "$guests/minivmm.$$" "$root/tests/guest/minivmm.c"
-    mv "$guests/minivmm.$$" "$guests/minivmm"
-fi
+# compile SOURCE: made into the guest cache.
+compile() {
+    name=$(basename "$1" .c)
+    if [ ! -x "$guests/$name" ] || [ "$1" -nt "$guests/$name" ]; then
+        ${CC:-cc} -O2 -static -pthread -o "$guests/$name.$$" "$1"
+        mv "$guests/$name.$$" "$guests/$name"
+    fi
+}
+compile "$root/tests/guest/minivmm.c"
+compile "$here/say_level.c"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 {
+    echo "/data/say_level $levels"
     echo "echo \"LEVEL-$levels-USERLAND kernel=\$(uname -r) cpus=\$(nproc) uptime=\$(cut -d ' ' -f 1 /proc/uptime)\""
     cat "$root/tests/boot/guest_check.sh" "$script"
 } >"$work/script.sh"
-sh "$root/tests/boot/make_initramfs.sh" "$guests/busybox" "$work/next.cpio" "$work/script.sh"
+sh "$root/tests/boot/make_initramfs.sh" "$guests/busybox" "$work/next.cpio" "$work/script.sh" "$guests/say_level"
 level=$((levels - 1))
 while [ "$level" -ge 1 ]; do
     next=$((level + 1))
@@ -84,7 +91,7 @@ CONF
     cp "$guests/vmlinuz-$(setting k $next 6.1)" "$work/vmlinuz"
     case $vmm in qemu*) program=$guests/qemu ;; *) program=$guests/minivmm ;; esac
     sh "$root/tests/boot/make_initramfs.sh" "$guests/busybox" "$work/this.cpio" "$here/level.sh" "$work/level.conf" \
-        "$work/vmlinuz" "$work/next.cpio" "$program" "$guests/kvm-$(setting k "$level" 6.1)"/*.ko
+        "$work/vmlinuz" "$work/next.cpio" "$program" "$guests/say_level" "$guests/kvm-$(setting k "$level" 6.1)"/*.ko
     mv "$work/this.cpio" "$work/next.cpio"
     level=$((level - 1))
 done

@@ -73,6 +73,7 @@ void bind_shadow_vmcs(VmxState& vmx) {
 
 Status enter(VmxState& vmx, const Insn& insn) {
     const u32 nmi_blocking = vmx.cpu.state.interruptibility & blocking::kNmi;
+    vmx.trace.entering(vmx);
     const EntryContext context(vmx);
     u32& stale = vmx.current->stale_checks;
     for (const auto& [kind, error] :

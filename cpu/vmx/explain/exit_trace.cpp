@@ -1,10 +1,15 @@
 #include "cpu/vmx/explain/exit_trace.hpp"
 
 #include "core/clock.hpp"
+#include "core/guest_memory.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <optional>
 
 namespace droste {
 
@@ -14,37 +19,68 @@ bool starts_a_guest(ExitReason reason) {
     return reason == ExitReason::VMLAUNCH || reason == ExitReason::VMRESUME;
 }
 
-GuestIdentity identity_of(const VmxState& vmx) {
-    const ActiveControls controls = active_controls(vmx.vmcs());
-    return {vmx.current_pointer(),
-            controls.has2(proc2::kEnableEpt) ? vmx.vmcs().ept_pointer : u64{0},
-            controls.has2(proc2::kEnableVpid) ? vmx.vmcs().vpid : u16{0}};
+// A VMCS region that holds nothing but its header: it was erased and not used since. `region` is a
+// page of RAM.
+bool is_blank(const Vcpu& cpu, PhysAddr region) {
+    constexpr std::size_t kHeaderBytes = 8;
+    std::array<u8, kVmcsRegionBytes> bytes{};
+    return cpu.memory.read(region, bytes) &&
+           std::all_of(bytes.begin() + kHeaderBytes, bytes.end(), [](u8 b) { return b == 0; });
+}
+
+// The memory operand of a guest's VMPTRLD or VMCLEAR, without side effects.
+std::optional<u64> region_operand(Vcpu& cpu, const Insn& insn) {
+    LinearAddr linear = 0;
+    PhysAddr at = 0;
+    std::array<u8, 8> bytes{};
+    if (linear_address(cpu, static_cast<SegReg>(insn.seg), effective_offset(cpu, insn),
+                       sizeof(bytes), false, linear) != Status::Next ||
+        linear % kPageBytes > kPageBytes - sizeof(bytes) || !translate_for_debug(cpu, linear, at) ||
+        !cpu.memory.read(at, bytes)) {
+        return std::nullopt;
+    }
+    return std::bit_cast<u64>(bytes);
 }
 
 }  // namespace
 
-GuestLevels::Guest& ExitTrace::guest_of(const VmxState& vmx) {
-    return levels_->find(identity_of(vmx), launching_, hint_);
+void ExitTrace::entering(const VmxState& vmx) {
+    const Vmcs& v = vmx.vmcs();
+    const ActiveControls controls = active_controls(v);
+    target_ = levels_->entered({vmx.current_pointer(), vmx.cpu.state.cr3,
+                                controls.has2(proc2::kEnableEpt) ? v.ept_pointer : u64{0},
+                                controls.has2(proc2::kEnableVpid) ? v.vpid : u16{0}, v.guest_rip},
+                               launches_);
+}
+
+void ExitTrace::named_region(VmxState& vmx, const Insn& insn) {
+    Vcpu& cpu = vmx.cpu;
+    const std::optional<u64> pointer = region_operand(cpu, insn);
+    if (!pointer) {
+        return;
+    }
+    PhysAddr region = GuestLevels::unknown_region(guest_.id, *pointer);
+    StageTwoResult machine;
+    if (cpu.second_stage != nullptr &&
+        cpu.second_stage->translate_for_debug(cpu, *pointer & kPageMask, machine)) {
+        region = machine.address;
+        if (insn.op == Op::VMCLEAR && is_blank(cpu, region)) {
+            levels_->born(region);
+        }
+    }
+    if (insn.op == Op::VMPTRLD) {
+        levels_->loaded(guest_.id, region);
+    }
 }
 
 unsigned ExitTrace::level_of_current(const VmxState& vmx) const {
-    if (vmx.non_root) {
-        return level_;
-    }
-    const unsigned known = levels_->level_of_vmcs(vmx.current_pointer());
-    return known != 0 ? known : std::min(launching_ + 1, kMaxLevels - 1);
+    return vmx.non_root ? guest_.level : target_.level;
 }
 
 void ExitTrace::entered(VmxState& vmx) {
     const u64 now_ns = vmx.cpu.clock.now_ns();
-    const GuestLevels::Guest& guest = guest_of(vmx);
-    level_ = guest.level;
-    // The launch has been answered, or its instruction failed.
-    if (level_ > launching_ || guest.identity == launcher_) {
-        launching_ = 1;
-        launcher_ = {};
-    }
-    ++entries_[level_];
+    guest_ = target_;
+    ++entries_[guest_.level];
     if (between_) {
         between_ = false;
         const u64 instructions = vmx.cpu.icount - exit_icount_;
@@ -53,7 +89,7 @@ void ExitTrace::entered(VmxState& vmx) {
         cost.instructions += instructions;
         cost.ns += ns;
         if (sink_ != nullptr) {
-            sink_->vm_entry(last_exit_, level_, instructions, ns, now_ns);
+            sink_->vm_entry(last_exit_, guest_.level, instructions, ns, now_ns);
         }
     }
     vmx.guest.entry_icount = vmx.cpu.icount;
@@ -65,7 +101,7 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     const u64 now_ns = cpu.clock.now_ns();
     last_exit_ = {};
     last_exit_.vcpu = cpu.index;
-    last_exit_.level = entry_failure ? level_of_current(vmx) : level_;
+    last_exit_.level = entry_failure ? target_.level : guest_.level;
     last_exit_.reason = info.reason;
     last_exit_.entry_failure = entry_failure;
     last_exit_.qualification = info.qualification;
@@ -77,9 +113,9 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     last_exit_.vmcs = &vmx.vmcs();
     last_exit_.cpu = entry_failure ? nullptr : &cpu;
     ++costs_[last_exit_.level][static_cast<std::size_t>(info.reason)].count;
-    if (starts_a_guest(info.reason) && last_exit_.level >= launching_) {
-        launching_ = last_exit_.level;
-        launcher_ = identity_of(vmx);
+    if (starts_a_guest(info.reason)) {
+        levels_->launched(guest_.id, vmx.vmcs().guest_cr3, vmx.vmcs().guest_rip);
+        launches_[guest_.level] = guest_.id;
     }
     if (sink_ != nullptr) {
         sink_->vm_exit(last_exit_);
@@ -88,13 +124,13 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     last_exit_.cpu = nullptr;
     exit_icount_ = cpu.icount;
     between_ = true;
-    level_ = 1;
+    guest_ = {};
 }
 
 void ExitTrace::reset() {
-    level_ = 1;
-    launching_ = 1;
-    launcher_ = {};
+    guest_ = {};
+    target_ = {};
+    launches_ = {};
     between_ = false;
 }
 

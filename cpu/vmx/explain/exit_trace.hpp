@@ -15,6 +15,7 @@
 namespace droste {
 
 class VmxState;
+struct Insn;
 
 struct VmExitRecord {
     u32 vcpu = 0;
@@ -77,8 +78,14 @@ class ExitTrace {
     // One table of levels for all logical processors of a machine.
     void share_levels(const ExitTrace& other) { levels_ = other.levels_; }
 
+    // L1 tries a VM entry on the current VMCS; its own registers are still there.
+    void entering(const VmxState& vmx);
     void entered(VmxState& vmx);
     void exited(VmxState& vmx, const ExitInfo& info, bool entry_failure);
+    // A guest executes VMPTRLD or VMCLEAR, and will exit.
+    void named_region(VmxState& vmx, const Insn& insn);
+    // The region of a VMCS was erased: a new one begins.
+    void born(PhysAddr region) { levels_->born(region); }
     // VM entries and VM exits flush nothing but the mappings of VPID 0.
     void flushed_on_entry() { ++entry_flushes_; }
     void flushed_on_exit() { ++exit_flushes_; }
@@ -89,21 +96,17 @@ class ExitTrace {
     u64 entries(unsigned level) const { return entries_[level]; }
     u64 entry_flushes() const { return entry_flushes_; }
     u64 exit_flushes() const { return exit_flushes_; }
-    unsigned current_level() const { return level_; }
-    // What a VM entry on the current VMCS would start, or started.
+    unsigned current_level() const { return guest_.level; }
+    // Of the guest that runs, or that the last VM entry was meant for.
     unsigned level_of_current(const VmxState& vmx) const;
     const GuestLevels& levels() const { return *levels_; }
 
   private:
-    GuestLevels::Guest& guest_of(const VmxState& vmx);
-
     VmExitSink* sink_ = nullptr;
     std::shared_ptr<GuestLevels> levels_ = std::make_shared<GuestLevels>();
-    std::size_t hint_ = 0;
-    // deepest level whose VMLAUNCH/VMRESUME has not been answered by a VM entry yet
-    unsigned launching_ = 1;
-    GuestIdentity launcher_;  // who did that
-    unsigned level_ = 1;
+    GuestLevels::Guest guest_;   // what runs
+    GuestLevels::Guest target_;  // of the last VM entry, whether it succeeded or not
+    GuestLevels::Launches launches_{};
     std::array<std::array<ExitCost, kExitReasonLimit>, kMaxLevels> costs_{};
     std::array<u64, kMaxLevels> entries_{};
     u64 entry_flushes_ = 0, exit_flushes_ = 0;

@@ -12,6 +12,8 @@
 #include "cpu/x86/mmu/mem_access.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 
+#include <utility>
+
 #include <fmt/format.h>
 
 namespace droste {
@@ -54,6 +56,9 @@ bool vmx_instruction_undefined(const VmxState& vmx, const Insn& insn, OperandRul
 Status exit_by_vmx_instruction(VmxState& vmx, const Insn& insn) {
     ExitInfo info = exit_by_instruction(exit_reason_of(insn.op), insn);
     fill_operand_information(vmx.cpu, insn, info);
+    if (insn.op == Op::VMPTRLD || insn.op == Op::VMCLEAR) {
+        vmx.trace.named_region(vmx, insn);
+    }
     vm_exit(vmx, info);
     return Status::Switched;
 }
@@ -157,7 +162,9 @@ Status exec_vmclear(VmxState& vmx, const Insn& insn) {
     if (address == vmx.current_pointer()) {
         vmx.current = nullptr;
     }
-    vmx.cache.clear(vmx.cpu, address);
+    if (vmx.cache.clear(vmx.cpu, address)) {
+        vmx.trace.born(address);
+    }
     return vm_succeed(vmx.cpu);
 }
 
@@ -185,6 +192,9 @@ Status exec_vmptrld(VmxState& vmx, const Insn& insn) {
                                    revision, kVmcsRevision));
     }
     vmx.current = &vmx.cache.bind(vmx.cpu, address, vmx.current, nullptr);
+    if (std::exchange(vmx.current->blank, false)) {
+        vmx.trace.born(address);
+    }
     return vm_succeed(vmx.cpu);
 }
 

@@ -56,12 +56,14 @@ void VmcsCache::load(Vcpu& cpu, BoundVmcs& vmcs) {
     vmcs.shadow = (read_physical(cpu, vmcs.address, 4) & kShadowVmcsIndicator) != 0;
     vmcs.launch_state = LaunchState::Clear;
     vmcs.fields = Vmcs{};
+    vmcs.blank = true;
     VmcsImage image;
     if (cpu.memory.read(vmcs.address + kVmcsImageOffset, bytes_of(image)) &&
         image.magic == VmcsImage::kMagic) {
         vmcs.launch_state = image.launch_state == LaunchState::Launched ? LaunchState::Launched
                                                                         : LaunchState::Clear;
         vmcs.fields = image.fields;
+        vmcs.blank = false;
     }
     vmcs.stale_checks = ~0U;
 }
@@ -79,22 +81,24 @@ void VmcsCache::release(BoundVmcs& vmcs) {
     vmcs.last_good.reset();
 }
 
-void VmcsCache::clear(Vcpu& cpu, PhysAddr address) {
+bool VmcsCache::clear(Vcpu& cpu, PhysAddr address) {
     if (BoundVmcs* found = find(address); found != nullptr) {
         found->launch_state = LaunchState::Clear;
         write_back(cpu, *found);
         release(*found);
-        return;
+        return false;
     }
     // Not active here: only the launch state in the region changes. A region never used gets an
     // empty image, so that its data are defined from now on.
     VmcsImage image;
-    if (!cpu.memory.read(address + kVmcsImageOffset, bytes_of(image)) ||
-        image.magic != VmcsImage::kMagic) {
+    const bool blank = !cpu.memory.read(address + kVmcsImageOffset, bytes_of(image)) ||
+                       image.magic != VmcsImage::kMagic;
+    if (blank) {
         image = VmcsImage{};
     }
     image.launch_state = LaunchState::Clear;
     (void)cpu.memory.write(address + kVmcsImageOffset, bytes_of(image));
+    return blank;
 }
 
 void VmcsCache::write_back_all(Vcpu& cpu) {

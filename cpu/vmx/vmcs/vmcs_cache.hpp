@@ -2,10 +2,20 @@
 // The VMCSs that are active on this logical processor, bound to structs. SDM Vol. 3C, "Format of
 // the VMCS Region".
 //
-// A VMCS becomes active at VMPTRLD (or as the shadow VMCS of a VM entry) and stays bound until
-// VMCLEAR, VMXOFF or, when the cache is full, until it is the least recently used. Write-back is
-// lazy: guest memory holds the image only then. A hypervisor that reuses the page without VMCLEAR
-// may see it overwritten, as on hardware.
+// The problem: VM entries, VM exits and VMREADs touch a hundred fields, and a nested hypervisor
+// changes its current VMCS several times for each exit of its guest.
+//
+// The choice: a VMCS becomes active at VMPTRLD (or as the shadow VMCS of a VM entry) and stays bound
+// to a struct until VMCLEAR, VMXOFF or, when the cache is full, until it is the least recently used.
+// Write-back is lazy: guest memory holds the image only then. "Launch state" and what passed the
+// VM-entry checks live and die with the binding. A hypervisor that reuses the page without VMCLEAR may
+// see it overwritten, as on hardware. Sixteen bindings: KVM in KVM in KVM keeps two or three a virtual
+// CPU in use, and a miss copies one page.
+//
+// Rejected: fields in guest memory, read where they lie (each access a look-up and a check that the
+// page is still RAM; other CPUs and devices could change a VMCS that was checked); one bound VMCS,
+// written back at each VMPTRLD (two copies of it a nested exit); writing through (the manual promises
+// nothing about memory before VMCLEAR).
 
 #include "core/types.hpp"
 #include "cpu/vmx/vmcs/vmcs.hpp"
@@ -22,6 +32,7 @@ struct BoundVmcs {
     PhysAddr address = kNoVmcs;
     LaunchState launch_state = LaunchState::Clear;
     bool shadow = false;
+    bool blank = false;  // the region held no image when it was bound
     u64 last_use = 0;
     Vmcs fields;
     // Check groups (entry_checks.hpp) to run again at the next VM entry: a field they read was
@@ -40,8 +51,9 @@ class VmcsCache {
     // identifier checked.
     BoundVmcs& bind(Vcpu& cpu, PhysAddr address, const BoundVmcs* keep, const BoundVmcs* keep_too);
     BoundVmcs* find(PhysAddr address);
-    // VMCLEAR: launch state becomes clear, the image is in memory, the VMCS is inactive.
-    void clear(Vcpu& cpu, PhysAddr address);
+    // VMCLEAR: launch state becomes clear, the image is in memory, the VMCS is inactive. True: the
+    // region held no image before; software had erased it or never used it.
+    bool clear(Vcpu& cpu, PhysAddr address);
     void write_back_all(Vcpu& cpu);
     void forget_all();
 

@@ -77,24 +77,102 @@ TEST_CASE("levels: what a guest's VMLAUNCH leads to is one level deeper", "[vmx]
           std::string::npos);
 }
 
-TEST_CASE(
-    "levels: one VMCS for two levels is told by EPTP and VPID; new tables are not a new guest",
-    "[vmx][trace]") {
-    GuestLevels levels;
-    std::size_t hint = 0;
-    const auto level = [&](GuestIdentity identity, unsigned launching) {
-        return levels.find(identity, launching, hint).level;
-    };
-    CHECK(level({0x1000, 0xA000, 1}, 1) == 2);
-    CHECK(level({0x1000, 0xB000, 1}, 2) == 2);  // same VPID: L2 with another EPTP
-    CHECK(level({0x1000, 0xC000, 2}, 2) == 3);  // L2 launched something
-    CHECK(level({0x1000, 0xD000, 2}, 1) == 3);
-    CHECK(level({0x1000, 0xA000, 1}, 1) == 2);
-    CHECK(level({0x2000, 0xA000, 1}, 1) == 2);  // another VMCS, nothing launched: a second L2
-    CHECK(level({0x3000, 0, 0}, 3) == 4);
-    CHECK(levels.level_of_vmcs(0x3000) == 4);
-    CHECK(levels.level_of_vmcs(0x4000) == 0);
-    CHECK(level({0x5000, 0, 0}, 40) == kMaxLevels - 1);
+namespace {
+
+// L1 as KVM is: L2 on one VMCS, and all that L2 asks for on another. What L2 and L3 execute is VMX
+// instructions, with their memory operand at [RAX].
+struct NestedHost : VmxMachine {
+    static constexpr u64 kRegions = kGuestData;  // VMCSs of L2 and L3, a page each
+
+    NestedHost() {
+        prepare();
+        vmcs().proc_controls |= proc::kActivateSecondary;
+        vmcs().proc2_controls = proc2::kEnableEpt | proc2::kEnableVpid;
+        vmcs().vpid = 1;
+        set(&Vmcs::ept_pointer, make_identity_ept());
+        const Vmcs good = vmcs();
+        (void)vmclear(kOtherVmcs);
+        (void)vmptrld(kOtherVmcs);
+        vmcs() = good;
+        set(&Vmcs::vpid, 2);
+        state().gpr[RAX] = kPointer;
+    }
+    // What runs on `region` executes `code`, which exits; gives the level it is attributed to.
+    unsigned runs(u64 region, std::initializer_list<u8> code) {
+        (void)vmptrld(region);
+        guest_code(code);
+        set(&Vmcs::guest_rip, kGuestCode);
+        RecordingSink sink;
+        vmx().trace.set_sink(&sink);
+        state().gpr[RAX] = kPointer;
+        CHECK(run_guest());
+        vmx().trace.set_sink(nullptr);
+        return sink.exits.size() == 1 ? sink.exits[0].level : 0;
+    }
+    unsigned l2(std::initializer_list<u8> code) { return runs(kVmcsRegion, code); }
+    unsigned deeper(std::initializer_list<u8> code) { return runs(kOtherVmcs, code); }
+    void point_to(u64 region) { machine().poke_value<u64>(kPointer, region); }
+
+    static constexpr u64 kPointer = kGuestStack;
+    static constexpr std::initializer_list<u8> kVmptrld{0x0F, 0xC7, 0x30},
+        kVmclear{0x66, 0x0F, 0xC7, 0x30}, kVmlaunch{0x0F, 0x01, 0xC2}, kCpuid{0x0F, 0xA2};
+};
+
+}  // namespace
+
+TEST_CASE("levels: L3 and L4 on one VMCS are told apart by what L2 and L3 load", "[vmx][trace]") {
+    using N = NestedHost;
+    constexpr u64 kForL3 = N::kRegions, kForL4 = N::kRegions + 0x1000, kOfL3 = N::kRegions + 0x2000;
+    NestedHost m;
+    m.point_to(kForL3);
+    CHECK(m.l2(N::kVmptrld) == 2);
+    CHECK(m.l2(N::kVmlaunch) == 2);
+    CHECK(m.deeper(N::kCpuid) == 3);
+    m.point_to(kOfL3);
+    CHECK(m.deeper(N::kVmptrld) == 3);
+    CHECK(m.deeper(N::kVmlaunch) == 3);
+    m.point_to(kForL4);
+    CHECK(m.l2(N::kVmptrld) == 2);
+    CHECK(m.l2(N::kVmlaunch) == 2);
+    CHECK(m.deeper(N::kCpuid) == 4);
+    CHECK(m.deeper(N::kCpuid) == 4);
+    m.point_to(kForL3);
+    CHECK(m.l2(N::kVmptrld) == 2);
+    CHECK(m.l2(N::kVmlaunch) == 2);
+    CHECK(m.deeper(N::kCpuid) == 3);
+    // VMCLEAR of a region in use says nothing, of an erased one that something new begins there.
+    for (const bool erased : {false, true}) {
+        m.machine().poke_value<u64>(kForL4 + 0x100, erased ? 0 : 1);
+        m.point_to(kForL4);
+        CHECK(m.l2(N::kVmclear) == 2);
+        CHECK(m.l2(N::kVmptrld) == 2);
+        CHECK(m.l2(N::kVmlaunch) == 2);
+        CHECK(m.deeper(N::kCpuid) == (erased ? 3 : 4));
+    }
+}
+
+TEST_CASE("levels: a VMCS that L1 erased serves a new guest", "[vmx][trace]") {
+    using N = NestedHost;
+    for (const bool clear : {false, true}) {
+        CAPTURE(clear);
+        NestedHost m;
+        CHECK(m.l2(N::kVmlaunch) == 2);
+        CHECK(m.deeper(N::kCpuid) == 3);
+        const Vmcs good = m.vmcs();
+        (void)m.vmclear(VmxMachine::kOtherVmcs);
+        (void)m.vmptrld(VmxMachine::kOtherVmcs);
+        CHECK(m.deeper(N::kCpuid) == 3);  // moved to another processor, say
+        (void)m.vmclear(VmxMachine::kOtherVmcs);
+        for (u64 offset = 8; offset < kPageBytes; offset += 8) {
+            m.machine().poke_value<u64>(VmxMachine::kOtherVmcs + offset, 0);
+        }
+        if (clear) {
+            (void)m.vmclear(VmxMachine::kOtherVmcs);
+        }
+        (void)m.vmptrld(VmxMachine::kOtherVmcs);
+        m.vmcs() = good;
+        CHECK(m.deeper(N::kCpuid) == 2);
+    }
 }
 
 TEST_CASE("levels: a VMLAUNCH that was not answered by a deeper guest is forgotten",
