@@ -12,6 +12,7 @@ namespace {
 constexpr u64 kMaxNsPerInsn = 2000;        // a machine this slow is being starved, not running
 constexpr u64 kMaxCatchUpNs = 20'000'000;  // what a single synchronize() tries to make up for
 constexpr u64 kMinMeasuredNs = 50'000;     // shorter stretches measure noise
+constexpr u64 kMaxInsnsPerNs = 256;        // faster than any engine will be
 }  // namespace
 
 Clock::Clock(Mode mode, u64 counting_ns)
@@ -30,7 +31,7 @@ u64 Clock::host_ns() {
 
 void Clock::rebase() {
     base_ns_ = now_ns();
-    base_count_ = *counter_;
+    base_count_ = count();
 }
 
 u64 Clock::instructions_until(u64 deadline_ns) const {
@@ -42,16 +43,18 @@ u64 Clock::instructions_until(u64 deadline_ns) const {
     return std::max<u64>(1, ((distance << kRateShift) + ns_per_insn_fp_ - 1) / ns_per_insn_fp_);
 }
 
-void Clock::set_counter(const u64* counter) {
+void Clock::set_counter(const u64* counter, Ahead ahead, const void* context) {
     rebase();
-    retired_before_ += *counter_ - counter_start_;
+    retired_before_ += count() - counter_start_;
     counter_ = counter != nullptr ? counter : &zero_counter_;
-    base_count_ = *counter_;
+    ahead_ = ahead;
+    context_ = context;
+    base_count_ = count();
     counter_start_ = base_count_;
 }
 
 u64 Clock::total_retired() const {
-    return retired_before_ + (*counter_ - counter_start_);
+    return retired_before_ + (count() - counter_start_);
 }
 
 void Clock::synchronize() {
@@ -77,8 +80,9 @@ void Clock::synchronize() {
     const u64 wanted_ns = elapsed + static_cast<u64>(correction);
     const u64 measured = (wanted_ns << kRateShift) / retired;
     // Half old, half new: short bursts of slow instructions do not swing the rate.
-    ns_per_insn_fp_ = std::clamp<u64>((ns_per_insn_fp_ + measured) / 2, u64{1} << (kRateShift - 2),
-                                      kMaxNsPerInsn << kRateShift);
+    ns_per_insn_fp_ =
+        std::clamp<u64>((ns_per_insn_fp_ + measured) / 2, (u64{1} << kRateShift) / kMaxInsnsPerNs,
+                        kMaxNsPerInsn << kRateShift);
     last_sync_host_ns_ = host;
     last_sync_count_ = total_retired();
 }

@@ -28,14 +28,17 @@ class Clock {
     Mode mode() const { return mode_; }
     // Current virtual time in ns: monotonic, cheap (no system call).
     u64 now_ns() const {
-        return base_ns_ + (((*counter_ - base_count_) * ns_per_insn_fp_) >> kRateShift);
+        return base_ns_ + (((count() - base_count_) * ns_per_insn_fp_) >> kRateShift);
     }
     // How many instructions may retire before `deadline_ns`; at least 1.
     u64 instructions_until(u64 deadline_ns) const;
 
     // Which retired-instruction counter is live (the running vCPU's). Time does not move at the
     // switch.
-    void set_counter(const u64* counter);
+    // `ahead`: how many more have retired than the counter says, for an engine that counts block
+    // by block.
+    using Ahead = u64 (*)(const void* context);
+    void set_counter(const u64* counter, Ahead ahead = nullptr, const void* context = nullptr);
     // Free-running: reads the host clock and slews the rate. Counting: does nothing. Call every
     // quantum.
     void synchronize();
@@ -51,10 +54,13 @@ class Clock {
     static constexpr unsigned kRateShift = 20;
     static u64 host_ns();
     void rebase();
+    u64 count() const { return *counter_ + (ahead_ != nullptr ? ahead_(context_) : 0); }
     u64 total_retired() const;  // over all counters that were ever live
 
     Mode mode_;
     const u64* counter_;
+    Ahead ahead_ = nullptr;
+    const void* context_ = nullptr;
     u64 zero_counter_ = 0;
     u64 base_ns_ = 0;
     u64 base_count_ = 0;

@@ -14,7 +14,7 @@ Timer::~Timer() {
 }
 
 void Timer::arm(u64 deadline_ns) {
-    if (deadline_ns == kNever) {
+    if (deadline_ns >= kEndOfTime) {
         disarm();
         return;
     }
@@ -58,7 +58,7 @@ void EventQueue::refresh() {
 }
 
 void EventQueue::run_due() {
-    while (next_deadline_ns_ <= now_ns()) {
+    for (unsigned fired = 0; fired < kMostAtOnce && next_deadline_ns_ <= now_ns(); ++fired) {
         Timer* first = nullptr;
         for (Timer* timer : timers_) {
             if (first == nullptr || timer->deadline_ns_ < first->deadline_ns_ ||

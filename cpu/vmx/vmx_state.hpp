@@ -68,7 +68,6 @@ struct NonRoot {
     bool timer_active = false;
     u64 timer_start_ticks = 0;  // TSC >> rate at VM entry
     u32 timer_start_value = 0;
-    u64 timer_deadline_ns = 0;
 
     // Trap-like exits of APIC virtualization, made at the next boundary.
     bool trap_pending = false;

@@ -82,7 +82,7 @@ void AcpiPm::update_sci() {
     sci_.set_level(pending && (pm1_control_ & kSciEn) != 0);
     if ((pm1_enable_ & kTmr) != 0 && (pm1_status_ & kTmr) == 0) {
         const u64 tick = ((ticks() >> (timer_bits_ - 1)) + 1) << (timer_bits_ - 1);
-        overflow_.arm(static_cast<u64>((u128{tick} * kNsPerSecond + kTimerHz - 1) / kTimerHz));
+        overflow_.arm(deadline_of_tick(tick, kTimerHz));
     } else {
         overflow_.disarm();
     }

@@ -180,8 +180,7 @@ void Hpet::schedule() {
         return;
     }
     const u128 ticks = u128{settled_counter_ - stopped_counter_} + nearest;
-    const u128 deadline = started_ns_ + ticks * kTickNs;
-    next_match_.arm(static_cast<u64>(std::min(deadline, u128{kNever})));
+    next_match_.arm(deadline_after(started_ns_, ticks * kTickNs));
 }
 
 IoStatus Hpet::mmio_read(PhysAddr address, std::span<u8> data) {

@@ -105,8 +105,7 @@ void Pit8254::schedule() {
         next_edge_.disarm();
         return;
     }
-    // The first nanosecond at which tick() has reached rise_tick.
-    next_edge_.arm(static_cast<u64>((u128{rise_tick} * kNsPerSecond + kHz - 1) / kHz));
+    next_edge_.arm(deadline_of_tick(rise_tick, kHz));
 }
 
 }  // namespace droste

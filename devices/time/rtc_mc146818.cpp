@@ -379,11 +379,13 @@ void RtcMc146818::update_irq() {
     if (const u64 period = periodic_ticks(); (awaited & kBPie) != 0 && period != 0) {
         const u64 tick = static_cast<u64>(u128{now} * kTimeBaseHz / kSecondNs);
         const u128 next = u128{tick / period + 1} * period;
-        deadline = static_cast<u64>((next * kSecondNs + kTimeBaseHz - 1) / kTimeBaseHz);
+        deadline = deadline_of_tick(next, kTimeBaseHz);
     }
     if (updating()) {
         const u64 index = second_index(now);
-        const auto start_of = [this](u64 second) { return second * kSecondNs - phase_ns_; };
+        const auto start_of = [this](u64 second) {
+            return deadline_after(0, u128{second} * kSecondNs - phase_ns_);
+        };
         if ((awaited & kBUie) != 0) {
             deadline = std::min(deadline, start_of(index + 1));
         }

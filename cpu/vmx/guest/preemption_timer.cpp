@@ -18,29 +18,22 @@ void start_preemption_timer(VmxState& vmx) {
     guest.timer_active = true;
     guest.timer_start_ticks = ticks_now(vmx);
     guest.timer_start_value = vmx.vmcs().preemption_timer_value;
-    // One TSC tick is one nanosecond (kTscHz).
-    const u64 deadline_tsc = (guest.timer_start_ticks + guest.timer_start_value)
-                             << vmx.caps.preemption_timer_rate;
-    const u64 now_tsc = vmx.cpu.tsc();
-    const u64 now_ns = vmx.cpu.clock.now_ns();
-    guest.timer_deadline_ns = deadline_tsc <= now_tsc ? now_ns : now_ns + (deadline_tsc - now_tsc);
-    if (preemption_timer_expired(vmx)) {
-        vmx.cpu.request(attention::kVmx);
-    } else if (!vmx.preemption_timer.armed() ||
-               vmx.preemption_timer.deadline_ns() > guest.timer_deadline_ns) {
-        vmx.preemption_timer.arm(guest.timer_deadline_ns);
-    }
+    preemption_timer_fired(vmx);
 }
 
+// One TSC tick is one nanosecond (kTscHz); the counter moves when bit `rate` of the TSC changes.
 void preemption_timer_fired(VmxState& vmx) {
     if (!vmx.guest.timer_active) {
         return;
     }
     if (preemption_timer_expired(vmx)) {
         vmx.cpu.request(attention::kVmx);
-    } else {
-        vmx.preemption_timer.arm(vmx.guest.timer_deadline_ns);
+        return;
     }
+    const unsigned rate = vmx.caps.preemption_timer_rate;
+    const u64 into_tick = vmx.cpu.tsc() & ((u64{1} << rate) - 1);
+    const u64 wait = (u64{remaining_preemption_timer(vmx)} << rate) - into_tick;
+    vmx.preemption_timer.arm(deadline_after(vmx.cpu.clock.now_ns(), wait));
 }
 
 u32 remaining_preemption_timer(const VmxState& vmx) {

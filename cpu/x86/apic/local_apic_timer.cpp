@@ -44,7 +44,7 @@ void LocalApic::start_timer(u32 count) {
     if (count == 0) {
         timer_.disarm();
     } else {
-        timer_.arm(count_start_ns_ + count * tick_ns());
+        timer_.arm(deadline_after(count_start_ns_, u128{count} * tick_ns()));
     }
 }
 
@@ -101,7 +101,7 @@ void LocalApic::arm_deadline() {
     const u64 tsc = now + cpu_.state.tsc_offset;
     const u64 wait = tsc_deadline_ > tsc ? tsc_deadline_ - tsc : 0;
     static_assert(kTscHz == 1'000'000'000, "a TSC tick is a nanosecond");
-    timer_.arm(wait < kNever - now ? now + wait : kNever - 1);
+    timer_.arm(deadline_after(now, wait));
 }
 
 void LocalApic::timer_expired(u64 deadline_ns) {
@@ -119,7 +119,7 @@ void LocalApic::timer_expired(u64 deadline_ns) {
         const u64 late = cpu_.events.now_ns() - deadline_ns;
         count_start_ns_ = deadline_ns + late / period * period;
         count_from_ = cell(reg::kInitialCount);
-        timer_.arm(count_start_ns_ + period);
+        timer_.arm(deadline_after(count_start_ns_, period));
     } else {
         count_from_ = 0;
     }

@@ -1,0 +1,118 @@
+// Virtual time in both modes. The free-running tests measure no speed: they assert what holds
+// however long the native machine takes.
+
+#include "core/clock.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <thread>
+
+using namespace droste;
+
+TEST_CASE("counting: each instruction takes the same time", "[core][clock]") {
+    Clock clock(Clock::Mode::Counting, 7);
+    u64 retired = 0;
+    clock.set_counter(&retired);
+    CHECK(clock.now_ns() == 0);
+    retired = 1;
+    CHECK(clock.now_ns() == 7);
+    retired = 1'000'000;
+    CHECK(clock.now_ns() == 7'000'000);
+    clock.synchronize();  // does nothing in this mode
+    CHECK(clock.now_ns() == 7'000'000);
+    CHECK(clock.host_sleep_ns(8'000'000) == 0);
+}
+
+TEST_CASE("time does not move when another vCPU's counter goes live", "[core][clock]") {
+    Clock clock(Clock::Mode::Counting);
+    u64 first = 0;
+    u64 second = 123'456;
+    clock.set_counter(&first);
+    first = 10;
+    clock.set_counter(&second);
+    CHECK(clock.now_ns() == 100);
+    second += 5;
+    CHECK(clock.now_ns() == 150);
+    first += 1000;  // is not live
+    CHECK(clock.now_ns() == 150);
+    clock.set_counter(&first);
+    CHECK(clock.now_ns() == 150);
+    clock.set_counter(nullptr);
+    first += 1000;
+    CHECK(clock.now_ns() == 150);
+}
+
+TEST_CASE("how many instructions may retire before a deadline", "[core][clock]") {
+    Clock clock(Clock::Mode::Counting, 10);
+    u64 retired = 0;
+    clock.set_counter(&retired);
+    CHECK(clock.instructions_until(100) == 10);
+    CHECK(clock.instructions_until(101) == 11);  // the deadline is reached, not missed
+    CHECK(clock.instructions_until(1) == 1);
+    CHECK(clock.instructions_until(0) == 1);
+    retired = 20;
+    CHECK(clock.instructions_until(100) == 1);                // it has passed
+    CHECK(clock.instructions_until(~u64{0}) == 100'000'000);  // looks again after a second
+}
+
+TEST_CASE("time moves forward to a deadline and never back", "[core][clock]") {
+    Clock clock(Clock::Mode::Counting);
+    clock.advance_to(5000);
+    CHECK(clock.now_ns() == 5000);
+    clock.advance_to(4000);
+    CHECK(clock.now_ns() == 5000);
+}
+
+TEST_CASE("free-running: time follows the native clock and never runs backwards", "[core][clock]") {
+    Clock clock(Clock::Mode::FreeRunning);
+    u64 retired = 0;
+    clock.set_counter(&retired);
+    u64 last = clock.now_ns();
+    for (unsigned quantum = 0; quantum < 20; ++quantum) {
+        for (unsigned step = 0; step < 100; ++step) {
+            retired += 1000;
+            CHECK(clock.now_ns() >= last);
+            last = clock.now_ns();
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+        clock.synchronize();
+        CHECK(clock.now_ns() >= last);
+        last = clock.now_ns();
+    }
+}
+
+// A translator retires several instructions a nanosecond: time must not run ahead of the native
+// clock because of it.
+TEST_CASE("free-running: the rate has no floor that a fast engine reaches", "[core][clock]") {
+    Clock clock(Clock::Mode::FreeRunning);
+    u64 retired = 0;
+    clock.set_counter(&retired);
+    const auto start = std::chrono::steady_clock::now();
+    for (unsigned quantum = 0; quantum < 60; ++quantum) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+        retired += 10'000'000;  // 100 a nanosecond, or fewer on a slow machine
+        clock.synchronize();
+    }
+    // With a floor of a quarter of a nanosecond, 600 million instructions were 150 ms or more; the
+    // real time counts instead, whatever it was.
+    const auto real = std::chrono::steady_clock::now() - start;
+    const u64 real_ns = static_cast<u64>(real.count());
+    const u64 before = clock.now_ns();
+    retired += 1'000'000;
+    const u64 of_a_million = clock.now_ns() - before;
+    CHECK(of_a_million <= real_ns / 60);
+}
+
+TEST_CASE("free-running: a sleep ends at the deadline, or before it with the native clock",
+          "[core][clock]") {
+    Clock clock(Clock::Mode::FreeRunning);
+    constexpr u64 kDeadline = 2'000'000;
+    CHECK(clock.host_sleep_ns(kDeadline) <= kDeadline);
+    std::this_thread::sleep_for(std::chrono::nanoseconds(clock.host_sleep_ns(kDeadline)));
+    clock.resume_from_sleep(kDeadline);
+    CHECK(clock.now_ns() == kDeadline);
+    CHECK(clock.host_sleep_ns(kDeadline) == 0);
+    clock.resume_from_sleep(kDeadline + 1);
+    CHECK(clock.now_ns() <= kDeadline + 1);
+}
