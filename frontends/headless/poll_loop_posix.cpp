@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 
 #include <poll.h>
 
@@ -34,8 +35,12 @@ void PollLoop::serve(u64 timeout_ns) {
     timespec timeout{};
     timeout.tv_sec = static_cast<time_t>(timeout_ns / kNsPerSecond);
     timeout.tv_nsec = static_cast<long>(timeout_ns % kNsPerSecond);
+    // Ticks (signals_posix) are for a guest that runs; they would only wake a sleeper.
+    sigset_t mask;
+    sigprocmask(SIG_SETMASK, nullptr, &mask);
+    sigaddset(&mask, SIGALRM);
     // Interrupted or failed: the caller comes back soon anyway.
-    if (ppoll(fds.data(), count, &timeout, nullptr) <= 0) {
+    if (ppoll(fds.data(), count, &timeout, &mask) <= 0) {
         return;
     }
     for (std::size_t i = 0; i < count; ++i) {

@@ -1,6 +1,8 @@
 #pragma once
-// SIGINT, SIGTERM and SIGHUP end the run cleanly. The handler only notes the signal and wakes the
-// poll loop; a third one, should the run not end, restores the terminal and leaves at once.
+// Signals of the process. SIGINT, SIGTERM and SIGHUP end the run cleanly: the handler makes the wish
+// itself, which stops the running vCPU whatever its guest does, and wakes the poll loop. A third
+// one, should the run not end, restores the terminal and leaves at once. SIGALRM comes fifty
+// times a second and makes the run loop look at the outside world (RunControl::tick).
 
 #include "frontends/headless/poll_loop_posix.hpp"
 #include "frontends/machine/run_control.hpp"
@@ -17,7 +19,6 @@ class EndingSignals final : public PollClient {
     void ready(short events) override;
 
   private:
-    RunControl& control_;
     int event_fd_;
 };
 

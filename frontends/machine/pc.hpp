@@ -41,6 +41,7 @@ class Pc {
     EventQueue& events() { return events_; }
     GuestMemory& memory() { return *memory_; }
     Bus& bus() { return bus_; }
+    LocalApicBus& apic_bus() { return apic_bus_; }
     std::span<const std::unique_ptr<Vcpu>> vcpus() const { return vcpus_; }
     // One a vCPU; empty if the CPU model has no VMX.
     std::span<const std::unique_ptr<VmxState>> vmx() const { return vmx_; }

@@ -6,7 +6,6 @@
 #include "core/types.hpp"
 
 #include <atomic>
-#include <functional>
 #include <string_view>
 
 namespace droste {
@@ -26,10 +25,25 @@ enum class EndReason : u8 {
 
 enum class PowerEvent : u8 { None, Reset, Off };
 
+// Who must look up when something was asked for: the run loop, which stops the running vCPU.
+class RunObserver {
+  public:
+    // May be called from a signal handler.
+    virtual void look_up() = 0;
+
+  protected:
+    RunObserver() = default;
+    RunObserver(const RunObserver&) = delete;
+    RunObserver& operator=(const RunObserver&) = delete;
+    ~RunObserver() = default;
+};
+
+// Async-signal-safe throughout.
 class RunControl {
   public:
-    // Who must look up when something was asked for: the run loop stops the running vCPU.
-    void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
+    void set_observer(RunObserver* observer) { observer_ = observer; }
+    // Without a wish: it is time to serve the outside world.
+    void tick() { tell(); }
 
     // The first reason stays.
     void end(EndReason reason, u32 value = 0) {
@@ -69,8 +83,9 @@ class RunControl {
 
   private:
     void tell() {
-        if (observer_) {
-            observer_();
+        if (RunObserver* observer = observer_.load(std::memory_order_relaxed);
+            observer != nullptr) {
+            observer->look_up();
         }
     }
 
@@ -78,7 +93,7 @@ class RunControl {
     std::atomic<PowerEvent> power_event_{PowerEvent::None};
     std::atomic<bool> reset_{false};
     std::atomic<bool> paused_{false};
-    std::function<void()> observer_;
+    std::atomic<RunObserver*> observer_{nullptr};
 };
 
 }  // namespace droste

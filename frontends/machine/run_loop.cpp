@@ -13,17 +13,18 @@ namespace droste {
 namespace {
 
 // Turns are short where another vCPU may be waiting for this one's answer.
-constexpr u64 kQuantumAlone = 200'000;
-constexpr u64 kQuantumShared = 10'000;
-// How often the outside world is looked at, in instructions and in turns: about a millisecond.
-constexpr u64 kServeInstructions = 200'000;
-constexpr u64 kServeTurns = 2'000;
+constexpr u64 kTurnAlone = 200'000;
+constexpr u64 kTurnShared = 10'000;
+// The outside world is looked at this often if it has not asked itself. The native clock is read
+// after so many instructions, of which the fastest engine does a few a nanosecond.
+constexpr std::chrono::milliseconds kServePeriod{1};
+constexpr u64 kLookInstructions = 200'000;
 constexpr u64 kLongestWaitNs = 500'000'000;
 
 bool runnable(const Vcpu& cpu) {
     return cpu.state.activity == Activity::Active ||
            (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask &
-            ~attention::kStop) != 0;
+            ~(attention::kStop | attention::kLeave)) != 0;
 }
 
 }  // namespace
@@ -32,19 +33,34 @@ RunLoop::RunLoop(Pc& pc, HostIo& io, RunControl& control, const RunLimits& limit
     : pc_(pc)
     , io_(io)
     , control_(control)
-    , limits_(limits) {
-    const auto stop_running = [this] {
-        if (running_ != nullptr) {
-            running_->request(attention::kStop);
-        }
-    };
-    control_.set_observer(stop_running);
-    pc_.events().set_earlier_callback(stop_running);
+    , limits_(limits)
+    , current_(pc.vcpus().size() - 1) {
+    control_.set_observer(this);
+    pc_.events().set_earlier_callback([this] { look_up(); });
+    pc_.apic_bus().set_listener([this](std::size_t index) { message_accepted(index); });
 }
 
 RunLoop::~RunLoop() {
-    control_.set_observer({});
+    control_.set_observer(nullptr);
     pc_.events().set_earlier_callback({});
+    pc_.apic_bus().set_listener({});
+}
+
+// Async-signal-safe: the running vCPU returns from run() at its next boundary.
+void RunLoop::look_up() {
+    if (Vcpu* cpu = running_.load(std::memory_order_relaxed); cpu != nullptr) {
+        cpu->request(attention::kStop);
+    }
+}
+
+// An interrupt message reached vCPU `index`. If it waited, whoever sent the message is likely to
+// wait for it next.
+void RunLoop::message_accepted(std::size_t index) {
+    const Vcpu& target = *pc_.vcpus()[index];
+    if (target.state.activity != Activity::Active && runnable(target) && index != current_) {
+        turn_left_ = 0;
+        look_up();
+    }
 }
 
 u64 RunLoop::timeout_left_ns() const {
@@ -56,19 +72,18 @@ u64 RunLoop::timeout_left_ns() const {
 }
 
 void RunLoop::serve(u64 timeout_ns) {
-    instructions_since_serve_ = 0;
-    turns_since_serve_ = 0;
     const u64 left = timeout_left_ns();
     if (left == 0) {
         control_.end(EndReason::Timeout);
         return;
     }
     io_.serve(std::min(timeout_ns, left));
+    served_ = std::chrono::steady_clock::now();
 }
 
 void RunLoop::serve_now_and_then() {
-    ++turns_since_serve_;
-    if (instructions_since_serve_ < kServeInstructions && turns_since_serve_ < kServeTurns) {
+    instructions_since_look_ = 0;
+    if (std::chrono::steady_clock::now() - served_ < kServePeriod) {
         return;
     }
     pc_.clock().synchronize();
@@ -78,35 +93,55 @@ void RunLoop::serve_now_and_then() {
     }
 }
 
-std::size_t RunLoop::runnable_count() const {
-    std::size_t count = 0;
-    for (const auto& cpu : pc_.vcpus()) {
-        count += runnable(*cpu) ? 1U : 0U;
-    }
-    return count;
+bool RunLoop::any_runnable() const {
+    return std::any_of(pc_.vcpus().begin(), pc_.vcpus().end(),
+                       [](const auto& cpu) { return runnable(*cpu); });
 }
 
-void RunLoop::run_vcpu(Vcpu& cpu, bool alone) {
-    EventQueue& events = pc_.events();
-    const u64 start = cpu.icount;
-    const u64 quantum = alone ? kQuantumAlone : kQuantumShared;
-    pc_.clock().set_counter(&cpu.icount);
-    running_ = &cpu;
-    RunResult result = RunResult::Yielded;
-    // Alone, there is nobody to yield to.
-    for (u64 done = 0; done < quantum && result == RunResult::Yielded && !control_.ended();) {
-        const u64 budget =
-            std::min(quantum - done, pc_.clock().instructions_until(events.next_deadline_ns()));
-        result = pc_.engine(cpu).run(cpu, budget);
-        cpu.withdraw(attention::kStop);
-        events.run_due();
-        done = cpu.icount - start;
-        if (!alone) {
-            break;
+bool RunLoop::others_wait() const {
+    return std::any_of(pc_.vcpus().begin(), pc_.vcpus().end(), [this](const auto& cpu) {
+        return cpu->index != current_ && runnable(*cpu);
+    });
+}
+
+// The next vCPU that has something to do; false if none has.
+bool RunLoop::begin_turn() {
+    const std::size_t count = pc_.vcpus().size();
+    for (std::size_t step = 1; step <= count; ++step) {
+        const std::size_t index = (current_ + step) % count;
+        if (runnable(*pc_.vcpus()[index])) {
+            current_ = index;
+            turn_left_ = others_wait() ? kTurnShared : kTurnAlone;
+            return true;
         }
     }
+    return false;
+}
+
+// Runs the vCPU whose turn it is up to the next deadline or to the end of its turn.
+void RunLoop::slice() {
+    EventQueue& events = pc_.events();
+    Vcpu& cpu = *pc_.vcpus()[current_];
+    const u64 start = cpu.icount;
+    drive_clock(cpu);
+    running_ = &cpu;
+    const u64 budget =
+        std::min(turn_left_, pc_.clock().instructions_until(events.next_deadline_ns()));
+    const RunResult result = pc_.engine(cpu).run(cpu, budget);
     running_ = nullptr;
-    instructions_since_serve_ += cpu.icount - start;
+    cpu.withdraw(attention::kStop);
+    const u64 done = cpu.icount - start;
+    turn_left_ -= std::min(turn_left_, done);
+    events.run_due();
+    instructions_since_look_ += done;
+    // Alone, there is nobody to yield to.
+    if (result == RunResult::Idle || (result == RunResult::Yielded && others_wait())) {
+        turn_left_ = 0;
+    }
+    idle_turns_ = result == RunResult::Idle && done == 0 ? idle_turns_ + 1 : 0;
+    if (result == RunResult::Stopped || instructions_since_look_ >= kLookInstructions) {
+        serve_now_and_then();
+    }
     // The board answers the shutdown cycle with a reset.
     if (cpu.state.activity == Activity::Shutdown) {
         reset_or_end(EndReason::TripleFault);
@@ -118,18 +153,6 @@ void RunLoop::reset_or_end(EndReason reason) {
         control_.request_reset();
     } else {
         control_.end(reason);
-    }
-}
-
-void RunLoop::turn() {
-    const bool alone = runnable_count() == 1;
-    for (const auto& cpu : pc_.vcpus()) {
-        if (runnable(*cpu)) {
-            run_vcpu(*cpu, alone);
-        }
-        if (control_.ended()) {
-            return;
-        }
     }
 }
 
@@ -152,7 +175,7 @@ void RunLoop::idle() {
         } else {
             serve_now_and_then();
         }
-        if (runnable_count() == 0) {
+        if (!any_runnable()) {
             clock.advance_to(deadline);
         }
     }
@@ -166,7 +189,7 @@ void RunLoop::wait_while_halted() {
 }
 
 void RunLoop::run() {
-    start_ = std::chrono::steady_clock::now();
+    start_ = served_ = std::chrono::steady_clock::now();
     while (!control_.ended()) {
         if (control_.paused()) {
             wait_while_halted();
@@ -185,12 +208,14 @@ void RunLoop::run() {
         }
         if (control_.take_reset()) {
             pc_.reset();
+            turn_left_ = 0;
         }
-        if (runnable_count() != 0) {
-            turn();
-            pc_.events().run_due();
-            serve_now_and_then();
+        // A vCPU that looks runnable and does nothing waits like a halted one.
+        const bool all_idle = idle_turns_ >= pc_.vcpus().size();
+        if (!all_idle && (turn_left_ != 0 || begin_turn())) {
+            slice();
         } else if (!control_.ended()) {
+            idle_turns_ = 0;
             idle();
         }
     }

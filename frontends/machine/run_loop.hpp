@@ -1,20 +1,26 @@
 #pragma once
 // Runs the vCPUs of a machine in turn on the calling thread until something ends the run.
 //
-// A turn is a quantum of instructions, cut short at the next timer's deadline, so that devices see
-// their ticks at the right instruction. A vCPU that waits (HLT, wait-for-SIPI) is passed over; one
-// that spins (PAUSE) gives its turn away. When all wait, time moves to the next deadline: by
-// sleeping, or with
-// --icount at once. Nothing here depends on the host's timing in counting mode, so a run repeats
-// exactly.
+// A turn is a quantum of instructions; it is run in slices that end at the next timer's deadline,
+// so that devices see their ticks at the right instruction. A vCPU that waits (HLT, wait-for-SIPI)
+// is passed over; one that spins (PAUSE) gives its turn away, and so does one whose interrupt
+// message wakes another. When all wait, time moves to the next deadline: by sleeping, or with
+// --icount at once.
 //
-// A thread per vCPU would replace turn() and the idle wait, nothing else: wishes travel through
-// RunControl, interrupts through Vcpu::attention.
+// Two rules meet here. In counting mode nothing depends on the native machine's timing: whose turn
+// it is and how long are functions of instructions alone. And the outside world is heard within
+// milliseconds whatever the guest does: a tick from HostIo, a signal, the end of a device's wish
+// all stop the running vCPU at its next boundary (attention::kStop). So a stop ends a slice and
+// never a turn.
+//
+// A thread per vCPU would replace begin_turn(), slice() and the idle wait, nothing else: wishes
+// travel through RunControl, interrupts through Vcpu::attention.
 
 #include "core/types.hpp"
 #include "frontends/machine/host_io.hpp"
 #include "frontends/machine/run_control.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <optional>
@@ -30,7 +36,7 @@ struct RunLimits {
     bool shutdown_allowed = true;  // otherwise a power-off pauses the machine
 };
 
-class RunLoop {
+class RunLoop final : private RunObserver {
   public:
     RunLoop(Pc& pc, HostIo& io, RunControl& control, const RunLimits& limits);
     ~RunLoop();
@@ -41,9 +47,12 @@ class RunLoop {
     void run();
 
   private:
-    void turn();
-    void run_vcpu(Vcpu& cpu, bool alone);
-    std::size_t runnable_count() const;
+    void look_up() override;
+    void message_accepted(std::size_t index);
+    bool begin_turn();
+    void slice();
+    bool others_wait() const;
+    bool any_runnable() const;
     void idle();
     void serve(u64 timeout_ns);
     void serve_now_and_then();
@@ -56,9 +65,12 @@ class RunLoop {
     RunControl& control_;
     RunLimits limits_;
     std::chrono::steady_clock::time_point start_;
-    Vcpu* running_ = nullptr;
-    u64 instructions_since_serve_ = 0;
-    u64 turns_since_serve_ = 0;
+    std::chrono::steady_clock::time_point served_;
+    std::atomic<Vcpu*> running_ = nullptr;  // read by look_up(), which a signal may call
+    std::size_t current_;                   // whose turn it is, or was last
+    u64 turn_left_ = 0;                     // of the present turn, in instructions
+    u64 instructions_since_look_ = 0;       // at the native clock
+    std::size_t idle_turns_ = 0;            // in a row, without an instruction
 };
 
 }  // namespace droste

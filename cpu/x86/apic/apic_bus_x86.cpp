@@ -11,9 +11,9 @@ void LocalApicBus::send(const InterruptMessage& message) {
         return;
     }
     bool heard = false;
-    for (LocalApic* apic : apics_) {
-        if (apic->matches(message)) {
-            apic->accept(message);
+    for (std::size_t index = 0; index < apics_.size(); ++index) {
+        if (apics_[index]->matches(message)) {
+            give(index, message);
             heard = true;
         }
     }
@@ -43,7 +43,14 @@ void LocalApicBus::send_lowest_priority(const InterruptMessage& message) {
     }
     if (best != nullptr) {
         last_lowest_ = best_index;
-        best->accept(message);
+        give(best_index, message);
+    }
+}
+
+void LocalApicBus::give(std::size_t index, const InterruptMessage& message) {
+    apics_[index]->accept(message);
+    if (listener_) {
+        listener_(index);
     }
 }
 

@@ -210,13 +210,20 @@ TEST_CASE("Exit status: each reason has the documented one") {
 
 TEST_CASE("Run control: the first reason to end stays") {
     RunControl control;
-    int told = 0;
-    control.set_observer([&] { ++told; });
+    class Counter final : public RunObserver {
+      public:
+        void look_up() override { ++calls; }
+        int calls = 0;
+    };
+    Counter observer;
+    control.set_observer(&observer);
     control.end(EndReason::DebugExit, 7);
     control.end(EndReason::PowerOff);
     CHECK(control.reason() == EndReason::DebugExit);
     CHECK(control.value() == 7);
-    CHECK(told == 2);
+    control.tick();
+    CHECK(observer.calls == 3);
+    CHECK(control.reason() == EndReason::DebugExit);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
+#include <atomic>
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -206,6 +208,72 @@ TEST_CASE("Machine: with --icount a run retires the same number of instructions 
     CHECK(first.pc->vcpus()[0]->icount > 24'690);
     CHECK(first.pc->vcpus()[0]->icount == second.pc->vcpus()[0]->icount);
     CHECK(first.pc->clock().now_ns() == second.pc->clock().now_ns());
+}
+
+namespace {
+
+// Starts the application processor at 8000h with `code` (up to 8 bytes of real mode; the byte at
+// 8100h is 0), waits until that byte is `until`, prints Y if this took less than 10,000
+// instructions' time and N otherwise, and switches off.
+std::vector<u8> starting_code(const std::array<u8, 8>& code, u8 until) {
+    return {0xC7,    0x05,    0x00,    0x80, 0x00, 0x00, code[0],
+            code[1], code[2], code[3],  // MOV [8000h], ..
+            0xC7,    0x05,    0x04,    0x80, 0x00, 0x00, code[4],
+            code[5], code[6], code[7],                          // MOV [8004h], ..
+            0xC6,    0x05,    0x00,    0x81, 0x00, 0x00, 0x00,  // MOV byte [8100h], 0
+            0xC7,    0x05,    0xF0,    0x00, 0xE0, 0xFE, 0xFF,
+            0x01,    0x00,    0x00,  // APIC SVR: enabled
+            0x0F,    0x31,           // RDTSC
+            0x89,    0xC3,           // MOV EBX, EAX
+            0xC7,    0x05,    0x00,    0x03, 0xE0, 0xFE, 0x08,
+            0x46,    0x0C,    0x00,                              // ICR: SIPI 08h, to all others
+            0x80,    0x3D,    0x00,    0x81, 0x00, 0x00, until,  // CMP byte [8100h], until
+            0x72,    0xF7,                                       // JB to the CMP
+            0x0F,    0x31,                                       // RDTSC
+            0x29,    0xD8,                                       // SUB EAX, EBX
+            0x3D,    0xA0,    0x86,    0x01, 0x00,               // CMP EAX, 100000
+            0xB0,    'Y',                                        // MOV AL, 'Y'
+            0x72,    0x02,                                       // JB over the next
+            0xB0,    'N',                                        // MOV AL, 'N'
+            0xE6,    0xE9,                                       // OUT 0E9h, AL
+            0x66,    0xBA,    0x04,    0x06, 0x66, 0xB8, 0x00,
+            0x20,    0x66,    0xEF,  // OUT 604h, 2000h: off
+            0xEB,    0xFE};          // JMP $
+}
+
+}  // namespace
+
+TEST_CASE("Machine: a message that wakes another CPU ends the sender's turn") {
+    // INC byte CS:[0100h]; HLT
+    const KernelFile kernel(starting_code({0x2E, 0xFE, 0x06, 0x00, 0x01, 0xF4}, 1));
+    TestPc machine(kernel.path(), 2);
+    machine.run();
+    CHECK(machine.control.reason() == EndReason::PowerOff);
+    CHECK(machine.printed.text == "Y");
+}
+
+TEST_CASE("Machine: with --icount, stops from outside do not show in how CPUs take turns") {
+    // INC byte CS:[0100h]; JMP to it: wraps for ever
+    const KernelFile kernel(starting_code({0x2E, 0xFE, 0x06, 0x00, 0x01, 0xEB, 0xF9}, 200));
+    std::array<u64, 2> expected{};
+    for (const bool disturbed : {false, true}) {
+        TestPc machine(kernel.path(), 2);
+        std::atomic<bool> over = false;
+        std::thread ticks([&] {
+            while (disturbed && !over) {
+                machine.control.tick();
+            }
+        });
+        machine.run();
+        over = true;
+        ticks.join();
+        const std::array<u64, 2> retired = {machine.pc->vcpus()[0]->icount,
+                                            machine.pc->vcpus()[1]->icount};
+        if (disturbed) {
+            CHECK(retired == expected);
+        }
+        expected = retired;
+    }
 }
 
 TEST_CASE("Machine: two devices on one port are refused, both named") {
