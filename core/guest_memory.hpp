@@ -19,6 +19,7 @@
 
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace droste {
@@ -64,6 +65,10 @@ class GuestMemory {
     // Writes even where the guest could not (ROM): for loaders.
     bool write_rom(PhysAddr address, std::span<const u8> data);
 
+    // What devices copied while the CPU waited for its access to end: it takes that long.
+    void note_dma(u64 bytes) { dma_bytes_ += bytes; }
+    u64 take_dma_bytes() { return std::exchange(dma_bytes_, 0); }
+
     // Replaces the 4 or 8 bytes at `address`, which are naturally aligned, if they are `expected`:
     // one atomic step, as other processors see it. On Changed `expected` holds what is there.
     Exchange compare_exchange(PhysAddr address, u32& expected, u32 desired) {
@@ -105,6 +110,7 @@ class GuestMemory {
     mutable std::vector<Overlay> overlays_;
     PhysAddr overlays_begin_ = ~u64{0};  // bounds of all overlays: most lookups skip them
     PhysAddr overlays_end_ = 0;
+    u64 dma_bytes_ = 0;
     CodePages code_pages_{*this};
 };
 

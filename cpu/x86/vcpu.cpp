@@ -29,6 +29,45 @@ Vcpu::~Vcpu() {
     memory.code_pages().remove(tlb);
 }
 
+// The instructions of the block before the one at RIP: found by their lengths, so that the engine
+// need not store a position for each. A block begins and goes on in one page (only its last
+// instruction may reach out of it), so offsets in the page tell how far RIP has come.
+u64 Vcpu::retired_in_block() const {
+    if (block == nullptr) {
+        return 0;
+    }
+    const u64 linear = code_bits == 64 ? state.rip() : state.seg[CS].base + state.rip();
+    const u64 distance = (linear - block->start) % kPageBytes;
+    u64 passed = 0;
+    for (u64 i = 0; i < block->count; ++i) {
+        if (passed == distance) {
+            return i;
+        }
+        passed += block->insns[i].length;
+    }
+    return block->count - 1U;  // it has branched, so it was the last
+}
+
+void Vcpu::close_block() {
+    icount = retired();
+    block = nullptr;
+}
+
+void Vcpu::charge(u64 instructions) {
+    icount += instructions;
+    // The block was to run to the budget's end at most.
+    if (instructions != 0 && icount + kMaxBlockInsns >= icount_limit) {
+        leave_block(leave::kTime);
+    }
+}
+
+void drive_clock(Vcpu& cpu) {
+    cpu.clock.set_counter(
+        &cpu.icount,
+        [](const void* context) { return static_cast<const Vcpu*>(context)->retired_in_block(); },
+        &cpu);
+}
+
 u64 Vcpu::tsc() const {
     return clock.now_ns() + state.tsc_offset;
 }

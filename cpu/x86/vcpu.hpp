@@ -32,6 +32,7 @@ class MsrStore;
 class SecondStage;
 class ThunkCache;
 class VmxInstructions;
+struct Block;
 struct Insn;
 
 // Reasons for a vCPU to look up from its work; bits of Vcpu::attention.
@@ -51,7 +52,24 @@ inline constexpr u32 kMachineCheck = 1U << 7;
 // update_attention() masks it exactly as kInterrupt; when it is seen, service_boundary() calls
 // Intercepts::boundary().
 inline constexpr u32 kInterruptWindow = 1U << 8;
+// An event whose delivery was put off when the budget ended: Vcpu::undelivered. It goes first.
+inline constexpr u32 kUndelivered = 1U << 9;
+// Something set Vcpu::leave; the engine clears both when it looks up.
+inline constexpr u32 kLeave = 1U << 10;
 }  // namespace attention
+
+// Why the block under execution ends behind the present instruction; bits of Vcpu::leave. Blocks
+// are the engine's affair, events are the guest's: whatever an instruction in the midst of a block
+// may have made pending is looked at behind that instruction, or the block's length would show
+// (docs/decisions/0009-event-points.md).
+namespace leave {
+inline constexpr u32 kDevice = 1U << 0;  // it reached a device or a local APIC by memory access
+inline constexpr u32 kTrap = 1U << 1;  // it met a debug condition, or a trap of APIC virtualization
+inline constexpr u32 kCode = 1U << 2;  // decoded code changed, perhaps this block's
+inline constexpr u32 kTime = 1U << 3;  // it took more than one instruction's time
+// A repetition pauses for these. Not for kCode: which code is decoded depends on blocks.
+inline constexpr u32 kPauses = kDevice | kTrap;
+}  // namespace leave
 
 struct VcpuCounters {
     u64 blocks = 0, block_misses = 0;
@@ -110,7 +128,14 @@ class Vcpu {
     u32 attention_mask = ~0U;
     u8 sipi_vector = 0;
 
-    u64 icount = 0;  // retired instructions since power-on
+    // Retired instructions since power-on, by the rule of docs/x86/events.md ("What counts"), but
+    // counted block by block: exact between blocks. retired() is exact always.
+    u64 icount = 0;
+    u64 icount_limit = ~u64{0};  // run() ends here; what repeats inside an instruction looks too
+    // The engine's: the block under execution (null between blocks), and where it is to stop.
+    const Block* block = nullptr;
+    const Insn* block_end = nullptr;
+    u32 leave = 0;  // why it is to stop behind the present instruction: leave_block()
     VcpuCounters counters;
 
     const u32 index;  // 0 is the bootstrap processor; also the APIC id
@@ -127,9 +152,6 @@ class Vcpu {
     // Shared by the vCPUs of a machine: code is decoded once. BlockCache::attach() enrolls a vCPU.
     std::shared_ptr<BlockCache> blocks;
     std::shared_ptr<ThunkCache> thunks;
-    // End of the block being executed; null once a store invalidated it (self-modifying code), so
-    // that the engine leaves the block after the current instruction.
-    const Insn* block_end = nullptr;
     // FERR#: x87 errors with CR0.NE = 0 (IRQ 13 on a PC); set by the board
     IrqLine* ferr = nullptr;
     ApicBus* apic_bus = nullptr;  // where this CPU's interrupt messages go; set by the board
@@ -153,6 +175,7 @@ class Vcpu {
     // deliver_fault(); 0 when the fault came from fetching it or from delivering an event. VM exits
     // report it.
     u8 fault_insn_length = 0;
+    Event undelivered;  // with attention::kUndelivered
     // RIP of a repeated string instruction that stopped between two iterations: an event taken
     // there pushes RF = 1. kNoTag = none.
     u64 repeating_at = kNoTag;
@@ -166,6 +189,23 @@ class Vcpu {
     void request(u32 attention_bits) {
         attention.fetch_or(attention_bits, std::memory_order_relaxed);
     }
+    bool stop_requested() const {
+        return (attention.load(std::memory_order_relaxed) & attention::kStop) != 0;
+    }
+    // The present instruction is the last of its block: the engine looks up behind it.
+    void leave_block(u32 reason) {
+        leave |= reason;
+        block_end = nullptr;
+        request(attention::kLeave);
+    }
+    // Instructions retired before the present one, at any time.
+    u64 retired() const { return icount + retired_in_block(); }
+    u64 retired_in_block() const;
+    // Makes icount exact and takes the block out of the account: for what is about to change RIP
+    // and reads the time after it (VM entries and exits). The handler must return Switched.
+    void close_block();
+    // The present instruction takes the time of `instructions` more.
+    void charge(u64 instructions);
     void withdraw(u32 attention_bits) {
         attention.fetch_and(~attention_bits, std::memory_order_relaxed);
     }
@@ -175,6 +215,8 @@ class Vcpu {
 // them. An Error if the native machine gives no memory for them.
 Expected<void> own_code(Vcpu& cpu);
 void share_code(Vcpu& first, Vcpu& other);
+// Virtual time goes on with this vCPU's instructions from now on.
+void drive_clock(Vcpu& cpu);
 // The A20 gate (i8042 output port, port 92h): masks physical address bit 20 when disabled.
 void set_a20(Vcpu& cpu, bool enabled);
 

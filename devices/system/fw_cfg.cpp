@@ -212,6 +212,7 @@ bool FwCfg::dma_read(PhysAddr target, u32 length) {
             return false;
         }
         at += part.size();
+        memory_.note_dma(part.size());
     }
     return true;
 }
@@ -226,6 +227,7 @@ bool FwCfg::dma_write(PhysAddr source, u32 length) {
     if (!memory_.read(source, bytes)) {
         return false;
     }
+    memory_.note_dma(bytes.size());
     std::copy(bytes.begin(), bytes.end(),
               item->bytes.begin() + static_cast<std::ptrdiff_t>(position_));
     position_ += length;

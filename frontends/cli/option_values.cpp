@@ -84,13 +84,26 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
     // "tcg" is what a QEMU command line says for "no virtualization hardware".
     constexpr std::array<std::string_view, 2> kKnown = {"interp", "tcg"};
     if (value == "help") {
-        line.answer =
-            "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n";
+        line.answer = "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n"
+                      "          block=1..64  instructions decoded into a block at most (64)\n";
         return {};
     }
-    const std::string_view name = value.substr(0, value.find(','));
-    if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end()) {
-        return unknown_value("-accel", name, kKnown);
+    for (const Property& property : parse_properties(value)) {
+        if (property.key.empty()) {
+            if (std::find(kKnown.begin(), kKnown.end(), property.value) == kKnown.end()) {
+                return unknown_value("-accel", property.value, kKnown);
+            }
+        } else if (property.key == "block") {
+            const auto insns = parse_number(property.value);
+            if (!insns || *insns < 1 || *insns > kMaxBlockInsns) {
+                return Error{fmt::format("-accel block={}: expected 1 to {} instructions",
+                                         property.value, kMaxBlockInsns)};
+            }
+            line.machine.interpreter.block_insns = static_cast<unsigned>(*insns);
+        } else {
+            constexpr std::array<std::string_view, 1> kKeys = {"block"};
+            return unknown_value("-accel", property.key, kKeys);
+        }
     }
     return {};
 }

@@ -4,6 +4,7 @@
 #include "core/clock.hpp"
 #include "core/types.hpp"
 #include "cpu/vmx/capabilities.hpp"
+#include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/state/features.hpp"
 #include "frontends/machine/boot_plan.hpp"
 
@@ -34,6 +35,7 @@ struct MachineConfig {
     CpuFeatures cpu;
     std::string cpu_model;                // as -cpu names it, for reports
     VmxConfig vmx = VmxConfig::nested();  // if the CPU has VMX
+    InterpreterOptions interpreter;
     Clock::Mode clock_mode = Clock::Mode::FreeRunning;
     u64 counting_ns = Clock::kCountingNsPerInsn;  // ns an instruction in Mode::Counting
     i64 rtc_start_seconds = 0;                    // the wall clock at power-on, seconds since 1970

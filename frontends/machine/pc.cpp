@@ -95,7 +95,7 @@ Expected<void> Pc::make_vcpus() {
     const Vcpu::Wiring wiring = {*memory_, bus_, clock_, events_, log_};
     for (u32 index = 0; index < config_.vcpu_count; ++index) {
         vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
-        engines_.push_back(make_interpreter());
+        engines_.push_back(make_interpreter(config_.interpreter));
         if (config_.cpu.has(Feature::VMX)) {
             vmx_.push_back(make_vmx(*vcpus_.back(), vmx));
             vmx_.back()->trace.share_levels(vmx_.front()->trace);
@@ -109,7 +109,7 @@ Expected<void> Pc::make_vcpus() {
             share_code(*vcpus_.front(), *vcpus_.back());
         }
     }
-    clock_.set_counter(&vcpus_.front()->icount);
+    drive_clock(*vcpus_.front());
     return {};
 }
 

@@ -34,6 +34,9 @@ refused "nosuch" -cpu max,+nosuch -kernel "$kernel"
 refused "known: pc" -machine q35
 refused "unknown" -machine pc,frob=1
 refused "known: interp" -accel kvm
+refused "expected 1 to 64 instructions" -accel interp,block=0
+refused "expected 1 to 64 instructions" -accel interp,block=65
+refused "known: block" -accel interp,chunk=3
 refused "known: interp" -machine pc,accel=kvm
 refused "YYYY-MM-DD" -rtc base=yesterday
 refused "YYYY-MM-DD" -rtc base=2024-13-01

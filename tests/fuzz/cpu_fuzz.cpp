@@ -3,15 +3,19 @@
 // idleness: never as a crash or a hang of the emulator. Meant for an ASan/UBSan build
 // (docs/testing.md); each case is replayed by its seed.
 //
-//   cpu_fuzz [--seed N] [--instructions N] [--fresh 1]
+//   cpu_fuzz [--seed N] [--instructions N | --listen CASES] [--fresh 1]
 //
 // --fresh 1: each case runs a second time, on a machine that forgets all decoded code before every
 // instruction. Both must end in the same state: decoded code is never older than the bytes.
+//
+// --listen: the cases run without a budget, and what must hold is that a stop request is heard
+// within 50 ms (listening.hpp).
 
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/system/cet.hpp"
+#include "tests/fuzz/listening.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <algorithm>
@@ -53,6 +57,12 @@ class Fuzzer {
 
     TestMachine& machine() { return machine_; }
     u64 icount() { return machine_.cpu().icount; }
+
+    void listen(Listening& listening) {
+        begin_case();
+        listening.run(*engine_, machine_.cpu());
+        machine_.events().run_due();
+    }
 
     // Returns the instructions retired.
     u64 run_case() {
@@ -295,30 +305,58 @@ struct Arguments {
     u64 seed = 1;
     u64 instructions = 200'000;
     u64 fresh = 0;
+    u64 listen = 0;
 };
 
 u64* option(Arguments& arguments, std::string_view name) {
     return name == "--seed"           ? &arguments.seed
            : name == "--instructions" ? &arguments.instructions
            : name == "--fresh"        ? &arguments.fresh
+           : name == "--listen"       ? &arguments.listen
                                       : nullptr;
 }
 
 }  // namespace
+
+int listen(u64 seed, u64 cases) {
+    Listening listening;
+    for (u64 i = 0; i < cases; ++i) {
+        fmt::print("\rseed {}", seed + i);
+        std::fflush(stdout);
+        const u64 worst_before = listening.worst_ns();
+        Fuzzer(seed + i).listen(listening);
+        if (listening.worst_ns() > worst_before) {
+            fmt::print("\rseed {}: a stop request was heard after {:.3f} ms\n", seed + i,
+                       static_cast<double>(listening.worst_ns()) / 1e6);
+        }
+        if (listening.worst_ns() > Listening::kMostNs) {
+            return 1;
+        }
+    }
+    fmt::print("\r{} of {} guests did not end by themselves and were stopped in time\n",
+               listening.stops(), cases);
+    return listening.stops() != 0 ? 0 : 1;
+}
 
 int run(int argc, char** argv) {
     Arguments arguments;
     for (int i = 1; i + 1 < argc; i += 2) {
         u64* target = option(arguments, argv[i]);
         if (target == nullptr) {
-            fmt::print(stderr, "cpu_fuzz: unknown option {}\n", argv[i]);
+            fmt::print(stderr,
+                       "cpu_fuzz: unknown option {}; expected --seed N, --instructions N, "
+                       "--fresh 1 or --listen CASES\n",
+                       argv[i]);
             return 2;
         }
         *target = std::strtoull(argv[i + 1], nullptr, 0);
     }
-    const auto [seed, wanted, fresh_too] = arguments;
+    const auto [seed, wanted, fresh_too, listen_cases] = arguments;
     if (fresh_too != 0) {
         return run_fresh_too(seed, wanted);
+    }
+    if (listen_cases != 0) {
+        return listen(seed, listen_cases);
     }
     u64 done = 0;
     u64 cases = 0;

@@ -54,7 +54,7 @@ TestMachine::TestMachine(const CpuFeatures& cpu_features)
         std::make_unique<Vcpu>(0, Vcpu::Wiring{*memory_, bus_, clock_, events_, log_}, features_);
     const auto owned = own_code(*cpu_);
     DROSTE_ASSERT(owned.has_value());
-    clock_.set_counter(&cpu_->icount);
+    drive_clock(*cpu_);
     reset_power_on(*cpu_);
 }
 

@@ -85,6 +85,7 @@ Status enter(VmxState& vmx, const Insn& insn) {
             return vm_fail_valid(vmx, insn, error, failed.check->name);
         }
     }
+    vmx.cpu.close_block();  // from here on RIP changes, and the time is read behind that
     if (const FailedCheck failed = first_failed_check(context, EntryFailure::GuestState, stale);
         failed.check != nullptr) {
         explain_failure(context, failed);

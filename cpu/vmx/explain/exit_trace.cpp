@@ -83,7 +83,7 @@ void ExitTrace::entered(VmxState& vmx) {
     ++entries_[guest_.level];
     if (between_) {
         between_ = false;
-        const u64 instructions = vmx.cpu.icount - exit_icount_;
+        const u64 instructions = vmx.cpu.retired() - exit_icount_;
         const u64 ns = now_ns - last_exit_.exit_ns;
         ExitCost& cost = costs_[last_exit_.level][static_cast<std::size_t>(last_exit_.reason)];
         cost.instructions += instructions;
@@ -92,7 +92,7 @@ void ExitTrace::entered(VmxState& vmx) {
             sink_->vm_entry(last_exit_, guest_.level, instructions, ns, now_ns);
         }
     }
-    vmx.guest.entry_icount = vmx.cpu.icount;
+    vmx.guest.entry_icount = vmx.cpu.retired();
     vmx.guest.entry_ns = now_ns;
 }
 
@@ -108,7 +108,7 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     last_exit_.guest_rip = vmx.vmcs().guest_rip;
     last_exit_.vmcs_pointer = vmx.current_pointer();
     last_exit_.guest_ns = entry_failure ? 0 : now_ns - vmx.guest.entry_ns;
-    last_exit_.guest_instructions = entry_failure ? 0 : cpu.icount - vmx.guest.entry_icount;
+    last_exit_.guest_instructions = entry_failure ? 0 : cpu.retired() - vmx.guest.entry_icount;
     last_exit_.exit_ns = now_ns;
     last_exit_.vmcs = &vmx.vmcs();
     last_exit_.cpu = entry_failure ? nullptr : &cpu;
@@ -122,7 +122,7 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
     }
     last_exit_.vmcs = nullptr;
     last_exit_.cpu = nullptr;
-    exit_icount_ = cpu.icount;
+    exit_icount_ = cpu.retired();
     between_ = true;
     guest_ = {};
 }

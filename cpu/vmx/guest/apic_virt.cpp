@@ -83,7 +83,7 @@ void trap(VmxState& vmx, ExitReason reason, u64 qualification) {
     vmx.guest.trap.qualification = qualification;
     vmx.guest.trap_pending = true;
     vmx.cpu.request(attention::kVmx);
-    vmx.cpu.block_end = nullptr;
+    vmx.cpu.leave_block(leave::kTrap);
 }
 
 bool tpr_below_threshold(VmxState& vmx) {

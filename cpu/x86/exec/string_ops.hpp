@@ -67,10 +67,32 @@ inline Status store_dest(Vcpu& cpu, const Insn& insn, T value) {
     return status == Status::Next ? store_linear(cpu, linear, value, ES) : status;
 }
 
-// How many iterations this call may do: `count` is the remaining repeat count.
+// A repetition of n elements counts as n / kElementsPerInsn instructions, rounded up, wherever it is
+// interrupted or cut into calls of the handler. docs/x86/events.md, "What counts".
+inline constexpr u64 kElementsPerInsn = 8;
+static_assert(kRepQuantumBytes / sizeof(u64) % kElementsPerInsn == 0);
+
+// How many iterations this call may do: `count` is the remaining repeat count. Not more than the
+// budget has time for: an event waits at its end.
 template <typename T>
 inline u64 rep_quantum(const Vcpu& cpu, u64 count) {
-    return stepped(cpu) ? 1 : std::min<u64>(count, kRepQuantumBytes / sizeof(T));
+    if (stepped(cpu)) {
+        return 1;
+    }
+    const u64 quantum = std::min<u64>(count, kRepQuantumBytes / sizeof(T));
+    if (cpu.icount_limit - cpu.icount > kRepQuantumBytes) {
+        return quantum;  // far from it, wherever in its block this is
+    }
+    const u64 left = cpu.icount_limit - cpu.retired();  // this call's own included
+    return std::min(quantum, left * kElementsPerInsn);
+}
+
+// Accounts for the `done` elements of one call; the engine adds the instruction itself, or the
+// fault that ended the call.
+inline void charge_elements(Vcpu& cpu, u64 done, bool faulted) {
+    if (done != 0) {
+        cpu.charge((faulted ? done : done - 1) / kElementsPerInsn);
+    }
 }
 
 }  // namespace droste

@@ -173,9 +173,7 @@ void BlockCache::drop(Block& block) {
         unlink(block.parts[1]);
     }
     for (Vcpu* cpu : vcpus_) {
-        if (cpu->block_end == block.insns + block.count) {
-            cpu->block_end = nullptr;
-        }
+        cpu->leave_block(leave::kCode);
     }
     block.start = Block::kInvalid;
     block.next_in_slot = dead_[block.count];

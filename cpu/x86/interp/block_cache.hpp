@@ -42,6 +42,8 @@ struct BlockPart {
     BlockPart* previous = nullptr;
 };
 
+inline constexpr unsigned kMaxBlockInsns = 64;
+
 struct Block {
     PhysAddr start = kInvalid;        // kInvalid: dead
     PhysAddr second_page = kInvalid;  // physical page the last instruction reaches into
@@ -57,8 +59,6 @@ struct Block {
 
 class BlockCache final : public CodePages::Keeper {
   public:
-    static constexpr unsigned kMaxInsns = 64;
-
     explicit BlockCache(GuestMemory& memory);
     ~BlockCache() override;
 

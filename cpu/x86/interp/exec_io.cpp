@@ -6,6 +6,7 @@
 #include "core/bus.hpp"
 #include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/exec/operands.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/protection.hpp"
@@ -98,6 +99,7 @@ ExecFn select_out(Vcpu& /*cpu*/, Insn& insn) {
 
 void note_port_access(Vcpu& cpu, u16 port, unsigned bytes) {
     ++cpu.counters.pio_accesses;
+    charge_dma(cpu);
     if (io_breakpoints_armed(cpu)) {
         note_io_access(cpu, port, bytes);
         update_attention(cpu);

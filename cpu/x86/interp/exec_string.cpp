@@ -236,17 +236,17 @@ struct Repeated {
                 }
             }
             done += elements;
-            if (cpu.state.pending_debug != 0) [[unlikely]] {
-                break;  // a data breakpoint traps after the iteration that met it
+            // A data breakpoint traps after the iteration that met it, and an interrupt that a
+            // device raised for an access comes behind that.
+            if ((cpu.leave & leave::kPauses) != 0) [[unlikely]] {
+                break;
             }
         }
         count -= done;
         if (done != 0) {
             write_gpr_masked(cpu, RCX, insn.addrsize, count);
         }
-        // Virtual time is counted in retired instructions; a long repetition is many instructions'
-        // worth of it.
-        cpu.icount += done / 8;
+        charge_elements(cpu, done, status == Status::Fault);
         if (status != Status::Next) [[unlikely]] {
             return status;
         }

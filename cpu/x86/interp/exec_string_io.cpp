@@ -5,6 +5,7 @@
 // destination before it reads the port. The order of checks is I/O permission, VM exit, memory (SDM
 // Vol. 3C, "Relative Priority of Faults and VM Exits").
 
+#include "core/guest_memory.hpp"
 #include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/exec/string_ops.hpp"
 #include "cpu/x86/interp/exec_io.hpp"
@@ -51,6 +52,14 @@ Status output_one(Vcpu& cpu, const Insn& insn, u16 port) {
     return Status::Next;
 }
 
+// Between two elements: is there anything for the engine to look at? The device may have raised an
+// interrupt, put something else into the memory map, or taken long.
+bool pauses(const Vcpu& cpu, u64 layout_generation) {
+    return cpu.retired() + 1 >= cpu.icount_limit || cpu.leave != 0 ||
+           (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
+           cpu.memory.layout_generation() != layout_generation;
+}
+
 template <Op O, typename T>
 Status exec_string_io(Vcpu& cpu, const Insn& insn) {
     const u16 port = read_gpr<u16>(cpu, RDX);
@@ -71,17 +80,20 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
             return Status::Switched;
         }
     }
-    const u64 quantum = io_breakpoints_armed(cpu) ? 1 : rep_quantum<T>(cpu, count);
+    const u64 layout_generation = cpu.memory.layout_generation();
     u64 done = 0;
     Status status = Status::Next;
-    while (done < quantum && status == Status::Next) {
+    while (true) {
         status = kInput ? input_one<T>(cpu, insn, port) : output_one<T>(cpu, insn, port);
         done += status == Status::Next ? 1 : 0;
+        if (status != Status::Next || done == count || pauses(cpu, layout_generation)) {
+            break;
+        }
+        ++cpu.icount;  // an element is an instruction of its own
     }
     if (repeated && done != 0) {
         write_gpr_masked(cpu, RCX, insn.addrsize, count - done);
     }
-    cpu.icount += done / 8;
     if (status != Status::Next) {
         return status;
     }

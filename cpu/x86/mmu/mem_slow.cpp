@@ -128,6 +128,7 @@ Status device_access(Vcpu& cpu, PhysAddr address, u8* data, unsigned bytes, bool
             std::memcpy(&value, data, piece);
         }
         if (cpu.intercepts != nullptr && (address & kPageMask) == cpu.apic_access_page) {
+            cpu.leave_block(leave::kDevice);
             Status status = Status::Next;
             if (cpu.intercepts->apic_access(cpu, address, piece,
                                             write ? Access::Write : Access::Read, value, status)) {

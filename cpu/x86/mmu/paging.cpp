@@ -531,10 +531,13 @@ u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
         return value;
     }
     ++cpu.counters.mmio_accesses;
+    cpu.leave_block(leave::kDevice);
     if (cpu.apic->claims(address)) {
         return cpu.apic->mmio_read(static_cast<u32>(address % kPageBytes), bytes);
     }
-    return cpu.bus.mmio_read(address, bytes);
+    value = cpu.bus.mmio_read(address, bytes);
+    charge_dma(cpu);
+    return value;
 }
 
 void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
@@ -549,12 +552,19 @@ void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
         return;
     }
     ++cpu.counters.mmio_accesses;
+    cpu.leave_block(leave::kDevice);
     if (cpu.apic->claims(address)) {
         cpu.apic->mmio_write(static_cast<u32>(address % kPageBytes), bytes,
                              static_cast<u32>(value));
         return;
     }
     cpu.bus.mmio_write(address, bytes, value);
+    charge_dma(cpu);
+}
+
+void charge_dma(Vcpu& cpu) {
+    constexpr u64 kBytesPerInsn = 8;
+    cpu.charge(cpu.memory.take_dma_bytes() / kBytesPerInsn);
 }
 
 Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {

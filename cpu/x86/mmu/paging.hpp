@@ -64,6 +64,8 @@ Status load_pdptes(Vcpu& cpu, u64 cr3);
 // crossing a page.
 u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes);
 void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value);
+// After an access that reached a device: the CPU waited for what the device copied meanwhile.
+void charge_dma(Vcpu& cpu);
 
 // A20 gate: forces bit 20 of every physical address to 0 when disabled.
 inline constexpr u64 kA20Bit = u64{1} << 20;

@@ -21,8 +21,10 @@ class ExecutionEngine {
     ExecutionEngine& operator=(const ExecutionEngine&) = delete;
     virtual ~ExecutionEngine() = default;
 
-    // Runs until about `budget` instructions retired (never many more: a block's worth, or one REP
-    // quantum).
+    // Runs until exactly `budget` (1 or more) instructions retired, counted by the rule of
+    // docs/x86/events.md ("What counts"), or something else ends the run before. Only an
+    // instruction that takes the time of many (a device that copied memory for it) ends beyond.
+    // Where a run is cut into budgets does not show in what the guest does.
     virtual RunResult run(Vcpu& cpu, u64 budget) = 0;
 };
 

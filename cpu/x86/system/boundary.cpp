@@ -106,6 +106,10 @@ bool take_interrupt(Vcpu& cpu) {
 
 bool service_boundary(Vcpu& cpu) {
     CpuState& s = cpu.state;
+    if ((cpu.attention.load(std::memory_order_relaxed) & attention::kUndelivered) != 0) {
+        resume_delivery(cpu);  // inside the event, as it were: nothing comes between
+        return true;
+    }
     if (cpu.intercepts != nullptr && cpu.intercepts->boundary(cpu)) {
         return true;
     }

@@ -60,7 +60,8 @@ void hold_debug_trap(Vcpu& cpu, u64 conditions) {
     if (conditions != 0) {
         cpu.state.pending_debug |= conditions;
         cpu.request(attention::kStep);
-        cpu.block_end = nullptr;  // the trap comes after this instruction, not after its block
+        cpu.leave_block(
+            leave::kTrap);  // the trap comes after this instruction, not after its block
     }
 }
 

@@ -201,15 +201,25 @@ u64 pushed_rflags(const Vcpu& cpu, const Event& event) {
     }
 }
 
-void deliver(Vcpu& cpu, const Event& first) {
-    Event event = first;
-    if (check_v86_privilege(cpu, event) != Status::Next) {
-        deliver_fault(cpu);
-        return;
+namespace {
+
+// A guest can make events without end: an exception handler whose frame meets the same exception
+// again is handled "serially" for ever. So each further event is an instruction that the budget
+// must allow, beside the one under way; when it does not, the engine goes on with the event at the
+// next boundary, or in the next run().
+bool put_off(Vcpu& cpu, const Event& event) {
+    if (cpu.retired() + 1 < cpu.icount_limit && !cpu.stop_requested()) {
+        ++cpu.icount;
+        return false;
     }
-    if (turned_into_exit(cpu, event)) {
-        return;
-    }
+    cpu.undelivered = event;
+    cpu.step_marks |= step_mark::kNoSingleStep;  // as if the handler had been entered
+    cpu.request(attention::kUndelivered);
+    return true;
+}
+
+// From the attempt on: VMX was asked about `event`.
+void deliver_admitted(Vcpu& cpu, Event event) {
     while (true) {
         record_exception(cpu, event);
         count_event(cpu, event);
@@ -235,6 +245,9 @@ void deliver(Vcpu& cpu, const Event& first) {
         const Combination combination = combine(event, second);
         if (combination == Combination::Serial) {
             event = second;
+            if (put_off(cpu, event)) {
+                return;
+            }
             continue;
         }
         record_exception(cpu,
@@ -244,10 +257,27 @@ void deliver(Vcpu& cpu, const Event& first) {
             return;
         }
         event = double_fault();
-        if (turned_into_exit(cpu, event)) {
+        if (turned_into_exit(cpu, event) || put_off(cpu, event)) {
             return;
         }
     }
+}
+
+}  // namespace
+
+void deliver(Vcpu& cpu, const Event& event) {
+    if (check_v86_privilege(cpu, event) != Status::Next) {
+        deliver_fault(cpu);
+        return;
+    }
+    if (!turned_into_exit(cpu, event)) {
+        deliver_admitted(cpu, event);
+    }
+}
+
+void resume_delivery(Vcpu& cpu) {
+    cpu.withdraw(attention::kUndelivered);
+    deliver_admitted(cpu, cpu.undelivered);
 }
 
 void deliver_fault(Vcpu& cpu) {

@@ -13,6 +13,8 @@ namespace droste {
 void deliver(Vcpu& cpu, const Event& event);
 // deliver() for cpu.fault after Status::Fault (or Intercepts::take_pending_exit()).
 void deliver_fault(Vcpu& cpu);
+// Goes on with a delivery that the end of the budget interrupted (attention::kUndelivered).
+void resume_delivery(Vcpu& cpu);
 
 // One attempt at one event, without the nesting rules: Fault leaves the state unchanged and the new
 // fault in cpu.fault.

@@ -59,6 +59,7 @@ void begin_execution(Vcpu& cpu) {
     cpu.state.activity = cpu.index == 0 ? Activity::Active : Activity::WaitForSipi;
     cpu.step_marks = 0;
     cpu.fault_is_vm_exit = false;
+    cpu.withdraw(attention::kUndelivered);
     cpu.tlb.flush_all(cpu);
     cpu.tlb.activate(cpu);
     mode_changed(cpu);

@@ -122,6 +122,15 @@ TEST_CASE("fw_cfg DMA: select, skip and read", "[devices][fw_cfg]") {
     CHECK(board.buffer(6) == std::string("789\0\0\0", 6));
 }
 
+TEST_CASE("fw_cfg DMA: what is copied is told, so that it can take time", "[devices][fw_cfg]") {
+    Board board;
+    CHECK(board.dma(kSelect | kRead | 0x19U << 16, 100'000) == 0);
+    CHECK(board.memory->take_dma_bytes() == 100'000);
+    CHECK(board.memory->take_dma_bytes() == 0);
+    CHECK(board.dma(kSkip, 50'000) == 0);
+    CHECK(board.memory->take_dma_bytes() == 0);
+}
+
 TEST_CASE("fw_cfg DMA: writes reach only files that say so, inside their size",
           "[devices][fw_cfg]") {
     Board board;

@@ -28,6 +28,7 @@ class InsnRunner {
         Insn insn;
         REQUIRE(decode(bytes, mode, cpu().features, insn) == DecodeResult::Ok);
         select_exec(cpu(), insn);
+        cpu().leave = 0;
         const Status status = insn.exec(cpu(), insn);
         if (status == Status::Next || status == Status::Sync) {
             state().rip() += insn.length;

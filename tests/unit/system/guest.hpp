@@ -285,6 +285,7 @@ class Guest {
 
   private:
     Insn decoded(std::initializer_list<u8> bytes) {
+        cpu().leave = 0;
         Insn insn;
         const DecodeMode mode{cpu().code_bits, !cpu().protected_mode || cpu().virtual8086};
         REQUIRE(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) ==
