@@ -7,9 +7,32 @@
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/model/msr.hpp"
 
+#include <cstddef>
+#include <type_traits>
 #include <utility>
 
 namespace droste {
+
+namespace {
+
+// What generated code addresses by displacement from the vCPU: the registers in the first 128 bytes
+// or close behind them, and the words it looks at between blocks beside each other.
+static_assert(std::is_standard_layout_v<CpuState>);
+static_assert(offsetof(CpuState, gpr) == 0);
+static_assert(offsetof(CpuState, flags) == 18 * sizeof(u64));
+static_assert(offsetof(CpuState, rflags_system) == 20 * sizeof(u64));
+static_assert(offsetof(CpuState, ymm) % sizeof(Ymm) == 0);
+static_assert(sizeof(std::atomic<u32>) == sizeof(u32) && std::atomic<u32>::is_always_lock_free);
+// Vcpu has references among its members, so the language promises nothing; the compilers we build
+// with do, and say so where they do not.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+static_assert(offsetof(Vcpu, state) == 0);
+static_assert(offsetof(Vcpu, attention_mask) == offsetof(Vcpu, attention) + sizeof(u32));
+static_assert(offsetof(Vcpu, leave) - offsetof(Vcpu, attention) < 64);
+#pragma GCC diagnostic pop
+
+}  // namespace
 
 Vcpu::Vcpu(u32 vcpu_index, const Wiring& wiring, const CpuFeatures& cpu_features)
     : index(vcpu_index)
@@ -36,8 +59,7 @@ u64 Vcpu::retired_in_block() const {
     if (block == nullptr) {
         return 0;
     }
-    const u64 linear = code_bits == 64 ? state.rip() : state.seg[CS].base + state.rip();
-    const u64 distance = (linear - block->start) % kPageBytes;
+    const u64 distance = (state.rip() - block_rip) % kPageBytes;
     u64 passed = 0;
     for (u64 i = 0; i < block->count; ++i) {
         if (passed == distance) {

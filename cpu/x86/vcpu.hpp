@@ -134,6 +134,7 @@ class Vcpu {
     u64 icount_limit = ~u64{0};  // run() ends here; what repeats inside an instruction looks too
     // The engine's: the block under execution (null between blocks), and where it is to stop.
     const Block* block = nullptr;
+    u64 block_rip = 0;  // RIP of its first instruction
     const Insn* block_end = nullptr;
     u32 leave = 0;  // why it is to stop behind the present instruction: leave_block()
     VcpuCounters counters;

@@ -173,7 +173,9 @@ void BlockCache::drop(Block& block) {
         unlink(block.parts[1]);
     }
     for (Vcpu* cpu : vcpus_) {
-        cpu->leave_block(leave::kCode);
+        if (cpu->block == &block) {
+            cpu->leave_block(leave::kCode);
+        }
     }
     block.start = Block::kInvalid;
     block.next_in_slot = dead_[block.count];

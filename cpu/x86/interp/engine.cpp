@@ -306,6 +306,7 @@ Status Interpreter::interpret_block(Vcpu& cpu, const Block& block, u64 most) {
     cpu.block = &block;
     cpu.block_end = insn + std::min<u64>(block.count, most);
     u64 rip = cpu.state.rip();
+    cpu.block_rip = rip;
     Status status = Status::Next;
     do {
         status = insn->exec(cpu, *insn);

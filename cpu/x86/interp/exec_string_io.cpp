@@ -53,11 +53,10 @@ Status output_one(Vcpu& cpu, const Insn& insn, u16 port) {
 }
 
 // Between two elements: is there anything for the engine to look at? The device may have raised an
-// interrupt, put something else into the memory map, or taken long.
-bool pauses(const Vcpu& cpu, u64 layout_generation) {
+// interrupt or taken long.
+bool pauses(const Vcpu& cpu) {
     return cpu.retired() + 1 >= cpu.icount_limit || cpu.leave != 0 ||
-           (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
-           cpu.memory.layout_generation() != layout_generation;
+           (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0;
 }
 
 template <Op O, typename T>
@@ -80,13 +79,12 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
             return Status::Switched;
         }
     }
-    const u64 layout_generation = cpu.memory.layout_generation();
     u64 done = 0;
     Status status = Status::Next;
     while (true) {
         status = kInput ? input_one<T>(cpu, insn, port) : output_one<T>(cpu, insn, port);
         done += status == Status::Next ? 1 : 0;
-        if (status != Status::Next || done == count || pauses(cpu, layout_generation)) {
+        if (status != Status::Next || done == count || pauses(cpu)) {
             break;
         }
         ++cpu.icount;  // an element is an instruction of its own

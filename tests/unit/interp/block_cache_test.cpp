@@ -181,10 +181,10 @@ TEST_CASE("A flush forgets all blocks and counts none as invalidated", "[blocks]
 
 TEST_CASE("A full arena starts anew with the block that did not fit", "[blocks]") {
     Cache c;
-    std::array<Insn, BlockCache::kMaxInsns> insns{};
+    std::array<Insn, kMaxBlockInsns> insns{};
     u64 address = 0;
     while (c.blocks.flushes() == 0) {
-        c.blocks.insert(address, kMode, insns.data(), BlockCache::kMaxInsns, 64, Block::kInvalid);
+        c.blocks.insert(address, kMode, insns.data(), kMaxBlockInsns, 64, Block::kInvalid);
         address = (address + 64) % (u64{1} << 20);
         REQUIRE(c.blocks.live() < 200'000);
     }
@@ -213,11 +213,11 @@ TEST_CASE("A vCPU leaves a block that dies under it after the present instructio
     insns[1].length = 7;
     Block* block = blocks.insert(kFrame, kMode, insns.data(), 3, 12, Block::kInvalid);
     Block* beside = blocks.insert(kFrame + 0x40, kMode, insns.data(), 3, 12, Block::kInvalid);
-    const Insn* end = block->insns + block->count;
-    machine.cpu().block_end = end;
+    machine.cpu().block = block;
     blocks.written(beside->start, 1);
-    CHECK(machine.cpu().block_end == end);
+    CHECK(machine.cpu().leave == 0);
     blocks.written(kFrame + 11, 1);
-    CHECK(machine.cpu().block_end == nullptr);
+    CHECK(machine.cpu().leave == leave::kCode);
+    machine.cpu().block = nullptr;
     CHECK(block->insns[1].length == 7);  // the instruction is still read for its length
 }
