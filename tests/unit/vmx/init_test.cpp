@@ -47,7 +47,7 @@ TEST_CASE("an INIT in VMX root operation stays pending until VMXOFF", "[vmx][ini
     CHECK(m.vmx().in_operation);
     CHECK(m.state().rip() == VmxMachine::kHostCode + 0x100);
     CHECK(m.pending(attention::kInit));
-    (void)m.run_host({0x0F, 0x01, 0xC4, 0xEB, 0xFE}, 1);  // vmxoff; jmp $
+    (void)m.run_host({0x0F, 0x01, 0xC4, 0xEB, 0xFE}, 2);  // vmxoff, the INIT; jmp $
     CHECK_FALSE(m.vmx().in_operation);
     CHECK(m.state().rip() == kResetRip);
     CHECK_FALSE(m.pending(attention::kInit));
