@@ -37,6 +37,7 @@ COUNTERS = {
     "VM entries": "(the ROM)",
     "VM exits": "(the ROM)",
     "accesses to nothing": "nowhere",
+    "vendor-dependent results": "vendor",
     "virtual time, s": None,
     "RAM touched, MiB": None,
     "time, s": None,

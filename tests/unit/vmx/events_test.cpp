@@ -246,6 +246,18 @@ TEST_CASE("NMI exiting: exit, host NMIs blocked; virtual NMIs leave guest blocki
     CHECK((m.cpu().attention.load() & attention::kNmi) == 0);
 }
 
+TEST_CASE("without virtual NMIs, NMIs that the guest left blocked stay blocked in the host",
+          "[vmx][events]") {
+    for (const u32 blocked : {u32{blocking::kNmi}, u32{0}}) {
+        CAPTURE(blocked);
+        Guest m{0x0F, 0xA2};  // cpuid
+        m.set(&Vmcs::guest_interruptibility, blocked);
+        REQUIRE(m.run_guest());
+        REQUIRE(m.exited_with(ExitReason::CPUID));
+        CHECK((m.state().interruptibility & blocking::kNmi) == blocked);
+    }
+}
+
 TEST_CASE("NMI-window exiting waits for the IRET that ends virtual-NMI blocking", "[vmx][events]") {
     Guest m{0x90, 0x48, 0xCF};  // nop; iretq
     m.vmcs().pin_controls |= pin::kNmiExiting | pin::kVirtualNmis;
