@@ -29,32 +29,7 @@ i64 days_from_civil(i64 year, unsigned month, unsigned day) {
     return era * 146'097 + static_cast<i64>(day_of_era) - 719'468;
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-        row[j] = j;
-    }
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = row[0];
-        row[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const std::size_t above = row[j];
-            row[j] =
-                std::min({row[j - 1] + 1, above + 1, diagonal + (a[i - 1] == b[j - 1] ? 0U : 1U)});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
-}
-
 }  // namespace
-
-std::optional<u64> parse_number(std::string_view text) {
-    if (text.starts_with("0x") || text.starts_with("0X")) {
-        return parse_digits(text.substr(2), 16);
-    }
-    return parse_digits(text, 10);
-}
 
 std::optional<u64> parse_size(std::string_view text) {
     struct Suffix {

@@ -3,6 +3,7 @@
 // misspelled name was meant to be.
 
 #include "core/error.hpp"
+#include "core/text.hpp"
 #include "core/types.hpp"
 
 #include <optional>
@@ -13,8 +14,6 @@
 
 namespace droste::cli {
 
-// Decimal, or hexadecimal after 0x.
-std::optional<u64> parse_number(std::string_view text);
 // A size in bytes: a number and K, M, G or T; without one it is in MiB.
 std::optional<u64> parse_size(std::string_view text);
 // Seconds with decimals, as nanoseconds.

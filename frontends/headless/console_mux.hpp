@@ -22,7 +22,6 @@ class ConsoleMux final : public CharReceiver {
     CharBackend& guest_side() { return guest_; }
     // What the monitor is connected to.
     CharBackend& monitor_side() { return monitor_; }
-    bool monitor_has_focus() const { return focus_ == &monitor_; }
     // Told when the monitor gets the focus (it prints a prompt).
     void set_on_monitor_focus(std::function<void()> callback) {
         on_monitor_focus_ = std::move(callback);

@@ -6,6 +6,7 @@
 
 #include "cpu/x86/model/cpu_models.hpp"
 
+#include "core/text.hpp"
 #include "cpu/x86/model/native_features.hpp"
 
 #include <algorithm>
@@ -166,24 +167,6 @@ std::string normalized(std::string_view name) {
     return out;
 }
 
-// Levenshtein's distance.
-std::size_t distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-        row[j] = j;
-    }
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = row[0];
-        row[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const std::size_t replace = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            row[j] = std::min({row[j] + 1, row[j - 1] + 1, replace});
-        }
-    }
-    return row[b.size()];
-}
-
 // " (did you mean 'x'?)", or nothing when no known name is close.
 class Nearest {
   public:
@@ -191,7 +174,7 @@ class Nearest {
         : wanted_(wanted)
         , best_(std::max<std::size_t>(2, wanted.size() / 3) + 1) {}
     void consider(std::string_view candidate) {
-        const std::size_t d = distance(wanted_, candidate);
+        const std::size_t d = edit_distance(wanted_, candidate);
         if (d < best_) {
             best_ = d;
             name_ = candidate;
