@@ -4,12 +4,13 @@
 
 #include "core/bus.hpp"
 #include "core/char_backend.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 
 namespace droste {
 
-class DebugConsoleE9 final : public PioDevice {
+class DebugConsoleE9 final : public PioDevice, public Device {
   public:
     static constexpr u16 kPort = 0xE9;
     static constexpr u16 kSeaBiosPort = 0x402;
@@ -22,6 +23,9 @@ class DebugConsoleE9 final : public PioDevice {
     std::span<const PortRange> pio_ranges() const override { return ranges_; }
     IoStatus pio_read(u16 port, std::span<u8> data) override;
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
+
+    void reset() override {}
+    void state(StateArchive& /*archive*/) override {}
 
   private:
     static constexpr u8 kSignature = 0xE9;

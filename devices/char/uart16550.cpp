@@ -1,5 +1,7 @@
 #include "devices/char/uart16550.hpp"
 
+#include "devices/state_archive.hpp"
+
 #include <algorithm>
 
 namespace droste {
@@ -253,6 +255,7 @@ void Uart16550::push(u8 byte) {
 }
 
 void Uart16550::clear_receiver() {
+    fifo_ = {};
     fifo_head_ = 0;
     fifo_count_ = 0;
     overrun_ = false;
@@ -334,6 +337,24 @@ u64 Uart16550::character_ns() const {
     const unsigned parity_bits = (lcr_ & 8U) != 0 ? 1 : 0;
     const u64 divisor = divisor_ == 0 ? 1 : divisor_;
     return (1 + data_bits + parity_bits + stop_bits) * divisor * 1'000'000'000 / kBaudBase;
+}
+
+void Uart16550::state(StateArchive& archive) {
+    archive("fifo", fifo_);
+    archive("fifo_head", fifo_head_);
+    archive("fifo_count", fifo_count_);
+    archive("divisor", divisor_);
+    archive("ier", ier_);
+    archive("fcr", fcr_);
+    archive("lcr", lcr_);
+    archive("mcr", mcr_);
+    archive("msr", msr_);
+    archive("scr", scr_);
+    archive("overrun", overrun_);
+    archive("thre_pending", thre_pending_);
+    archive("timed_out", timed_out_);
+    archive("gate_reported", gate_reported_);
+    archive("timeout", timeout_);
 }
 
 }  // namespace droste

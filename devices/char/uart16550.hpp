@@ -11,13 +11,13 @@
 #include "core/char_backend.hpp"
 #include "core/event_queue.hpp"
 #include "core/irq_line.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 
 namespace droste {
 
-class Uart16550 final : public PioDevice, public CharReceiver, public Resettable {
+class Uart16550 final : public PioDevice, public CharReceiver, public Device {
   public:
     static constexpr std::size_t kFifoBytes = 16;
 
@@ -34,6 +34,7 @@ class Uart16550 final : public PioDevice, public CharReceiver, public Resettable
     void receive(std::span<const u8> bytes) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     u8 read_register(unsigned offset);

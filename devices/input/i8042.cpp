@@ -1,5 +1,7 @@
 #include "devices/input/i8042.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 namespace {
@@ -80,6 +82,7 @@ void I8042::reset() {
     pending_command_ = 0;
     last_write_command_ = false;
     system_flag_ = false;
+    buffer_ = reply_ = 0;
     buffer_source_ = reply_source_ = Source::None;
     break_prefix_ = false;
     a20_ = true;
@@ -247,6 +250,19 @@ void I8042::refill() {
     }
     out_.irq1.set_level(buffer_source_ == Source::Keyboard && (mode & kModeKeyboardIrq) != 0);
     out_.irq12.set_level(buffer_source_ == Source::Mouse && (mode & kModeMouseIrq) != 0);
+}
+
+void I8042::state(StateArchive& archive) {
+    archive("ram", ram_);
+    archive("pending_command", pending_command_);
+    archive("last_write_command", last_write_command_);
+    archive("a20", a20_);
+    archive("system_flag", system_flag_);
+    archive("buffer", buffer_);
+    archive("buffer_source", buffer_source_);
+    archive("reply", reply_);
+    archive("reply_source", reply_source_);
+    archive("break_prefix", break_prefix_);
 }
 
 }  // namespace droste

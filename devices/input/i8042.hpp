@@ -11,7 +11,7 @@
 
 namespace droste {
 
-class I8042 final : public PioDevice, public Resettable {
+class I8042 final : public PioDevice, public Device {
   public:
     struct Outputs {
         IrqLine& irq1;
@@ -29,6 +29,7 @@ class I8042 final : public PioDevice, public Resettable {
 
     // Does not reset the devices on the ports.
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr u16 kDataPort = 0x60;

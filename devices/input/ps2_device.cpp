@@ -1,5 +1,7 @@
 #include "devices/input/ps2_device.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 u8 Ps2Device::take() {
@@ -7,6 +9,13 @@ u8 Ps2Device::take() {
     head_ = (head_ + 1) % kQueueBytes;
     --count_;
     return last_sent_;
+}
+
+void Ps2Device::clear_queue() {
+    queue_ = {};
+    head_ = 0;
+    count_ = 0;
+    last_sent_ = 0;
 }
 
 void Ps2Device::send(std::span<const u8> bytes) {
@@ -20,6 +29,13 @@ void Ps2Device::send(std::span<const u8> bytes) {
     if (listener_) {
         listener_();
     }
+}
+
+void Ps2Device::state(StateArchive& archive) {
+    archive("queue", queue_);
+    archive("head", head_);
+    archive("count", count_);
+    archive("last_sent", last_sent_);
 }
 
 }  // namespace droste

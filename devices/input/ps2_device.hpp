@@ -4,7 +4,7 @@
 // Controller".
 
 #include "core/types.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 #include <functional>
@@ -13,10 +13,12 @@
 
 namespace droste {
 
-class Ps2Device : public Resettable {
+class Ps2Device : public Device {
   public:
-    // A byte from the host.
+    // A byte from the controller.
     virtual void write(u8 value) = 0;
+    // Subclasses list their own fields behind these.
+    void state(StateArchive& archive) override;
 
     bool has_data() const { return count_ != 0; }
     // Requires: has_data().
@@ -32,7 +34,7 @@ class Ps2Device : public Resettable {
     // All of `bytes`, or nothing if they do not fit: half a scan code is worse than none.
     void send(std::span<const u8> bytes);
     void send(std::initializer_list<u8> bytes) { send(std::span(bytes.begin(), bytes.size())); }
-    void clear_queue() { count_ = 0; }
+    void clear_queue();
     u8 last_sent() const { return last_sent_; }
 
   private:

@@ -1,5 +1,7 @@
 #include "devices/input/ps2_keyboard.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 namespace {
@@ -92,6 +94,14 @@ void Ps2Keyboard::write_argument(u8 value) {
         scan_code_set_ = value;
     }
     send({kAcknowledge});
+}
+
+void Ps2Keyboard::state(StateArchive& archive) {
+    Ps2Device::state(archive);
+    archive("pending_command", pending_command_);
+    archive("leds", leds_);
+    archive("scan_code_set", scan_code_set_);
+    archive("scanning", scanning_);
 }
 
 }  // namespace droste

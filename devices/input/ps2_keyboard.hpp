@@ -8,8 +8,10 @@ namespace droste {
 
 class Ps2Keyboard final : public Ps2Device {
   public:
+    std::string_view name() const override { return "PS/2 keyboard"; }
     void write(u8 value) override;
     void reset() override;
+    void state(StateArchive& archive) override;
 
     // A make or break sequence of set 2; dropped while the guest has scanning disabled.
     void send_scan_code(std::span<const u8> bytes);

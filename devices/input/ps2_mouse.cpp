@@ -1,5 +1,7 @@
 #include "devices/input/ps2_mouse.hpp"
 
+#include "devices/state_archive.hpp"
+
 #include <algorithm>
 
 namespace droste {
@@ -122,6 +124,23 @@ void Ps2Mouse::write_argument(u8 value) {
     }
     pending_command_ = 0;
     send({kAcknowledge});
+}
+
+void Ps2Mouse::state(StateArchive& archive) {
+    Ps2Device::state(archive);
+    archive("pending_command", pending_command_);
+    archive("sample_rate", sample_rate_);
+    archive("resolution", resolution_);
+    archive("scaling", scaling_);
+    archive("stream", stream_);
+    archive("wrap", wrap_);
+    archive("reporting", reporting_);
+    archive("wheel_mode", wheel_mode_);
+    archive("earlier_rates", earlier_rates_);
+    archive("dx", dx_);
+    archive("dy", dy_);
+    archive("dz", dz_);
+    archive.over_reset([&] { archive("buttons", buttons_); });
 }
 
 }  // namespace droste

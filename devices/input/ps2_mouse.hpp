@@ -10,8 +10,10 @@ class Ps2Mouse final : public Ps2Device {
   public:
     enum Button : u8 { kLeft = 1, kRight = 2, kMiddle = 4 };
 
+    std::string_view name() const override { return "PS/2 mouse"; }
     void write(u8 value) override;
     void reset() override;
+    void state(StateArchive& archive) override;
 
     // Movement to the right and up is positive. Reported in stream mode while the guest enabled it.
     void move(int dx, int dy, int wheel, u8 buttons);

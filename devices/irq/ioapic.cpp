@@ -2,6 +2,7 @@
 
 #include "core/bits.hpp"
 #include "devices/little_endian.hpp"
+#include "devices/state_archive.hpp"
 
 #include <algorithm>
 
@@ -174,6 +175,15 @@ IoStatus IoApic::mmio_write(PhysAddr address, std::span<const u8> data) {
     default: break;
     }
     return IoStatus::Done;
+}
+
+void IoApic::state(StateArchive& archive) {
+    archive("id", id_);
+    archive("select", select_);
+    archive("entries", entries_);
+    archive("resend_at_ns", resend_at_ns_);
+    archive("resend", resend_);
+    archive.over_reset([&] { archive("lines", lines_); });
 }
 
 }  // namespace droste

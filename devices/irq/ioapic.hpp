@@ -16,14 +16,14 @@
 #include "core/bus.hpp"
 #include "core/event_queue.hpp"
 #include "core/irq_line.hpp"
+#include "devices/device.hpp"
 #include "devices/irq/input_pin.hpp"
-#include "devices/system/resettable.hpp"
 
 #include <array>
 
 namespace droste {
 
-class IoApic final : public MmioDevice, public EoiListener, public Resettable {
+class IoApic final : public MmioDevice, public EoiListener, public Device {
   public:
     static constexpr PhysAddr kDefaultBase = 0xFEC0'0000;
     static constexpr unsigned kPins = 24;
@@ -45,6 +45,7 @@ class IoApic final : public MmioDevice, public EoiListener, public Resettable {
     IoStatus mmio_write(PhysAddr address, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     u32 read_register() const;

@@ -1,5 +1,7 @@
 #include "devices/irq/pic8259.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 namespace {
@@ -203,6 +205,26 @@ bool Pic8259Chip::consume_polled() {
     return polled;
 }
 
+void Pic8259Chip::state(StateArchive& archive) {
+    archive("elcr", elcr_);
+    archive("irr", irr_);
+    archive("imr", imr_);
+    archive("isr", isr_);
+    archive("vector_base", vector_base_);
+    archive("lowest", lowest_);
+    archive("expect", expect_);
+    archive("single", single_);
+    archive("needs_icw4", needs_icw4_);
+    archive("auto_eoi", auto_eoi_);
+    archive("rotate_on_auto_eoi", rotate_on_auto_eoi_);
+    archive("special_fully_nested", special_fully_nested_);
+    archive("special_mask", special_mask_);
+    archive("read_isr", read_isr_);
+    archive("poll", poll_);
+    archive("polled", polled_);
+    archive.over_reset([&] { archive("lines", lines_); });
+}
+
 Pic8259Pair::Pic8259Pair(IrqLine& intr) : intr_(intr), pins_(*this) {}
 
 void Pic8259Pair::reset() {
@@ -286,6 +308,15 @@ IoStatus Pic8259Pair::pio_write(u16 port, std::span<const u8> data) {
     }
     update();
     return IoStatus::Done;
+}
+
+void Pic8259Pair::state(StateArchive& archive) {
+    archive("master", master_);
+    archive("slave", slave_);
+}
+
+void Pic8259Pair::state_loaded() {
+    intr_.set_level(master_.pending() >= 0);
 }
 
 }  // namespace droste

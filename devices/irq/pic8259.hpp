@@ -13,8 +13,8 @@
 #include "core/apic_bus.hpp"
 #include "core/bus.hpp"
 #include "core/irq_line.hpp"
+#include "devices/device.hpp"
 #include "devices/irq/input_pin.hpp"
-#include "devices/system/resettable.hpp"
 
 #include <array>
 
@@ -27,6 +27,7 @@ class Pic8259Chip {
     explicit Pic8259Chip(u8 elcr_mask) : elcr_mask_(elcr_mask) { reset(); }
 
     void reset();
+    void state(StateArchive& archive);
     void write_command(u8 value);  // A0 = 0: ICW1, OCW2, OCW3
     void write_data(u8 value);     // A0 = 1: ICW2-ICW4, OCW1
     u8 read(bool a0);
@@ -72,7 +73,7 @@ class Pic8259Chip {
     bool polled_ = false;
 };
 
-class Pic8259Pair final : public PioDevice, public ExtIntSource, public Resettable {
+class Pic8259Pair final : public PioDevice, public ExtIntSource, public Device {
   public:
     static constexpr unsigned kInputs = 16;
 
@@ -92,6 +93,8 @@ class Pic8259Pair final : public PioDevice, public ExtIntSource, public Resettab
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
+    void state_loaded() override;
 
   private:
     static constexpr unsigned kCascade = 2;

@@ -2,7 +2,9 @@
 // Several outputs on one wire: asserted while any of them is. ISA boards share an IRQ this way
 // (COM1 and COM3 on IRQ 4), and the A20 gate is the OR of its two controllers.
 
+#include "devices/device.hpp"
 #include "devices/irq/input_pin.hpp"
+#include "devices/state_archive.hpp"
 
 #include <array>
 #include <cstddef>
@@ -10,17 +12,27 @@
 namespace droste {
 
 template <std::size_t kInputs>
-class WiredOr {
+class WiredOr final : public Device {
   public:
     explicit WiredOr(IrqLine& output) : output_(output), pins_(*this) {}
-    WiredOr(const WiredOr&) = delete;
-    WiredOr& operator=(const WiredOr&) = delete;
+
+    std::string_view name() const override { return "wired OR"; }
+    void reset() override {}
+    void state(StateArchive& archive) override {
+        archive.over_reset([&] { archive("levels", levels_); });
+    }
+    void state_loaded() override { drive(); }
 
     // Requires: n < kInputs.
     IrqLine& input(std::size_t n) { return pins_[n]; }
 
     void set_input(unsigned pin, bool asserted) {
         levels_[pin] = asserted;
+        drive();
+    }
+
+  private:
+    void drive() {
         bool any = false;
         for (const bool level : levels_) {
             any = any || level;
@@ -28,7 +40,6 @@ class WiredOr {
         output_.set_level(any);
     }
 
-  private:
     IrqLine& output_;
     InputPins<WiredOr, kInputs> pins_;
     std::array<bool, kInputs> levels_{};

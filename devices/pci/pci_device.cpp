@@ -44,6 +44,10 @@ void PciDevice::add_bar(unsigned index, BarKind kind, u32 bytes) {
 void PciDevice::restore() {
     config_ = initial_;
     intx_asserted_ = false;
+    refresh();
+}
+
+void PciDevice::refresh() {
     update_bars();
     update_intx();
     config_written(0, kConfigBytes);

@@ -8,7 +8,8 @@
 
 #include "core/irq_line.hpp"
 #include "core/types.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
+#include "devices/state_archive.hpp"
 
 #include <array>
 #include <optional>
@@ -25,7 +26,7 @@ struct PciIdentity {
     u16 subsystem = 0x1100;
 };
 
-class PciDevice : public Resettable {
+class PciDevice : public Device {
   public:
     static constexpr unsigned kConfigBytes = 256;
     static constexpr unsigned kBars = 6;
@@ -38,6 +39,12 @@ class PciDevice : public Resettable {
     void config_write(unsigned offset, unsigned size, u32 value);
 
     void reset() override { restore(); }
+    // Subclasses list their own fields behind these.
+    void state(StateArchive& archive) override {
+        archive("config", config_);
+        archive("intx_asserted", intx_asserted_);
+    }
+    void state_loaded() override { refresh(); }
 
     // Where INTx# of this function goes.
     void connect_intx(IrqLine* line) { intx_ = line; }
@@ -57,7 +64,6 @@ class PciDevice : public Resettable {
     void define(unsigned offset, unsigned size, u32 value, u32 writable);
 
     u8 config(unsigned offset) const { return config_[offset]; }
-    void set_config(unsigned offset, u8 value) { config_[offset] = value; }
     void set_intx(bool asserted);
 
     // Bytes offset..offset+size-1 were written (or reset: all of them).
@@ -75,6 +81,8 @@ class PciDevice : public Resettable {
     };
 
     void restore();
+    // Finds out again where the BARs are, and calls config_written() for everything.
+    void refresh();
     void update_bars();
     void update_intx();
 

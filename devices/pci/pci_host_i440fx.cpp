@@ -1,6 +1,7 @@
 #include "devices/pci/pci_host_i440fx.hpp"
 
 #include "devices/little_endian.hpp"
+#include "devices/state_archive.hpp"
 
 namespace droste {
 
@@ -90,11 +91,7 @@ PciDevice* PciHostI440fx::find(unsigned device_number, unsigned function_number)
 
 void PciHostI440fx::reset() {
     address_ = 0;
-    for (PciDevice* function : functions_) {
-        if (function != nullptr) {
-            function->reset();
-        }
-    }
+    bridge_.reset();
 }
 
 PciDevice* PciHostI440fx::selected() const {
@@ -140,6 +137,11 @@ IoStatus PciHostI440fx::pio_write(u16 port, std::span<const u8> data) {
         function->config_write((address_ & 0xFC) + byte, static_cast<unsigned>(data.size()), value);
     }
     return IoStatus::Done;
+}
+
+void PciHostI440fx::state(StateArchive& archive) {
+    archive("address", address_);
+    archive("bridge", bridge_);
 }
 
 }  // namespace droste

@@ -19,7 +19,7 @@ struct PamSegment {
     bool write_ram = false;  // writes go to RAM instead of nowhere
 };
 
-class PciHostI440fx final : public PioDevice, public Resettable {
+class PciHostI440fx final : public PioDevice, public Device {
   public:
     static constexpr std::size_t kDevices = 32;
     static constexpr std::size_t kFunctions = 8;
@@ -37,14 +37,17 @@ class PciHostI440fx final : public PioDevice, public Resettable {
     IoStatus pio_read(u16 port, std::span<u8> data) override;
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
-    // The bridge itself and every attached function.
+    // The bridge itself; the functions attached to its bus are devices of their own.
     void reset() override;
+    void state(StateArchive& archive) override;
+    void state_loaded() override { bridge_.state_loaded(); }
 
   private:
     // Function 00.0.
     class Bridge final : public PciDevice {
       public:
         explicit Bridge(std::function<void(const PamSegment&)> pam_changed);
+        std::string_view name() const override { return "82441FX function 0"; }
 
       protected:
         void config_written(unsigned offset, unsigned size) override;

@@ -1,5 +1,7 @@
 #include "devices/pci/pci_isa_piix3.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 namespace {
@@ -66,6 +68,12 @@ void PciIsaPiix3::drive() {
             out_.isa_irqs[irq]->set_level(((irqs >> irq) & 1U) != 0);
         }
     }
+}
+
+void PciIsaPiix3::state(StateArchive& archive) {
+    PciDevice::state(archive);
+    archive("driven", driven_);
+    archive.over_reset([&] { archive("inputs", inputs_); });
 }
 
 }  // namespace droste

@@ -24,6 +24,8 @@ class PciIsaPiix3 final : public PciDevice {
     };
 
     explicit PciIsaPiix3(const Outputs& outputs);
+    std::string_view name() const override { return "82371SB"; }
+    void state(StateArchive& archive) override;
 
     // INTA# (pin 0) to INTD# (pin 3) of a device on bus 0. Requires: slot < 32, pin < 4.
     IrqLine& intx(unsigned slot, unsigned pin) { return pins_[slot * kPins + pin]; }

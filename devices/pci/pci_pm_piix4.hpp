@@ -12,6 +12,7 @@ class PciPmPiix4 final : public PciDevice {
   public:
     // `acpi` is attached to `bus` by this function, from its reset on.
     PciPmPiix4(Bus& bus, AcpiPm& acpi);
+    std::string_view name() const override { return "82371AB power management"; }
 
     // What firmware does: sets and enables the base of the register block.
     void map(u16 base);

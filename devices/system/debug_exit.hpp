@@ -3,13 +3,14 @@
 // as an exit status is the front end's business (QEMU's convention: value << 1 | 1).
 
 #include "core/bus.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 #include <functional>
 
 namespace droste {
 
-class DebugExit final : public PioDevice {
+class DebugExit final : public PioDevice, public Device {
   public:
     DebugExit(u16 base, u16 size, std::function<void(u32 value)> on_exit)
         : ranges_{PortRange{.first = base, .count = size}}
@@ -19,6 +20,9 @@ class DebugExit final : public PioDevice {
     std::span<const PortRange> pio_ranges() const override { return ranges_; }
     IoStatus pio_read(u16 port, std::span<u8> data) override;
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
+
+    void reset() override {}
+    void state(StateArchive& /*archive*/) override {}
 
   private:
     std::array<PortRange, 1> ranges_;

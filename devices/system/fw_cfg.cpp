@@ -1,6 +1,7 @@
 #include "devices/system/fw_cfg.hpp"
 
 #include "devices/little_endian.hpp"
+#include "devices/state_archive.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -239,6 +240,19 @@ void FwCfg::skip(u32 length) {
     const Item* item = selected();
     const u64 size = item == nullptr ? 0 : item->bytes.size();
     position_ = std::min(size, position_ + length);
+}
+
+void FwCfg::state(StateArchive& archive) {
+    archive("key", key_);
+    archive("position", position_);
+    archive("dma_address", dma_address_);
+    archive.over_reset([&] {
+        for (auto& [file_name, item] : files_) {
+            if (item.on_write) {
+                archive(file_name, item.bytes);
+            }
+        }
+    });
 }
 
 }  // namespace droste

@@ -8,7 +8,7 @@
 
 #include "core/bus.hpp"
 #include "core/guest_memory.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 #include <functional>
@@ -18,7 +18,7 @@
 
 namespace droste {
 
-class FwCfg final : public PioDevice, public Resettable {
+class FwCfg final : public PioDevice, public Device {
   public:
     enum Key : u16 {
         Signature = 0x00,
@@ -71,6 +71,7 @@ class FwCfg final : public PioDevice, public Resettable {
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr u16 kSelector = 0x510;

@@ -1,5 +1,7 @@
 #include "devices/system/port61.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 IoStatus Port61::pio_read(u16 /*port*/, std::span<u8> data) {
@@ -24,6 +26,10 @@ IoStatus Port61::pio_write(u16 /*port*/, std::span<const u8> data) {
 void Port61::reset() {
     control_ = 0;
     pit_.set_gate(Pit8254::kSpeaker, false);
+}
+
+void Port61::state(StateArchive& archive) {
+    archive("control", control_);
 }
 
 }  // namespace droste

@@ -6,7 +6,7 @@
 
 namespace droste {
 
-class Port61 final : public PioDevice, public Resettable {
+class Port61 final : public PioDevice, public Device {
   public:
     Port61(EventQueue& events, Pit8254& pit) : events_(events), pit_(pit) {}
 
@@ -16,6 +16,7 @@ class Port61 final : public PioDevice, public Resettable {
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr std::array kRanges = {PortRange{.first = 0x61, .count = 1}};

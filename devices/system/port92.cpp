@@ -1,5 +1,7 @@
 #include "devices/system/port92.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 IoStatus Port92::pio_read(u16 /*port*/, std::span<u8> data) {
@@ -25,6 +27,10 @@ IoStatus Port92::pio_write(u16 /*port*/, std::span<const u8> data) {
 void Port92::reset() {
     control_ = kA20Enable;
     a20_.set_level(true);
+}
+
+void Port92::state(StateArchive& archive) {
+    archive("control", control_);
 }
 
 }  // namespace droste

@@ -4,13 +4,13 @@
 
 #include "core/bus.hpp"
 #include "core/irq_line.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 
 namespace droste {
 
-class Port92 final : public PioDevice, public Resettable {
+class Port92 final : public PioDevice, public Device {
   public:
     Port92(IrqLine& a20, IrqLine& cpu_reset) : a20_(a20), cpu_reset_(cpu_reset) {}
 
@@ -20,6 +20,7 @@ class Port92 final : public PioDevice, public Resettable {
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr std::array kRanges = {PortRange{.first = 0x92, .count = 1}};

@@ -3,13 +3,13 @@
 // Linux writes it as a delay.
 
 #include "core/bus.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 
 namespace droste {
 
-class PostPort80 final : public PioDevice, public Resettable {
+class PostPort80 final : public PioDevice, public Device {
   public:
     std::string_view name() const override { return "POST port 80h"; }
     std::span<const PortRange> pio_ranges() const override { return kRanges; }
@@ -17,6 +17,7 @@ class PostPort80 final : public PioDevice, public Resettable {
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override { code_ = 0; }
+    void state(StateArchive& archive) override;
     u8 last_code() const { return code_; }
 
   private:

@@ -1,5 +1,7 @@
 #include "devices/system/reset_cf9.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 IoStatus ResetCf9::pio_read(u16 /*port*/, std::span<u8> data) {
@@ -20,6 +22,10 @@ IoStatus ResetCf9::pio_write(u16 /*port*/, std::span<const u8> data) {
         system_reset_.pulse();
     }
     return IoStatus::Done;
+}
+
+void ResetCf9::state(StateArchive& archive) {
+    archive("control", control_);
 }
 
 }  // namespace droste

@@ -4,13 +4,13 @@
 
 #include "core/bus.hpp"
 #include "core/irq_line.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 
 namespace droste {
 
-class ResetCf9 final : public PioDevice, public Resettable {
+class ResetCf9 final : public PioDevice, public Device {
   public:
     static constexpr u16 kPort = 0xCF9;
     static constexpr u8 kResetValue = 0x06;  // a hard reset, for the FADT's RESET_VALUE
@@ -23,6 +23,7 @@ class ResetCf9 final : public PioDevice, public Resettable {
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override { control_ = 0; }
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr std::array kRanges = {PortRange{.first = kPort, .count = 1}};

@@ -1,5 +1,7 @@
 #include "devices/system/testdev.hpp"
 
+#include "devices/state_archive.hpp"
+
 #include <algorithm>
 
 namespace droste {
@@ -55,6 +57,11 @@ void TestDevice::reset() {
             line->set_level(false);
         }
     }
+}
+
+void TestDevice::state(StateArchive& archive) {
+    archive("data", data_);
+    archive("memory", memory_);
 }
 
 }  // namespace droste

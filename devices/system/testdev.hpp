@@ -4,14 +4,14 @@
 
 #include "core/bus.hpp"
 #include "core/irq_line.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 #include <vector>
 
 namespace droste {
 
-class TestDevice final : public PioDevice, public MmioDevice, public Resettable {
+class TestDevice final : public PioDevice, public MmioDevice, public Device {
   public:
     static constexpr unsigned kIrqs = 24;
     static constexpr PhysAddr kMemoryBase = 0xFF00'0000;
@@ -29,6 +29,7 @@ class TestDevice final : public PioDevice, public MmioDevice, public Resettable 
     IoStatus mmio_write(PhysAddr address, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr u16 kData = 0xE0;

@@ -1,6 +1,7 @@
 #include "devices/time/acpi_pm.hpp"
 
 #include "devices/little_endian.hpp"
+#include "devices/state_archive.hpp"
 
 namespace droste {
 
@@ -182,6 +183,17 @@ void AcpiPm::write_gpe(unsigned offset, u8 value) {
     } else {
         gpe_enable_ = with_byte(gpe_enable_, byte, value);
     }
+}
+
+void AcpiPm::state(StateArchive& archive) {
+    archive("pm1_status", pm1_status_);
+    archive("pm1_enable", pm1_enable_);
+    archive("pm1_control", pm1_control_);
+    archive("gpe_status", gpe_status_);
+    archive("gpe_enable", gpe_enable_);
+    archive("apm", apm_);
+    archive("overflow", overflow_);
+    archive.over_reset([&] { archive("settled_half", settled_half_); });
 }
 
 }  // namespace droste

@@ -9,14 +9,14 @@
 #include "core/bus.hpp"
 #include "core/event_queue.hpp"
 #include "core/irq_line.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 #include <functional>
 
 namespace droste {
 
-class AcpiPm final : public PioDevice, public Resettable {
+class AcpiPm final : public PioDevice, public Device {
   public:
     static constexpr u16 kDefaultBase = 0x600;
     static constexpr u16 kPmBytes = 64;
@@ -56,6 +56,7 @@ class AcpiPm final : public PioDevice, public Resettable {
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     u8 read_pm(unsigned offset) const;

@@ -2,6 +2,7 @@
 
 #include "core/bits.hpp"
 #include "devices/little_endian.hpp"
+#include "devices/state_archive.hpp"
 
 #include <algorithm>
 
@@ -132,17 +133,25 @@ void Hpet::match(unsigned index, u64 passed) {
     if ((timer.config & kLevel) != 0) {
         status_ |= 1U << index;
     } else if ((timer.config & kInterrupt) != 0) {
-        if (IrqLine* line = route(index); line != nullptr) {
-            line->pulse();
-        }
+        drive(route(index), true);
+        drive(route(index), false);
     }
 }
 
-IrqLine* Hpet::route(unsigned index) {
+u8 Hpet::route(unsigned index) const {
     if (legacy() && index < legacy_lines_.size()) {
-        return legacy_lines_[index];
+        return static_cast<u8>(kFirstLegacyWire + index);
     }
-    return gsis_[bits(timers_[index].config, 9, 13)];
+    const auto gsi = static_cast<u8>(bits(timers_[index].config, 9, 13));
+    return gsis_[gsi] != nullptr ? gsi : kNoWire;
+}
+
+void Hpet::drive(u8 wire, bool asserted) {
+    if (wire != kNoWire) {
+        IrqLine* line =
+            wire < kFirstLegacyWire ? gsis_[wire] : legacy_lines_[wire - kFirstLegacyWire];
+        line->set_level(asserted);
+    }
 }
 
 void Hpet::update_levels() {
@@ -150,14 +159,12 @@ void Hpet::update_levels() {
         Comparator& timer = timers_[i];
         const bool asserted = running() && test_bit(status_, i) &&
                               (timer.config & (kLevel | kInterrupt)) == (kLevel | kInterrupt);
-        IrqLine* wanted = asserted ? route(i) : nullptr;
-        if (timer.driven != nullptr && timer.driven != wanted) {
-            timer.driven->set_level(false);
+        const u8 wanted = asserted ? route(i) : kNoWire;
+        if (timer.driven != wanted) {
+            drive(timer.driven, false);
         }
         timer.driven = wanted;
-        if (wanted != nullptr) {
-            wanted->set_level(true);
-        }
+        drive(wanted, true);
     }
 }
 
@@ -298,6 +305,26 @@ void Hpet::write_comparator(Comparator& timer, unsigned first_byte, std::span<co
         timer.value = merge_le(timer.value, first_byte, data) & mask;
     }
     timer.config &= ~kValueSet;
+}
+
+void Hpet::Comparator::state(StateArchive& archive) {
+    archive("config", config);
+    archive("value", value);
+    archive("period", period);
+    archive("driven", driven);
+}
+
+void Hpet::state(StateArchive& archive) {
+    archive("config", config_);
+    archive("status", status_);
+    archive("stopped_counter", stopped_counter_);
+    archive("settled_counter", settled_counter_);
+    archive("timers", timers_);
+    archive("next_match", next_match_);
+    archive.over_reset([&] {
+        archive("started_ns", started_ns_);
+        archive("legacy_inputs", legacy_inputs_);
+    });
 }
 
 }  // namespace droste

@@ -13,14 +13,14 @@
 #include "core/bus.hpp"
 #include "core/event_queue.hpp"
 #include "core/irq_line.hpp"
+#include "devices/device.hpp"
 #include "devices/irq/input_pin.hpp"
-#include "devices/system/resettable.hpp"
 
 #include <array>
 
 namespace droste {
 
-class Hpet final : public MmioDevice, public Resettable {
+class Hpet final : public MmioDevice, public Device {
   public:
     static constexpr PhysAddr kDefaultBase = 0xFED0'0000;
     static constexpr u64 kBytes = 1024;
@@ -47,13 +47,19 @@ class Hpet final : public MmioDevice, public Resettable {
     IoStatus mmio_write(PhysAddr address, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
+    // Wires by number: GSIs, then what legacy replacement drives.
+    static constexpr u8 kFirstLegacyWire = 32, kNoWire = 0xFF;
+
     struct Comparator {
         u64 config = 0;
         u64 value = ~u64{0};
         u64 period = 0;
-        IrqLine* driven = nullptr;  // the wire a level interrupt holds
+        u8 driven = kNoWire;  // the wire a level interrupt holds
+
+        void state(StateArchive& archive);
     };
 
     u64 read_register(u64 offset) const;
@@ -70,7 +76,8 @@ class Hpet final : public MmioDevice, public Resettable {
     // Lets every comparator match that the counter has reached since the last call.
     void settle();
     void match(unsigned index, u64 passed);
-    IrqLine* route(unsigned index);
+    u8 route(unsigned index) const;
+    void drive(u8 wire, bool asserted);
     void update_levels();
     void schedule();
 

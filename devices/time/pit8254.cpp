@@ -1,5 +1,7 @@
 #include "devices/time/pit8254.hpp"
 
+#include "devices/state_archive.hpp"
+
 namespace droste {
 
 namespace {
@@ -106,6 +108,11 @@ void Pit8254::schedule() {
         return;
     }
     next_edge_.arm(deadline_of_tick(rise_tick, kHz));
+}
+
+void Pit8254::state(StateArchive& archive) {
+    archive("channels", channels_);
+    archive("next_edge", next_edge_);
 }
 
 }  // namespace droste

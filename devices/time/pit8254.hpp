@@ -10,7 +10,7 @@
 #include "core/bus.hpp"
 #include "core/event_queue.hpp"
 #include "core/irq_line.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 
@@ -23,6 +23,7 @@ class PitChannel {
 
     explicit PitChannel(bool gate) : gate_(gate) {}
 
+    void state(StateArchive& archive);
     void write_control(u8 control, u64 tick);
     void write(u8 value, u64 tick);
     u8 read(u64 tick);
@@ -76,7 +77,7 @@ class PitChannel {
     u8 latched_status_ = 0;
 };
 
-class Pit8254 final : public PioDevice, public Resettable {
+class Pit8254 final : public PioDevice, public Device {
   public:
     static constexpr u64 kHz = 1'193'182;
     static constexpr unsigned kSpeaker = 2;  // the channel whose gate and OUT are at port 61h
@@ -94,6 +95,7 @@ class Pit8254 final : public PioDevice, public Resettable {
     bool out(unsigned channel) { return channels_[channel].out(tick()); }
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr std::array kRanges = {PortRange{.first = 0x40, .count = 4}};

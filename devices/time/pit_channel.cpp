@@ -1,6 +1,7 @@
 // The counting of one 8254 channel: "Mode Definitions" of the data sheet as functions of the tick.
 // The counting element is loaded on the clock pulse after a write or a trigger, hence `tick + 1`.
 
+#include "devices/state_archive.hpp"
 #include "devices/time/pit8254.hpp"
 
 namespace droste {
@@ -269,6 +270,28 @@ u8 PitChannel::read(u64 tick) {
     }
     count_latched_ = false;
     return static_cast<u8>(access_ == 1 ? value : value >> 8);
+}
+
+void PitChannel::state(StateArchive& archive) {
+    archive("mode", mode_);
+    archive("access", access_);
+    archive("bcd", bcd_);
+    archive("gate", gate_);
+    archive("phase", phase_);
+    archive("start", start_);
+    archive("elapsed", elapsed_);
+    archive("period", period_);
+    archive("next_period", next_period_);
+    archive("has_next", has_next_);
+    archive("switch_tick", switch_tick_);
+    archive("idle_count", idle_count_);
+    archive("write_high_next", write_high_next_);
+    archive("read_high_next", read_high_next_);
+    archive("low_byte", low_byte_);
+    archive("count_latched", count_latched_);
+    archive("status_latched", status_latched_);
+    archive("latched_count", latched_count_);
+    archive("latched_status", latched_status_);
 }
 
 }  // namespace droste

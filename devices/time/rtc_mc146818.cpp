@@ -1,5 +1,7 @@
 #include "devices/time/rtc_mc146818.hpp"
 
+#include "devices/state_archive.hpp"
+
 #include <algorithm>
 #include <chrono>
 
@@ -397,6 +399,24 @@ void RtcMc146818::update_irq() {
         }
     }
     timer_.arm(deadline);
+}
+
+void RtcMc146818::state(StateArchive& archive) {
+    archive("index", index_);
+    archive("c", c_);
+    archive("timer", timer_);
+    // RESET# clears only the interrupt enables of register B.
+    archive.over_reset([&] {
+        archive("a", a_);
+        archive("b", b_);
+        archive("held", held_);
+        archive("base_seconds", base_seconds_);
+        archive("base_index", base_index_);
+        archive("phase_ns", phase_ns_);
+        archive("caught_up_ns", caught_up_ns_);
+        archive("weekday_bias", weekday_bias_);
+        archive("ram", ram_);
+    });
 }
 
 }  // namespace droste

@@ -10,13 +10,13 @@
 #include "core/bus.hpp"
 #include "core/event_queue.hpp"
 #include "core/irq_line.hpp"
-#include "devices/system/resettable.hpp"
+#include "devices/device.hpp"
 
 #include <array>
 
 namespace droste {
 
-class RtcMc146818 final : public PioDevice, public Resettable {
+class RtcMc146818 final : public PioDevice, public Device {
   public:
     static constexpr u8 kCentury = 0x32;
 
@@ -35,6 +35,7 @@ class RtcMc146818 final : public PioDevice, public Resettable {
     IoStatus pio_write(u16 port, std::span<const u8> data) override;
 
     void reset() override;
+    void state(StateArchive& archive) override;
 
   private:
     static constexpr std::array kRanges = {PortRange{.first = 0x70, .count = 2}};

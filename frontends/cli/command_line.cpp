@@ -32,6 +32,7 @@ struct OptionRow {
     std::string_view value;  // what --help calls its value; empty: it takes none; [X]: or none
     std::string_view help;   // empty: accepted but not listed
     Apply apply;
+    bool repeats = false;  // each time it adds something; otherwise the last one counts
 
     constexpr bool value_is_optional() const { return value.starts_with('['); }
 };
@@ -90,7 +91,8 @@ Expected<void> apply_debugcon(Parse& parse, std::string_view value) {
     if (!spec) {
         return spec.error();
     }
-    parse.line.debug_consoles.push_back({0, spec.value()});  // the port: see finish()
+    parse.line.debug_consoles.push_back(
+        {.port = 0, .chars = spec.value()});  // the port: see finish()
     return {};
 }
 Expected<void> apply_rtc(Parse& parse, std::string_view value) {
@@ -139,6 +141,8 @@ Expected<void> apply_nothing(Parse& /*parse*/, std::string_view /*value*/) {
     return {};
 }
 
+constexpr bool kRepeats = true;
+
 // clang-format off
 constexpr std::array kOptions = {
     OptionRow{"kernel",    "FILE", "start this kernel: Linux bzImage, multiboot (ELF, .gz), PVH ELF", store_boot<&BootRequest::kernel>},
@@ -148,19 +152,19 @@ constexpr std::array kOptions = {
     OptionRow{"m",         "SIZE", "RAM: MiB, or with suffix K, M, G (default 128M, at most 64G)",    on_line<set_memory>},
     OptionRow{"smp",       "N",    "number of CPUs, 1 to 255 (default 1)",                            on_line<set_smp>},
     OptionRow{"cpu",       "MODEL[,+FEATURE][,-FEATURE]", "CPU model (-cpu help)",                    apply_cpu},
-    OptionRow{"machine",   "TYPE[,PROPERTY=VALUE]", "pc; accel=, entry=auto|32|64, feature-control=enabled|disabled|unlocked", on_line<set_machine>},
-    OptionRow{"M",         "TYPE", "",                                                                on_line<set_machine>},
-    OptionRow{"accel",     "NAME[,block=1..64]", "interp",                                                         on_line<set_accelerator>},
-    OptionRow{"rtc",       "base=utc|localtime|DATE", "wall clock at power-on (default utc; with --icount 2024-01-01)", apply_rtc},
+    OptionRow{"machine",   "TYPE[,PROPERTY=VALUE]", "pc; accel=, entry=auto|32|64, feature-control=enabled|disabled|unlocked", on_line<set_machine>, kRepeats},
+    OptionRow{"M",         "TYPE", "",                                                                on_line<set_machine>, kRepeats},
+    OptionRow{"accel",     "NAME[,block=1..64]", "interp",                                            on_line<set_accelerator>},
+    OptionRow{"rtc",       "base=utc|localtime|DATE", "wall clock at power-on (default utc; with --icount 2024-01-01)", apply_rtc, kRepeats},
     OptionRow{"name",      "NAME", "name of the machine, for messages",                               apply_name},
 
-    OptionRow{"serial",    "DEV",  "next serial port: stdio, mon:stdio, file:PATH, pty, null, none",  apply_serial},
+    OptionRow{"serial",    "DEV",  "next serial port: stdio, mon:stdio, file:PATH, pty, null, none",  apply_serial, kRepeats},
     OptionRow{"nographic", "",     "first serial port and monitor on the terminal (default)",         set_flag<&CommandLine::nographic>},
     OptionRow{"display",   "none", "no display",                                                      on_line<set_display>},
-    OptionRow{"debugcon",  "DEV",  "debug console on port 0xe9 (-global isa-debugcon.iobase=)",       apply_debugcon},
-    OptionRow{"chardev",   "KIND,id=ID[,path=PATH]", "named character device",                        on_line<add_chardev>},
-    OptionRow{"device",    "NAME[,PROPERTY=VALUE]", "add a device (-device help)",                    on_line<add_device>},
-    OptionRow{"global",    "DRIVER.PROPERTY=VALUE", "default of a device's property",                 on_line<set_global>},
+    OptionRow{"debugcon",  "DEV",  "debug console on port 0xe9 (-global isa-debugcon.iobase=)",       apply_debugcon, kRepeats},
+    OptionRow{"chardev",   "KIND,id=ID[,path=PATH]", "named character device",                        on_line<add_chardev>, kRepeats},
+    OptionRow{"device",    "NAME[,PROPERTY=VALUE]", "add a device (-device help)",                    on_line<add_device>, kRepeats},
+    OptionRow{"global",    "DRIVER.PROPERTY=VALUE", "default of a device's property",                 on_line<set_global>, kRepeats},
     OptionRow{"nodefaults", "",    "no default devices (serial port)",                                set_flag<&CommandLine::defaults, false>},
 
     OptionRow{"no-reboot", "",     "end the run where the machine would reset",                       set_flag<&CommandLine::no_reboot>},
@@ -173,10 +177,10 @@ constexpr std::array kOptions = {
     OptionRow{"stats",     "",     "print counters to standard error at the end",                     set_flag<&CommandLine::stats>},
     OptionRow{"v",         "",     "say what is loaded and how the run ended",                        set_flag<&CommandLine::verbose>},
     OptionRow{"verbose",   "",     "",                                                                set_flag<&CommandLine::verbose>},
-    OptionRow{"d",         "ITEM,...", "log these events (-d help)",                                  on_line<set_log_items>},
+    OptionRow{"d",         "ITEM,...", "log these events (-d help)",                                  on_line<set_log_items>, kRepeats},
     OptionRow{"D",         "FILE[,limit=SIZE]", "log to FILE instead of standard error, at most SIZE",             on_line<set_log_file>},
     OptionRow{"vmexit-trace", "FILE[,format=text|json][,limit=SIZE]", "each VM exit, decoded; FILE.json for Perfetto; - for the terminal", on_line<set_exit_trace>},
-    OptionRow{"symbols",   "LEVEL:FILE[,offset=N]", "names for code of that level (1: the hypervisor): ELF or System.map", on_line<add_symbols>},
+    OptionRow{"symbols",   "LEVEL:FILE[,offset=N]", "names for code of that level (1: the hypervisor): ELF or System.map", on_line<add_symbols>, kRepeats},
     OptionRow{"vmcs-dump", "[FILE]", "the whole VMCS whenever a VM entry fails (default -)",          on_line<set_vmcs_dump>},
     OptionRow{"config",    "FILE", "options from FILE, a line each (droste nested enable writes one)", apply_nothing},
     OptionRow{"version",   "",     "print the version",                                               apply_version},
@@ -219,8 +223,12 @@ void start_builtin_rom(CommandLine& line) {
     if (line.cpu_model.empty()) {
         line.cpu_model = fmt::format("{},+vmx", kDefaultCpuModel);
     }
-    if (line.machine.debug_exits.empty()) {
-        line.machine.debug_exits.push_back({.iobase = kRomExitPort, .iosize = 4});
+    const auto& devices = line.machine.devices;
+    const DeviceRequest debug_exit = debug_exit_request(kRomExitPort, 4);
+    if (std::none_of(devices.begin(), devices.end(), [&](const DeviceRequest& request) {
+            return request.driver == debug_exit.driver;
+        })) {
+        line.machine.devices.push_back(debug_exit);
     }
 }
 
@@ -390,9 +398,8 @@ Expected<std::vector<GivenOption>> expand_config(std::vector<GivenOption> option
 }
 
 bool option_repeats(std::string_view name) {
-    constexpr std::array<std::string_view, 10> kRepeating = {
-        "serial", "debugcon", "chardev", "device", "global", "machine", "M", "symbols", "d", "rtc"};
-    return std::find(kRepeating.begin(), kRepeating.end(), name) != kRepeating.end();
+    const OptionRow* option = find_option(name);
+    return option != nullptr && option->repeats;
 }
 
 Expected<CommandLine> parse_options(std::span<const GivenOption> options,
@@ -461,7 +468,7 @@ std::string help_text() {
 }
 
 std::string version_text() {
-    return "droste 0.1.0\n";
+    return "droste " DROSTE_VERSION "\n";  // meson.build has the number
 }
 
 }  // namespace droste::cli

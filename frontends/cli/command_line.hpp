@@ -11,6 +11,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ struct CharSpec {
 
 struct DebugConsoleSpec {
     u16 port = 0xE9;
+    std::string id = {};  // of -device
     CharSpec chars;
 };
 
@@ -43,6 +45,7 @@ struct CommandLine {
     std::vector<CharSpec> serials;
     std::vector<DebugConsoleSpec> debug_consoles;
     std::map<std::string, CharSpec> chardevs;
+    std::set<std::string> device_ids;
     u16 debug_console_port = 0xE9;  // of -debugcon; -global isa-debugcon.iobase
 
     std::string name;

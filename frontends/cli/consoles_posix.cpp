@@ -84,7 +84,11 @@ Expected<void> Consoles::open(CommandLine& line) {
         if (!backend) {
             return backend.error();
         }
-        line.machine.debug_consoles.push_back({spec.port, backend.value()});
+        DeviceRequest request = debug_console_request(spec.port, *backend.value());
+        if (!spec.id.empty()) {
+            request.id = spec.id;
+        }
+        line.machine.devices.push_back(std::move(request));
     }
     return {};
 }

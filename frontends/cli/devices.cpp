@@ -35,26 +35,38 @@ Expected<u16> port_value(std::string_view device, const Property& property) {
     return static_cast<u16>(*number);
 }
 
-Expected<void> add_debug_exit(CommandLine& line, std::span<const Property> properties) {
-    DebugExitConfig config;
+void plug(CommandLine& line, DeviceRequest request, const std::string& id) {
+    if (!id.empty()) {
+        request.id = id;
+    }
+    line.machine.devices.push_back(std::move(request));
+}
+
+Expected<void>
+add_debug_exit(CommandLine& line, std::span<const Property> properties, const std::string& id) {
+    u16 base = 0x501;
+    u16 size = 2;
     for (const Property& property : properties) {
         const auto value = port_value("isa-debug-exit", property);
         if (!value) {
             return value.error();
         }
-        (property.key == "iobase" ? config.iobase : config.iosize) = value.value();
+        (property.key == "iobase" ? base : size) = value.value();
     }
-    if (config.iosize == 0 || config.iosize > 0x10000 - config.iobase) {
+    if (size == 0 || size > 0x10000 - base) {
         return Error{fmt::format(
-            "-device isa-debug-exit: {:#x} ports from {:#x} on are not within 0..0xffff",
-            config.iosize, config.iobase)};
+            "-device isa-debug-exit: {:#x} ports from {:#x} on are not within 0..0xffff", size,
+            base)};
     }
-    line.machine.debug_exits.push_back(config);
+    plug(line, debug_exit_request(base, size), id);
     return {};
 }
 
-Expected<void> add_debug_console(CommandLine& line, std::span<const Property> properties) {
+// Its character device is opened when all options are known: see Consoles::open.
+Expected<void>
+add_debug_console(CommandLine& line, std::span<const Property> properties, const std::string& id) {
     DebugConsoleSpec spec;
+    spec.id = id;
     bool has_chardev = false;
     for (const Property& property : properties) {
         if (property.key == "iobase") {
@@ -80,8 +92,9 @@ Expected<void> add_debug_console(CommandLine& line, std::span<const Property> pr
     return {};
 }
 
-Expected<void> add_testdev(CommandLine& line, std::span<const Property> /*properties*/) {
-    line.machine.pc_testdev = true;
+Expected<void>
+add_testdev(CommandLine& line, std::span<const Property> /*properties*/, const std::string& id) {
+    plug(line, test_device_request(), id);
     return {};
 }
 
@@ -89,7 +102,7 @@ struct DeviceRow {
     std::string_view name;
     std::string_view help;
     std::span<const PropertyRow> properties;
-    Expected<void> (*add)(CommandLine&, std::span<const Property>);
+    Expected<void> (*add)(CommandLine&, std::span<const Property>, const std::string& id);
 };
 
 constexpr std::array kDevices = {
@@ -161,10 +174,17 @@ Expected<void> add_device(CommandLine& line, std::string_view value) {
                             suggestion(property.key, {names.data(), device->properties.size()}))};
         }
     }
+    std::string id;
+    for (const Property& property : properties) {
+        id = property.key == "id" ? property.value : id;
+    }
     properties.erase(std::remove_if(properties.begin(), properties.end(),
                                     [](const Property& property) { return property.key == "id"; }),
                      properties.end());
-    return device->add(line, properties);
+    if (!id.empty() && !line.device_ids.insert(id).second) {
+        return Error{fmt::format("-device {}: there is already one with the id '{}'", name, id)};
+    }
+    return device->add(line, properties, id);
 }
 
 Expected<void> set_global(CommandLine& line, std::string_view value) {

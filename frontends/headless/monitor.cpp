@@ -1,11 +1,12 @@
 #include "frontends/headless/monitor.hpp"
 
+#include "core/text.hpp"
 #include "frontends/debugger/vmx_report.hpp"
 #include "frontends/headless/machine_report.hpp"
+#include "frontends/machine/device_registry.hpp"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
 #include <vector>
 
@@ -22,41 +23,65 @@ struct Context {
     RunControl& control;
 };
 
-std::optional<u64> number(std::string_view text) {
-    const int base = text.starts_with("0x") ? 16 : 10;
-    text.remove_prefix(base == 16 ? 2 : 0);
-    u64 value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-    return error == std::errc{} && end == text.data() + text.size() ? std::optional(value)
-                                                                    : std::nullopt;
+struct InfoRow {
+    std::string_view name;
+    std::string_view argument;
+    std::string_view help;
+    std::string (*show)(Context&, const Words&);
+};
+
+std::string show_status(Context& context, const Words& /*words*/) {
+    return fmt::format("VM status: {}, {:.3f} s of virtual time\n",
+                       context.control.paused() ? "paused" : "running",
+                       static_cast<double>(context.pc.clock().now_ns()) / 1e9);
 }
+
+std::string show_vmcs(Context& context, const Words& words) {
+    const auto address = words.size() > 2 ? parse_number(words[2]) : std::nullopt;
+    return words.size() > 2 && !address ? "info vmcs [ADDRESS], e.g. info vmcs 0x9000\n"
+                                        : describe_vmcs(context.pc, address);
+}
+
+std::string show_exits(Context& context, const Words& /*words*/) {
+    const std::string table = describe_exits(context.pc);
+    return table.empty() ? "no VM entry so far\n" : table;
+}
+
+std::string show_device(Context& context, const Words& words) {
+    return words.size() > 2 ? context.pc.devices().describe(words[2])
+                            : "info device NAME, e.g. info device pic\n";
+}
+
+// clang-format off
+constexpr std::array kInfo = {
+    InfoRow{"registers", "",          "the CPUs",
+            [](Context& c, const Words&) { return describe_registers(c.pc); }},
+    InfoRow{"status",    "",          "running or paused, and the time", show_status},
+    InfoRow{"stats",     "",          "counters",
+            [](Context& c, const Words&) { return describe_counters(c.pc, std::nullopt); }},
+    InfoRow{"devices",   "",          "the devices and where they answer",
+            [](Context& c, const Words&) { return c.pc.devices().describe(); }},
+    InfoRow{"device",    "NAME",      "the registers and hidden state of one", show_device},
+    InfoRow{"vmx",       "",          "what each CPU does in VMX",
+            [](Context& c, const Words&) { return describe_vmx(c.pc); }},
+    InfoRow{"vmcs",      "[ADDRESS]", "a VMCS, the current one by default", show_vmcs},
+    InfoRow{"exits",     "",          "VM exits by level and reason", show_exits},
+};
+// clang-format on
 
 std::string info(Context& context, const Words& words) {
     const std::string_view what = words.size() > 1 ? words[1] : "";
-    if (what == "registers") {
-        return describe_registers(context.pc);
+    const auto found = std::find_if(kInfo.begin(), kInfo.end(),
+                                    [&](const InfoRow& row) { return row.name == what; });
+    if (found != kInfo.end()) {
+        return found->show(context, words);
     }
-    if (what == "status") {
-        return fmt::format("VM status: {}, {:.3f} s of virtual time\n",
-                           context.control.paused() ? "paused" : "running",
-                           static_cast<double>(context.pc.clock().now_ns()) / 1e9);
+    std::string text;
+    for (const InfoRow& row : kInfo) {
+        text +=
+            fmt::format("info {:<20} {}\n", fmt::format("{} {}", row.name, row.argument), row.help);
     }
-    if (what == "stats") {
-        return describe_counters(context.pc, std::nullopt);
-    }
-    if (what == "vmx") {
-        return describe_vmx(context.pc);
-    }
-    if (what == "vmcs") {
-        const auto address = words.size() > 2 ? number(words[2]) : std::nullopt;
-        return words.size() > 2 && !address ? "info vmcs [ADDRESS], e.g. info vmcs 0x9000\n"
-                                            : describe_vmcs(context.pc, address);
-    }
-    if (what == "exits") {
-        const std::string table = describe_exits(context.pc);
-        return table.empty() ? "no VM entry so far\n" : table;
-    }
-    return "info registers | status | stats | vmx | vmcs [ADDRESS] | exits\n";
+    return text;
 }
 
 // xp /COUNTFORMATSIZE ADDRESS, e.g. xp /16xb 0x7c00: physical memory.
@@ -71,7 +96,7 @@ std::string examine(Context& context, const Words& words) {
     if (words[1].starts_with('/')) {
         const std::string_view format = words[1].substr(1);
         const std::size_t digits = std::min(format.find_first_not_of("0123456789"), format.size());
-        count = digits != 0 ? number(format.substr(0, digits)).value_or(1) : 1;
+        count = digits != 0 ? parse_number(format.substr(0, digits)).value_or(1) : 1;
         for (const char letter : format.substr(digits)) {
             size = letter == 'b'   ? 1
                    : letter == 'h' ? 2
@@ -80,7 +105,7 @@ std::string examine(Context& context, const Words& words) {
                                    : size;
         }
     }
-    const auto address = number(words.back());
+    const auto address = parse_number(words.back());
     constexpr u64 kMostUnits = 4096;
     if (!address || count > kMostUnits) {
         return std::string(kUsage);
@@ -116,7 +141,7 @@ std::string help(Context& context, const Words& words);
 // clang-format off
 constexpr std::array kCommands = {
     CommandRow{"help",         "this list",                             help},
-    CommandRow{"info",         "registers | status | stats | vmx | vmcs [ADDRESS] | exits", info},
+    CommandRow{"info",         "WHAT: look at the machine (info lists what)", info},
     CommandRow{"xp",           "/FORMAT ADDRESS: show physical memory", examine},
     CommandRow{"stop",         "pause the machine",
                [](Context& c, const Words&) { c.control.set_paused(true); return std::string(); }},

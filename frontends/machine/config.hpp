@@ -7,6 +7,7 @@
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/state/features.hpp"
 #include "frontends/machine/boot_plan.hpp"
+#include "frontends/machine/device_site.hpp"
 
 #include <array>
 #include <string>
@@ -18,16 +19,6 @@ class CharBackend;
 
 inline constexpr std::size_t kMaxSerialPorts = 4;
 inline constexpr u32 kMaxVcpus = 255;
-
-struct DebugExitConfig {
-    u16 iobase = 0x501;
-    u16 iosize = 2;
-};
-
-struct DebugConsoleConfig {
-    u16 port = 0xE9;
-    CharBackend* backend = nullptr;
-};
 
 struct MachineConfig {
     u64 ram_bytes = u64{128} << 20;
@@ -42,9 +33,7 @@ struct MachineConfig {
     BootRequest boot;                             // with a kernel: it is started directly
     std::string bios;                             // otherwise: this firmware
     std::array<CharBackend*, kMaxSerialPorts> serial{};  // null: the port does not exist
-    std::vector<DebugConsoleConfig> debug_consoles;
-    std::vector<DebugExitConfig> debug_exits;
-    bool pc_testdev = false;
+    std::vector<DeviceRequest> devices;                  // what -device adds
 };
 
 }  // namespace droste

@@ -195,6 +195,10 @@ void Pc::install_boot_plan() {
     }
 }
 
+DeviceRegistry& Pc::devices() {
+    return chips_->devices();
+}
+
 void Pc::reset() {
     chips_->reset();
     for (const auto& cpu : vcpus_) {

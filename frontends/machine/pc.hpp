@@ -25,6 +25,7 @@
 namespace droste {
 
 class BiosShadow;
+class DeviceRegistry;
 class PcChips;
 
 class Pc {
@@ -45,6 +46,7 @@ class Pc {
     std::span<const std::unique_ptr<Vcpu>> vcpus() const { return vcpus_; }
     // One a vCPU; empty if the CPU model has no VMX.
     std::span<const std::unique_ptr<VmxState>> vmx() const { return vmx_; }
+    DeviceRegistry& devices();
     ExecutionEngine& engine(const Vcpu& cpu) { return *engines_[cpu.index]; }
     // What was loaded, a line each.
     std::span<const std::string> boot_notes() const { return notes_; }

@@ -1,7 +1,18 @@
 #include "frontends/machine/pc_chips.hpp"
 
-#include "core/bits.hpp"
+#include "devices/char/uart16550.hpp"
+#include "devices/input/i8042.hpp"
+#include "devices/input/ps2_keyboard.hpp"
+#include "devices/input/ps2_mouse.hpp"
+#include "devices/system/port61.hpp"
+#include "devices/system/port92.hpp"
+#include "devices/system/post_port80.hpp"
+#include "devices/system/reset_cf9.hpp"
 #include "frontends/machine/memory_map.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
 
 namespace droste {
 
@@ -17,49 +28,49 @@ PcChips::PcChips(const MachineConfig& config, const Board& board)
     : bus_(board.bus)
     , system_reset_([&control = board.control] { control.guest_power_event(PowerEvent::Reset); })
     , a20_line_(board.vcpus)
-    , a20_gate_(a20_line_)
     , lint0_(*board.vcpus.front()->apic)
-    , pic_(lint0_)
-    , ioapic_(board.events, board.apic_bus)
+    , a20_gate_(devices_.add<WiredOr<2>>("a20-gate", a20_line_))
+    , pic_(devices_.add<Pic8259Pair>("pic", lint0_))
+    , ioapic_(devices_.add<IoApic>("ioapic", board.events, board.apic_bus))
     , isa_(pic_, ioapic_)
-    , irq4_(isa_[4])
-    , irq3_(isa_[3])
-    , hpet_(board.events, isa_[kIrqPit], isa_[kIrqRtc], gsis())
-    , pit_(board.events, hpet_.pit_input())
-    , rtc_(board.events, hpet_.rtc_input(), config.rtc_start_seconds)
-    , port61_(board.events, pit_)
-    // QUIRK(whole-reset): what pulses the processor's INIT# on a board resets the machine here.
-    , port92_(a20_gate_.input(0), system_reset_)
-    , i8042_({isa_[kIrqKeyboard], isa_[kIrqMouse], a20_gate_.input(1), system_reset_},
-             keyboard_,
-             mouse_)
-    , pm_(board.events,
+    , irq4_(devices_.add<WiredOr<2>>("irq4", isa_[4]))
+    , irq3_(devices_.add<WiredOr<2>>("irq3", isa_[3]))
+    , hpet_(devices_.add<Hpet>("hpet", board.events, isa_[kIrqPit], isa_[kIrqRtc], gsis()))
+    , pit_(devices_.add<Pit8254>("pit", board.events, hpet_.pit_input()))
+    , rtc_(devices_.add<RtcMc146818>(
+          "rtc", board.events, hpet_.rtc_input(), config.rtc_start_seconds))
+    , pm_(devices_.add_off_bus<AcpiPm>(
+          "acpi-pm",
+          board.events,
           isa_[kIrqSci],
-          [&control = board.control] { control.guest_power_event(PowerEvent::Off); })
-    , pci_pm_(board.bus, pm_)
-    , piix3_(pirq_outputs())
-    , pci_([&shadow = board.shadow](const PamSegment& segment) { shadow.arrange(segment); })
-    , cf9_(system_reset_)
-    , fw_cfg_(board.memory) {
-    EventQueue& events = board.events;
-    RunControl& control = board.control;
+          [&control = board.control] { control.guest_power_event(PowerEvent::Off); }))
+    , pci_pm_(devices_.add<PciPmPiix4>("piix4-pm", board.bus, pm_))
+    , piix3_(devices_.add<PciIsaPiix3>("piix3", pirq_outputs()))
+    , pci_(devices_.add<PciHostI440fx>(
+          "i440fx",
+          [&shadow = board.shadow](const PamSegment& segment) { shadow.arrange(segment); }))
+    , fw_cfg_(devices_.add<FwCfg>("fw_cfg", board.memory)) {
+    devices_.add<Port61>("port61", board.events, pit_);
+    // QUIRK(whole-reset): what pulses the processor's INIT# on a board resets the machine here.
+    devices_.add<Port92>("port92", a20_gate_.input(0), system_reset_);
+    auto& keyboard = devices_.add<Ps2Keyboard>("keyboard");
+    auto& mouse = devices_.add<Ps2Mouse>("mouse");
+    devices_.add<I8042>(
+        "i8042",
+        I8042::Outputs{isa_[kIrqKeyboard], isa_[kIrqMouse], a20_gate_.input(1), system_reset_},
+        keyboard, mouse);
+    devices_.add<ResetCf9>("cf9", system_reset_);
+    devices_.add<PostPort80>("post");
     for (std::size_t i = 0; i < kMaxSerialPorts; ++i) {
         if (config.serial[i] != nullptr) {
             IrqLine& irq = (i % 2 == 0 ? irq4_ : irq3_).input(i / 2);
-            uarts_.push_back(std::make_unique<Uart16550>(events, irq, *config.serial[i],
-                                                         kSerialBases[i], board.log));
+            devices_.add<Uart16550>(fmt::format("com{}", i + 1), board.events, irq,
+                                    *config.serial[i], kSerialBases[i], board.log);
         }
     }
-    for (const DebugConsoleConfig& console : config.debug_consoles) {
-        debug_consoles_.push_back(std::make_unique<DebugConsoleE9>(*console.backend, console.port));
-    }
-    for (const DebugExitConfig& debug_exit : config.debug_exits) {
-        debug_exits_.push_back(std::make_unique<DebugExit>(
-            debug_exit.iobase, debug_exit.iosize,
-            [&control](u32 value) { control.end(EndReason::DebugExit, value); }));
-    }
-    if (config.pc_testdev) {
-        testdev_ = std::make_unique<TestDevice>(testdev_irqs());
+    const DeviceSite site = {devices_, board.control, site_irqs()};
+    for (const DeviceRequest& request : config.devices) {
+        request.create(site, request.id);
     }
     rtc_.set_memory_size(std::min(config.ram_bytes, memory_map::kPciHole),
                          config.ram_bytes - std::min(config.ram_bytes, memory_map::kPciHole));
@@ -151,67 +162,16 @@ Expected<void> PcChips::attach() {
     if (auto attached = pci_.attach(pci_pm_, kIsaBridge, kPmFunction); !attached) {
         return attached;
     }
-    for (PioDevice* device : port_devices()) {
-        if (auto attached = bus_.attach_pio(*device); !attached) {
-            return attached;
-        }
-    }
-    for (MmioDevice* device : memory_devices()) {
-        if (auto attached = bus_.attach_mmio(*device); !attached) {
-            return attached;
-        }
-    }
-    resettable_ = {&pic_,   &ioapic_, &hpet_, &pit_, &rtc_, &port61_, &port92_, &keyboard_,
-                   &mouse_, &i8042_,  &pm_,   &pci_, &cf9_, &post_,   &fw_cfg_};
-    for (const auto& uart : uarts_) {
-        resettable_.push_back(uart.get());
-    }
-    if (testdev_) {
-        resettable_.push_back(testdev_.get());
-    }
-    return {};
+    return devices_.attach(bus_);
 }
 
-// The ACPI block is not here: the PIIX4 function puts it on the bus where its base register says.
-std::vector<PioDevice*> PcChips::port_devices() {
-    std::vector<PioDevice*> devices = {&pic_,   &pit_, &rtc_, &port61_, &port92_,
-                                       &i8042_, &pci_, &cf9_, &post_,   &fw_cfg_};
-    for (const auto& uart : uarts_) {
-        devices.push_back(uart.get());
-    }
-    for (const auto& console : debug_consoles_) {
-        devices.push_back(console.get());
-    }
-    for (const auto& debug_exit : debug_exits_) {
-        devices.push_back(debug_exit.get());
-    }
-    if (testdev_) {
-        devices.push_back(testdev_.get());
-    }
-    return devices;
-}
-
-std::vector<MmioDevice*> PcChips::memory_devices() {
-    std::vector<MmioDevice*> devices = {&ioapic_, &hpet_};
-    if (testdev_) {
-        devices.push_back(testdev_.get());
-    }
-    return devices;
-}
-
-// The test device's wires reach what an ISA card's would, and above them the I/O APIC alone.
-TestDevice::Irqs PcChips::testdev_irqs() {
+// What an ISA card's wires would reach, and above them the I/O APIC alone.
+TestDevice::Irqs PcChips::site_irqs() {
     TestDevice::Irqs lines{};
     for (unsigned n = 0; n < TestDevice::kIrqs; ++n) {
         lines[n] = n < IsaInterrupts::kCount ? &isa_[n] : &ioapic_.input(n);
     }
     return lines;
-}
-
-void PcChips::reset() {
-    for (Resettable* chip : resettable_) {
-        chip->reset();
-    }
 }
 
 }  // namespace droste

@@ -1,27 +1,18 @@
 #pragma once
-// The chips on the board and the wires between them. A chip takes its outputs in the constructor,
-// so the order of the members is the order of the wiring: who is driven comes before who drives.
+// The chips on the board and the wires between them. A chip is one line that registers it; it takes
+// its outputs in the constructor, so the order of the lines is the order of the wiring: who is
+// driven comes before who drives.
 
 #include "core/bus.hpp"
 #include "core/error.hpp"
 #include "core/event_queue.hpp"
-#include "devices/char/debug_console_e9.hpp"
-#include "devices/char/uart16550.hpp"
-#include "devices/input/i8042.hpp"
-#include "devices/input/ps2_keyboard.hpp"
-#include "devices/input/ps2_mouse.hpp"
 #include "devices/irq/ioapic.hpp"
 #include "devices/irq/pic8259.hpp"
 #include "devices/irq/wired_or.hpp"
 #include "devices/pci/pci_host_i440fx.hpp"
 #include "devices/pci/pci_isa_piix3.hpp"
 #include "devices/pci/pci_pm_piix4.hpp"
-#include "devices/system/debug_exit.hpp"
 #include "devices/system/fw_cfg.hpp"
-#include "devices/system/port61.hpp"
-#include "devices/system/port92.hpp"
-#include "devices/system/post_port80.hpp"
-#include "devices/system/reset_cf9.hpp"
 #include "devices/system/testdev.hpp"
 #include "devices/time/acpi_pm.hpp"
 #include "devices/time/hpet.hpp"
@@ -29,13 +20,13 @@
 #include "devices/time/rtc_mc146818.hpp"
 #include "frontends/machine/bios_shadow.hpp"
 #include "frontends/machine/config.hpp"
+#include "frontends/machine/device_registry.hpp"
 #include "frontends/machine/irq_routing.hpp"
 #include "frontends/machine/run_control.hpp"
 
 #include <array>
 #include <memory>
 #include <span>
-#include <vector>
 
 namespace droste {
 
@@ -55,7 +46,8 @@ class PcChips {
 
     // Puts every chip on the bus; an Error if two want the same port.
     Expected<void> attach();
-    void reset();
+    void reset() { devices_.reset(); }
+    DeviceRegistry& devices() { return devices_; }
     FwCfg& fw_cfg() { return fw_cfg_; }
     // What firmware does to the chipset before an operating system starts: RAM at C0000h-FFFFFh,
     // the 8259s and the 8254 programmed, PCI interrupts routed, ACPI registers in place and ACPI
@@ -66,41 +58,28 @@ class PcChips {
     void initialize_interrupts_and_timer();
     Hpet::Gsis gsis();
     PciIsaPiix3::Outputs pirq_outputs();
-    TestDevice::Irqs testdev_irqs();
-    std::vector<PioDevice*> port_devices();
-    std::vector<MmioDevice*> memory_devices();
+    TestDevice::Irqs site_irqs();
 
+    // Owns what the references below name. The wires between are members of their own.
+    DeviceRegistry devices_;
     Bus& bus_;
     RequestLine system_reset_;
     A20Line a20_line_;
-    WiredOr<2> a20_gate_;
     Lint0Line lint0_;
-    Pic8259Pair pic_;
-    IoApic ioapic_;
+    WiredOr<2>& a20_gate_;
+    Pic8259Pair& pic_;
+    IoApic& ioapic_;
     IsaInterrupts isa_;
-    WiredOr<2> irq4_;  // COM1 and COM3
-    WiredOr<2> irq3_;  // COM2 and COM4
-    Hpet hpet_;
-    Pit8254 pit_;
-    RtcMc146818 rtc_;
-    Port61 port61_;
-    Port92 port92_;
-    Ps2Keyboard keyboard_;
-    Ps2Mouse mouse_;
-    I8042 i8042_;
-    AcpiPm pm_;
-    PciPmPiix4 pci_pm_;
-    PciIsaPiix3 piix3_;
-    PciHostI440fx pci_;
-    ResetCf9 cf9_;
-    PostPort80 post_;
-    FwCfg fw_cfg_;
-    std::unique_ptr<TestDevice> testdev_;
-    std::vector<std::unique_ptr<Uart16550>> uarts_;
-    std::vector<std::unique_ptr<DebugConsoleE9>> debug_consoles_;
-    std::vector<std::unique_ptr<DebugExit>> debug_exits_;
-
-    std::vector<Resettable*> resettable_;
+    WiredOr<2>& irq4_;  // COM1 and COM3
+    WiredOr<2>& irq3_;  // COM2 and COM4
+    Hpet& hpet_;
+    Pit8254& pit_;
+    RtcMc146818& rtc_;
+    AcpiPm& pm_;
+    PciPmPiix4& pci_pm_;
+    PciIsaPiix3& piix3_;
+    PciHostI440fx& pci_;
+    FwCfg& fw_cfg_;
 };
 
 }  // namespace droste

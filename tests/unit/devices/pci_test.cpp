@@ -21,6 +21,7 @@ class Probe final : public PciDevice {
         add_bar(0, BarKind::Memory, 0x1000);
         add_bar(1, BarKind::Io, 0x100);
     }
+    std::string_view name() const override { return "probe"; }
     void interrupt(bool asserted) { set_intx(asserted); }
 
     std::array<std::optional<u32>, 2> bases;

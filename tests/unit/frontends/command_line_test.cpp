@@ -58,10 +58,9 @@ TEST_CASE("Command line: the one kvm-unit-tests' runner makes is accepted") {
                 "-initrd",     "/tmp/env",    "-cpu",    "max",
                 "-m",          "2560"});
     CHECK(line.no_reboot);
-    CHECK(line.machine.pc_testdev);
-    REQUIRE(line.machine.debug_exits.size() == 1);
-    CHECK(line.machine.debug_exits[0].iobase == 0xF4);
-    CHECK(line.machine.debug_exits[0].iosize == 4);
+    REQUIRE(line.machine.devices.size() == 2);
+    CHECK(line.machine.devices[0].driver == "pc-testdev");
+    CHECK(line.machine.devices[1].driver == "isa-debug-exit");
     REQUIRE(line.serials.size() == 1);
     CHECK_FALSE(line.serials[0].with_monitor);
     CHECK(line.machine.vcpu_count == 4);
@@ -91,6 +90,21 @@ TEST_CASE("Command line: character devices by id, and the debug console's port")
     CHECK(line.debug_consoles[0].port == 0x402);
     CHECK(line.debug_consoles[0].chars.path == "/tmp/log");
     CHECK(line.debug_consoles[1].port == 0x403);
+}
+
+TEST_CASE("Command line: an id of -device names one device, and is its name in the machine") {
+    CHECK_THAT(refused({"-device", "pc-testdev,id=a", "-device", "isa-debug-exit,id=a"}),
+               Catch::Contains("already one with the id 'a'"));
+    CHECK(parsed({"-device", "pc-testdev,id=a"}).machine.devices[0].id == "a");
+    CHECK(parsed({"-device", "pc-testdev"}).machine.devices[0].id == "pc-testdev");
+}
+
+TEST_CASE("Command line: the ROM gets an isa-debug-exit unless there is one") {
+    REQUIRE(parsed({}).machine.devices.size() == 1);
+    CHECK(parsed({}).machine.devices[0].driver == "isa-debug-exit");
+    CHECK(parsed({"-device", "isa-debug-exit"}).machine.devices.size() == 1);
+    CHECK(parsed({"-device", "pc-testdev"}).machine.devices.size() == 2);
+    CHECK(parsed({"-kernel", "k"}).machine.devices.empty());
 }
 
 TEST_CASE("Command line: an id names one character device") {

@@ -123,7 +123,7 @@ struct TestPc {
         config.clock_mode = Clock::Mode::Counting;
         config.cpu = parse_cpu_model(kDefaultCpuModel).value();
         config.boot.kernel = kernel;
-        config.debug_consoles.push_back({0xE9, &printed});
+        config.devices.push_back(debug_console_request(0xE9, printed));
         auto created = Pc::create(config, log, control);
         REQUIRE(created);
         pc = std::move(created).value();
@@ -283,7 +283,7 @@ TEST_CASE("Machine: two devices on one port are refused, both named") {
     MachineConfig config;
     config.cpu = parse_cpu_model(kDefaultCpuModel).value();
     config.boot.kernel = kernel.path();
-    config.debug_exits.push_back({0x64, 2});
+    config.devices.push_back(debug_exit_request(0x64, 2));
     const auto created = Pc::create(config, log, control);
     REQUIRE_FALSE(created);
     CHECK_THAT(created.error().message,
