@@ -181,9 +181,9 @@ report:
 %include "serial.inc"
 
 check_text: db "CHECK ", 0
-ok_text:    db " ok", 13, 10, 0
-bad_text:   db " BAD", 13, 10, 0
-end_text:   db "low memory done", 13, 10, 0
+ok_text:    db " ok", 10, 0
+bad_text:   db " BAD", 10, 0
+end_text:   db "low memory done", 10, 0
 
     align 8
 gdt:

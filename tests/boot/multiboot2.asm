@@ -305,9 +305,9 @@ entry:
 %include "serial.inc"
 
 check_text:   db "CHECK ", 0
-ok_text:      db " ok", 13, 10, 0
-bad_text:     db " BAD", 13, 10, 0
-end_text:     db "multiboot2 done", 13, 10, 0
+ok_text:      db " ok", 10, 0
+bad_text:     db " BAD", 10, 0
+end_text:     db "multiboot2 done", 10, 0
 cmdline_text: db "alpha=1 beta", 0
 loader_text:  db "droste", 0
 module_text:  db "with arguments", 0

@@ -147,8 +147,16 @@ faults:
     loop .again
     ret
 
+; The BIOS leaves its timer ticking and unmasked; there is no handler for it here.
+mask_8259s:
+    mov al, 0xFF
+    out 0x21, al
+    out 0xA1, al
+    ret
+
 ; An interrupt that the CPU sends to itself.
 interrupts:
+    call mask_8259s
     sti
 .again:
     mov dword [APIC + 0x310], 0
@@ -166,6 +174,7 @@ nmis:
 
 ; HLT until the APIC timer comes.
 halts:
+    call mask_8259s
     mov dword [APIC + 0x3E0], 0xB       ; counts at the full rate
     mov dword [APIC + 0x320], 0x30      ; one-shot, vector 30h
     sti
