@@ -16,8 +16,8 @@ numbers() { # NAME HIDDEN OPTION...
 }
 
 numbers plain "" --icount -cpu baseline
-contains "the digest of all results" "$scratch/plain" DIGEST
-contains "they are counted" "$scratch/plain.stats" "vendor-dependent results            COUNT"
+contains "the digest of all results" "$scratch/plain" 72C13539
+contains "they are counted" "$scratch/plain.stats" "vendor-dependent results           20000"
 numbers masked $lesser --icount -cpu baseline
 numbers again $lesser --icount -cpu nested,-avx,-aes,-pclmulqdq
 for run in masked again; do

@@ -229,6 +229,10 @@ do_numbers:
     fld tword [number_x]
     call eax
     fnsave [results]
+    xor eax, eax           ; without the pointers, which move with this program
+    mov edi, results + 12
+    mov ecx, 4
+    rep stosd
     mov ecx, 108
     call hash_results
     jmp .function
