@@ -52,6 +52,10 @@ class Matrix {
                 state_.smap = (controls & 8) != 0;
                 state_.pke = (controls & 16) != 0;
                 state_.pkru = rights_of_key << (2 * kKey);
+                const bool keys_count = state_.pke && shape_.mode >= PagingMode::FourLevel;
+                if (!keys_count && rights_of_key != 1) {
+                    continue;  // once, to see PKRU ignored
+                }
                 m_.enter(shape_, state_);
                 pages();
             }
