@@ -46,7 +46,8 @@ TEST_CASE("verify: a machine at work has nothing broken", "[mmu][verify]") {
     CHECK(broken(t).empty());
 }
 
-TEST_CASE("verify: a write tag on a clean page, a read-only one, one with code is found", "[mmu][verify]") {
+TEST_CASE("verify: a write tag on a clean page, a read-only one, one with code is found",
+          "[mmu][verify]") {
     TlbGuest clean;
     clean.map(kPage, kA | (kLegal & ~u64{0x40}));
     (void)clean.read(kPage);
