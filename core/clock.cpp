@@ -5,9 +5,9 @@
 
 namespace droste {
 
-// Slewing: at each synchronize() the rate becomes what would have made virtual time meet the host's
-// at the next one, from the speed just measured; bounded, so a paused process does not make the
-// guest's clock leap.
+// Slewing: at each synchronize() the rate becomes what would have made virtual time meet the native
+// machine's at the next one, from the speed just measured; bounded, so a paused process does not
+// make the guest's clock leap.
 namespace {
 constexpr u64 kMaxNsPerInsn = 2000;        // a machine this slow is being starved, not running
 constexpr u64 kMaxCatchUpNs = 20'000'000;  // what a single synchronize() tries to make up for
@@ -19,11 +19,11 @@ Clock::Clock(Mode mode, u64 counting_ns)
     : mode_(mode)
     , counter_(&zero_counter_)
     , ns_per_insn_fp_(counting_ns << kRateShift) {
-    host_origin_ns_ = host_ns();
-    last_sync_host_ns_ = host_origin_ns_;
+    native_origin_ns_ = native_ns();
+    last_sync_native_ns_ = native_origin_ns_;
 }
 
-u64 Clock::host_ns() {
+u64 Clock::native_ns() {
     return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(
                                 std::chrono::steady_clock::now().time_since_epoch())
                                 .count());
@@ -61,20 +61,20 @@ void Clock::synchronize() {
     if (mode_ == Mode::Counting) {
         return;
     }
-    const u64 host = host_ns();
-    const u64 elapsed = host - last_sync_host_ns_;
+    const u64 native = native_ns();
+    const u64 elapsed = native - last_sync_native_ns_;
     const u64 retired = total_retired() - last_sync_count_;
     if (elapsed < kMinMeasuredNs || retired == 0) {
         return;
     }
     rebase();
-    const u64 target = host - host_origin_ns_;
-    // Host falls far ahead (the process was stopped): give the time up instead of rushing the
-    // guest.
+    const u64 target = native - native_origin_ns_;
+    // Native time falls far ahead (the process was stopped): give the time up instead of rushing
+    // the guest.
     if (target > base_ns_ + kMaxCatchUpNs * 10) {
-        host_origin_ns_ += target - base_ns_ - kMaxCatchUpNs;
+        native_origin_ns_ += target - base_ns_ - kMaxCatchUpNs;
     }
-    const i64 behind = static_cast<i64>(host - host_origin_ns_) - static_cast<i64>(base_ns_);
+    const i64 behind = static_cast<i64>(native - native_origin_ns_) - static_cast<i64>(base_ns_);
     const i64 correction =
         std::clamp<i64>(behind, -static_cast<i64>(elapsed) / 2, static_cast<i64>(elapsed));
     const u64 wanted_ns = elapsed + static_cast<u64>(correction);
@@ -83,7 +83,7 @@ void Clock::synchronize() {
     ns_per_insn_fp_ =
         std::clamp<u64>((ns_per_insn_fp_ + measured) / 2, (u64{1} << kRateShift) / kMaxInsnsPerNs,
                         kMaxNsPerInsn << kRateShift);
-    last_sync_host_ns_ = host;
+    last_sync_native_ns_ = native;
     last_sync_count_ = total_retired();
 }
 
@@ -92,12 +92,12 @@ void Clock::advance_to(u64 deadline_ns) {
     base_ns_ = std::max(base_ns_, deadline_ns);
 }
 
-u64 Clock::host_sleep_ns(u64 deadline_ns) const {
+u64 Clock::native_sleep_ns(u64 deadline_ns) const {
     if (mode_ == Mode::Counting) {
         return 0;
     }
-    const u64 virtual_now_by_host = host_ns() - host_origin_ns_;
-    const u64 now = std::max(now_ns(), virtual_now_by_host);
+    const u64 virtual_now_by_native = native_ns() - native_origin_ns_;
+    const u64 now = std::max(now_ns(), virtual_now_by_native);
     return deadline_ns > now ? deadline_ns - now : 0;
 }
 
@@ -106,9 +106,9 @@ void Clock::resume_from_sleep(u64 limit_ns) {
         return;
     }
     rebase();
-    const u64 host = host_ns();
-    base_ns_ = std::max(base_ns_, std::min(limit_ns, host - host_origin_ns_));
-    last_sync_host_ns_ = host;
+    const u64 native = native_ns();
+    base_ns_ = std::max(base_ns_, std::min(limit_ns, native - native_origin_ns_));
+    last_sync_native_ns_ = native;
     last_sync_count_ = total_retired();
 }
 

@@ -3,7 +3,7 @@
 //
 // Virtual time always advances with retired instructions, so a guest that measures a short stretch
 // never sees a jump. What differs between the two modes is the rate and what idling does:
-//  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the host's
+//  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the native machine's
 //    monotonic clock; idling sleeps.
 //  - counting (--icount): a fixed number of ns for each instruction (--icount-ns,
 //    kCountingNsPerInsn unless told); idling skips to the next deadline. Two runs are identical.
@@ -39,20 +39,22 @@ class Clock {
     // by block.
     using Ahead = u64 (*)(const void* context);
     void set_counter(const u64* counter, Ahead ahead = nullptr, const void* context = nullptr);
-    // Free-running: reads the host clock and slews the rate. Counting: does nothing. Call every
+    // Free-running: reads the native clock and slews the rate. Counting: does nothing. Call every
     // quantum.
     void synchronize();
-    // All vCPUs idle until `deadline_ns`, or until the host slept this long: moves time forward.
+    // All vCPUs idle until `deadline_ns`, or until the native machine slept this long: moves time
+    // forward.
     void advance_to(u64 deadline_ns);
-    // Free-running: host ns to sleep so that virtual time would reach `deadline_ns` (0 in counting
-    // mode).
-    u64 host_sleep_ns(u64 deadline_ns) const;
-    // Free-running, after an idle sleep: virtual time becomes the host's, but at most `limit_ns`.
+    // Free-running: native ns to sleep so that virtual time would reach `deadline_ns` (0 in
+    // counting mode).
+    u64 native_sleep_ns(u64 deadline_ns) const;
+    // Free-running, after an idle sleep: virtual time becomes the native machine's, but at most
+    // `limit_ns`.
     void resume_from_sleep(u64 limit_ns);
 
   private:
     static constexpr unsigned kRateShift = 20;
-    static u64 host_ns();
+    static u64 native_ns();
     void rebase();
     u64 count() const { return *counter_ + (ahead_ != nullptr ? ahead_(context_) : 0); }
     u64 total_retired() const;  // over all counters that were ever live
@@ -65,8 +67,8 @@ class Clock {
     u64 base_ns_ = 0;
     u64 base_count_ = 0;
     u64 ns_per_insn_fp_;
-    u64 host_origin_ns_ = 0;  // host time at which virtual time was 0
-    u64 last_sync_host_ns_ = 0;
+    u64 native_origin_ns_ = 0;  // native time at which virtual time was 0
+    u64 last_sync_native_ns_ = 0;
     u64 last_sync_count_ = 0;
     u64 counter_start_ = 0;   // *counter_ when it went live
     u64 retired_before_ = 0;  // retired by the counters before it

@@ -1,5 +1,5 @@
 #pragma once
-// User and host errors (missing image, bad option) travel as Expected<T>; only frontends/ print.
+// User and native errors (missing image, bad option) travel as Expected<T>; only frontends/ print.
 
 #include "core/assert.hpp"
 

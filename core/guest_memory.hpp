@@ -1,7 +1,7 @@
 #pragma once
 // Guest RAM and ROM, by physical address.
 //
-// RAM is one lazily committed host mapping: [0, low_bytes) and [4 GiB, 4 GiB + high_bytes), with
+// RAM is one lazily committed native mapping: [0, low_bytes) and [4 GiB, 4 GiB + high_bytes), with
 // the PCI hole between. Regions may overlay it (ROM images, the VGA hole, PAM shadows). A page that
 // is neither RAM nor ROM is MMIO: the Bus answers it.
 //
@@ -26,9 +26,9 @@ namespace droste {
 
 enum class PageKind : u8 { Ram, Rom, Mmio };
 
-struct HostPage {
-    u8* host = nullptr;   // first byte of the page; nullptr for MMIO
-    u8* flags = nullptr;  // flag byte; nullptr for MMIO
+struct NativePage {
+    u8* native = nullptr;  // first byte of the page; nullptr for MMIO
+    u8* flags = nullptr;   // flag byte; nullptr for MMIO
     PageKind kind = PageKind::Mmio;
 };
 
@@ -52,11 +52,11 @@ class GuestMemory {
     u64 high_bytes() const { return high_bytes_; }
 
     // What answers the page at `page` (page-aligned, A20 already applied).
-    HostPage lookup(PhysAddr page) const;
+    NativePage lookup(PhysAddr page) const;
 
-    // Overlays [first, first+bytes) with MMIO (host == nullptr) or with ROM/RAM contents at `host`
+    // Overlays [first, first+bytes) with MMIO (native == nullptr) or with ROM/RAM contents at `native`
     // (borrowed). Page-aligned. A later overlay wins. Who keeps code or translations hears of it.
-    void overlay(PhysAddr first, u64 bytes, PageKind kind, u8* host);
+    void overlay(PhysAddr first, u64 bytes, PageKind kind, u8* native);
     void remove_overlay(PhysAddr first, u64 bytes);
 
     // Bulk access for loaders and DMA: RAM and (reads only) ROM; false if any byte is elsewhere.
@@ -81,7 +81,7 @@ class GuestMemory {
     // Who keeps code of which page.
     CodePages& code_pages() { return code_pages_; }
 
-    // Bytes of guest RAM the host has committed (resident).
+    // Bytes of guest RAM the native machine has committed (resident).
     u64 resident_bytes() const;
 
   private:
@@ -89,7 +89,7 @@ class GuestMemory {
         PhysAddr first;
         u64 bytes;
         PageKind kind;
-        u8* host;
+        u8* native;
         std::vector<u8> flags;
     };
     // The native mapping: RAM and flags with their guards.

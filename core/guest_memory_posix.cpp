@@ -23,10 +23,11 @@ constexpr u64 kGuardBytes = u64{64} << 10;
 constexpr u64 kHugePageBytes = u64{2} << 20;
 
 Error no_address_space(u64 ram_bytes) {
-    return Error{.message = fmt::format(
-                     "RAM size {} MiB: the host does not give that much address space ({})",
-                     ram_bytes >> 20, std::strerror(errno)),
-                 .native = true};
+    return Error{
+        .message = fmt::format(
+            "RAM size {} MiB: the native machine does not give that much address space ({})",
+            ram_bytes >> 20, std::strerror(errno)),
+        .native = true};
 }
 
 }  // namespace
@@ -69,7 +70,7 @@ GuestMemory::~GuestMemory() {
     munmap(mapping_.reserved, mapping_.reserved_bytes);
 }
 
-HostPage GuestMemory::lookup(PhysAddr page) const {
+NativePage GuestMemory::lookup(PhysAddr page) const {
     if (page < overlays_end_ && page >= overlays_begin_) {
         for (auto overlay = overlays_.rbegin(); overlay != overlays_.rend(); ++overlay) {
             if (page - overlay->first < overlay->bytes) {
@@ -77,7 +78,7 @@ HostPage GuestMemory::lookup(PhysAddr page) const {
                     return {};
                 }
                 const u64 offset = page - overlay->first;
-                return {overlay->host + offset, &overlay->flags[offset / kPageBytes],
+                return {overlay->native + offset, &overlay->flags[offset / kPageBytes],
                         overlay->kind};
             }
         }
@@ -101,11 +102,11 @@ void GuestMemory::refresh_overlay_bounds() {
     }
 }
 
-void GuestMemory::overlay(PhysAddr first, u64 bytes, PageKind kind, u8* host) {
+void GuestMemory::overlay(PhysAddr first, u64 bytes, PageKind kind, u8* native) {
     DROSTE_ASSERT(first % kPageBytes == 0 && bytes % kPageBytes == 0 && bytes != 0);
-    DROSTE_ASSERT(kind == PageKind::Mmio || host != nullptr);
+    DROSTE_ASSERT(kind == PageKind::Mmio || native != nullptr);
     code_pages_.layout_changing();
-    overlays_.push_back({first, bytes, kind, host, std::vector<u8>(bytes / kPageBytes)});
+    overlays_.push_back({first, bytes, kind, native, std::vector<u8>(bytes / kPageBytes)});
     refresh_overlay_bounds();
     code_pages_.layout_changed();
 }
@@ -123,13 +124,13 @@ void GuestMemory::remove_overlay(PhysAddr first, u64 bytes) {
 
 bool GuestMemory::read(PhysAddr address, std::span<u8> out) const {
     while (!out.empty()) {
-        const HostPage page = lookup(address & kPageMask);
-        if (page.host == nullptr) {
+        const NativePage page = lookup(address & kPageMask);
+        if (page.native == nullptr) {
             return false;
         }
         const u64 offset = address % kPageBytes;
         const std::size_t count = std::min<std::size_t>(out.size(), kPageBytes - offset);
-        std::memcpy(out.data(), page.host + offset, count);
+        std::memcpy(out.data(), page.native + offset, count);
         out = out.subspan(count);
         address += count;
     }
@@ -148,14 +149,14 @@ bool GuestMemory::write(PhysAddr address, std::span<const u8> data) {
 
 bool GuestMemory::write_rom(PhysAddr address, std::span<const u8> data) {
     while (!data.empty()) {
-        const HostPage page = lookup(address & kPageMask);
-        if (page.host == nullptr) {
+        const NativePage page = lookup(address & kPageMask);
+        if (page.native == nullptr) {
             return false;
         }
         const u64 offset = address % kPageBytes;
         const std::size_t count = std::min<std::size_t>(data.size(), kPageBytes - offset);
         code_pages_.written(address, static_cast<unsigned>(count), *page.flags);
-        std::memcpy(page.host + offset, data.data(), count);
+        std::memcpy(page.native + offset, data.data(), count);
         data = data.subspan(count);
         address += count;
     }
@@ -165,12 +166,12 @@ bool GuestMemory::write_rom(PhysAddr address, std::span<const u8> data) {
 template <typename T>
 Exchange GuestMemory::exchange(PhysAddr address, T& expected, T desired) {
     DROSTE_DEBUG_ASSERT(address % sizeof(T) == 0);
-    const HostPage page = lookup(address & kPageMask);
+    const NativePage page = lookup(address & kPageMask);
     if (page.kind != PageKind::Ram) {
         return Exchange::NotRam;
     }
     code_pages_.written(address, sizeof(T), *page.flags);
-    T* cell = reinterpret_cast<T*>(page.host + address % kPageBytes);
+    T* cell = reinterpret_cast<T*>(page.native + address % kPageBytes);
     return __atomic_compare_exchange_n(cell, &expected, desired, false, __ATOMIC_SEQ_CST,
                                        __ATOMIC_SEQ_CST)
                ? Exchange::Done

@@ -16,7 +16,7 @@ int exit_status_of(const RunControl& control, bool until_given) {
     case EndReason::Signal: return kExitSignalBase + static_cast<int>(control.value());
     case EndReason::OutputClosed: return kExitOutputClosed;
     }
-    return kExitHostFailure;
+    return kExitNativeFailure;
 }
 
 }  // namespace droste::cli

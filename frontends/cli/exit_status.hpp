@@ -15,7 +15,7 @@ enum ExitStatus : int {
     kExitTripleFault = 4,
     kExitUntilMissed = 6,
     kExitOutputClosed = 8,
-    kExitHostFailure = 10,
+    kExitNativeFailure = 10,
     kExitTimeout = 124,
     kExitSignalBase = 128,
 };
@@ -34,7 +34,7 @@ inline constexpr std::array kExitRows = {
     ExitRow{"4", "triple fault: a CPU shut itself down, with -no-reboot"},
     ExitRow{"6", "the run ended by itself before --until's text appeared"},
     ExitRow{"8", "whoever read the standard output has closed it"},
-    ExitRow{"10", "the host failed us (no memory, no terminal)"},
+    ExitRow{"10", "the native machine failed us (no memory, no terminal)"},
     ExitRow{"124", "--timeout ran out"},
     ExitRow{"128+n", "ended by signal n"},
 };

@@ -35,7 +35,7 @@ void tell(const std::string& text) {
 
 int user_error(const Error& error) {
     tell(fmt::format("droste: {}\n", error.message));
-    return error.native ? kExitHostFailure : kExitUserError;
+    return error.native ? kExitNativeFailure : kExitUserError;
 }
 
 Expected<CommandLine> read_command_line(int argc, char** argv) {
@@ -206,10 +206,10 @@ int main(int argc, char** argv) {
     try {
         return droste::cli::main_or_throw(argc, argv);
     } catch (const std::bad_alloc&) {
-        std::fputs("droste: the host has no more memory for us\n", stderr);
-        return droste::cli::kExitHostFailure;
+        std::fputs("droste: the native machine has no more memory for us\n", stderr);
+        return droste::cli::kExitNativeFailure;
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "droste: the host failed: %s\n", error.what());
-        return droste::cli::kExitHostFailure;
+        std::fprintf(stderr, "droste: the native machine failed: %s\n", error.what());
+        return droste::cli::kExitNativeFailure;
     }
 }

@@ -169,7 +169,7 @@ Expected<void> set_rtc(CommandLine& line, std::string_view value, const NativeTi
             }
             line.machine.rtc_start_seconds = *date;
         } else if (property.key == "clock") {
-            // Virtual time follows the host's clock anyway unless --icount is on; nothing to
+            // Virtual time follows the native clock anyway unless --icount is on; nothing to
             // choose.
             if (std::find(kClocks.begin(), kClocks.end(), property.value) == kClocks.end()) {
                 return unknown_value("-rtc clock", property.value, kClocks);

@@ -3,7 +3,7 @@
 // signals.
 
 #include "core/types.hpp"
-#include "frontends/machine/host_io.hpp"
+#include "frontends/machine/native_io.hpp"
 
 #include <vector>
 
@@ -27,7 +27,7 @@ class PollClient {
     virtual bool blocked() const { return false; }
 };
 
-class PollLoop final : public HostIo {
+class PollLoop final : public NativeIo {
   public:
     // Borrowed.
     void add(PollClient& client) { clients_.push_back(&client); }

@@ -26,8 +26,8 @@ void BiosShadow::show_rom() {
     }
 }
 
-void BiosShadow::cover(const Range& range, PageKind kind, u8* host) {
-    memory_.overlay(range.first, range.bytes, kind, host);
+void BiosShadow::cover(const Range& range, PageKind kind, u8* native) {
+    memory_.overlay(range.first, range.bytes, kind, native);
     covered_.push_back(range);
 }
 
@@ -52,7 +52,7 @@ void BiosShadow::arrange(const PamSegment& segment) {
         const Range range = {segment.first + offset, kGranule};
         if (segment.read_ram) {
             // The range is contiguous in RAM, so its first page's address serves for all of it.
-            u8* ram = memory_.lookup(range.first).host;
+            u8* ram = memory_.lookup(range.first).native;
             cover(range, ram != nullptr ? PageKind::Rom : PageKind::Mmio, ram);
         } else if (range.first >= rom_first_ && !rom_.empty()) {
             cover(range, PageKind::Rom, rom_.data() + (range.first - rom_first_));

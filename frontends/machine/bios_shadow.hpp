@@ -3,8 +3,8 @@
 // ROM (or nothing) or the RAM behind it, writable or not. Intel, "82441FX (PMC)" (290549),
 // "PAM—Programmable Attribute Map Registers".
 //
-// QUIRK(pam-copy): "read ROM, write RAM" is shown as ROM whose writes are lost: nobody copies that way here, because
-// the ROM can be read at the top of 4 GiB as well.
+// QUIRK(pam-copy): "read ROM, write RAM" is shown as ROM whose writes are lost: nobody copies that
+// way here, because the ROM can be read at the top of 4 GiB as well.
 
 #include "core/guest_memory.hpp"
 #include "devices/pci/pci_host_i440fx.hpp"
@@ -29,7 +29,7 @@ class BiosShadow {
         PhysAddr first;
         u64 bytes;
     };
-    void cover(const Range& range, PageKind kind, u8* host);
+    void cover(const Range& range, PageKind kind, u8* native);
     void uncover(PhysAddr first, u64 bytes);
 
     GuestMemory& memory_;

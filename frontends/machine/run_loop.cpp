@@ -29,7 +29,7 @@ bool runnable(const Vcpu& cpu) {
 
 }  // namespace
 
-RunLoop::RunLoop(Pc& pc, HostIo& io, RunControl& control, const RunLimits& limits)
+RunLoop::RunLoop(Pc& pc, NativeIo& io, RunControl& control, const RunLimits& limits)
     : pc_(pc)
     , io_(io)
     , control_(control)
@@ -166,7 +166,7 @@ void RunLoop::idle() {
         return;
     }
     if (clock.mode() == Clock::Mode::FreeRunning) {
-        serve(clock.host_sleep_ns(deadline));
+        serve(clock.native_sleep_ns(deadline));
         clock.resume_from_sleep(deadline);
     } else {
         if (io_.interactive()) {

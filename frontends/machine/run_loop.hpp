@@ -9,7 +9,7 @@
 //
 // Two rules meet here. In counting mode nothing depends on the native machine's timing: whose turn
 // it is and how long are functions of instructions alone. And the outside world is heard within
-// milliseconds whatever the guest does: a tick from HostIo, a signal, the end of a device's wish
+// milliseconds whatever the guest does: a tick from NativeIo, a signal, the end of a device's wish
 // all stop the running vCPU at its next boundary (attention::kStop). So a stop ends a slice and
 // never a turn.
 //
@@ -17,7 +17,7 @@
 // travel through RunControl, interrupts through Vcpu::attention.
 
 #include "core/types.hpp"
-#include "frontends/machine/host_io.hpp"
+#include "frontends/machine/native_io.hpp"
 #include "frontends/machine/run_control.hpp"
 
 #include <atomic>
@@ -38,7 +38,7 @@ struct RunLimits {
 
 class RunLoop final : private RunObserver {
   public:
-    RunLoop(Pc& pc, HostIo& io, RunControl& control, const RunLimits& limits);
+    RunLoop(Pc& pc, NativeIo& io, RunControl& control, const RunLimits& limits);
     ~RunLoop();
     RunLoop(const RunLoop&) = delete;
     RunLoop& operator=(const RunLoop&) = delete;
@@ -61,7 +61,7 @@ class RunLoop final : private RunObserver {
     u64 timeout_left_ns() const;
 
     Pc& pc_;
-    HostIo& io_;
+    NativeIo& io_;
     RunControl& control_;
     RunLimits limits_;
     std::chrono::steady_clock::time_point start_;

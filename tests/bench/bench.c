@@ -1,4 +1,4 @@
-// The guest half of the benchmark: /init of an initramfs. Each row is a fixed amount of work; the host times it from
+// The guest half of the benchmark: /init of an initramfs. Each row is a fixed amount of work; the native machine times it from
 // the moment "BENCH name start" appears on the serial console until "BENCH name end" does, so no clock of the
 // guest is trusted. Every row prints a checksum, which must be the same under every emulator.
 

@@ -1,4 +1,4 @@
-"""Starts the emulators that the benchmarks compare, and yields what their guests print with the host's time.
+"""Starts the emulators that the benchmarks compare, and yields what their guests print with native time.
 
 A Linux guest is a kernel and an initramfs for all of them; Bochs boots them from a CD made for it (isolinux).
 """
@@ -66,7 +66,7 @@ def bochs(work, iso, megs, timeout):
 
 
 def lines_of_pipe(command, timeout):
-    """Yields (host time, line) as the console prints them."""
+    """Yields (native time, line) as the console prints them."""
     start = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     pending = b""

@@ -2,7 +2,7 @@
 """Times nested virtualization under Droste, Bochs' VMX and QEMU TCG's SVM, side by side, and prints a table.
 
 Every emulator boots Debian's 6.1 kernel with KVM; minivmm (tests/guest) boots the same kernel as L2, whose KVM boots L3, and
-so on. Each level runs nested_rows.c before it starts the next. Times are the host's, between lines on the serial console:
+so on. Each level runs nested_rows.c before it starts the next. Times are the native machine's, between lines on the serial console:
 
   LN userland   power-on to level N's shell (the rows that ran before are taken out)
   LN compute    fixed work without exits; LN walk: a page touched for each of 1,200,000 reads, so misses in the TLB
@@ -10,7 +10,7 @@ so on. Each level runs nested_rows.c before it starts the next. Times are the ho
   exit          a CPUID exit and the entry after it under the smallest hypervisor there can be (exits.asm), in ns and in cycles
                 of this machine's time-stamp counter
 
-"slow clock" is Droste with --icount-ns 1: virtual time runs at about a sixth of the host's, so that timer ticks, each of them
+"slow clock" is Droste with --icount-ns 1: virtual time runs at about a sixth of the native machine's, so that timer ticks, each of them
 many exits in L3, take a share of the rows that can be neglected. What is left between the levels is the cost of translation.
 
     tests/bench/nested.py --droste BINARY --guests DIR [--levels 3] [--rounds 3] [--peers bochs,qemu] [--json FILE]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the rows of bench.c under Droste, QEMU TCG and Bochs, side by side, and prints the ratios.
 
-Every emulator boots the same kernel and the same initramfs; a row's time is the host time between its start and end lines on
+Every emulator boots the same kernel and the same initramfs; a row's time is the native time between its start and end lines on
 the serial console. Rounds alternate between the emulators; medians are quoted.
     tests/bench/run.py --droste build/frontends/droste --kernel VMLINUZ [--rounds 3] [--json FILE] [--peers qemu,bochs]
 Peers that are not installed are left out and said so.

@@ -18,7 +18,8 @@ void forget_undefined(const Insn& insn,
                       const Outcome& start,
                       const Outcome& guest,
                       Outcome& native);
-// x87 instructions that write all of C0, C2 and C3; the others leave undefined what they do not write.
+// x87 instructions that write all of C0, C2 and C3; the others leave undefined what they do not
+// write.
 bool defines_conditions(Op op);
 // x87 functions whose error the manual bounds, but whose last bits it leaves open.
 bool bounded_by_the_manual(Op op);
@@ -27,10 +28,10 @@ bool last_bits_agree(const X87State::Register& a, const X87State::Register& b);
 // Whether the native FSIN, FCOS, FSINCOS and FPTAN reduce arguments by the Pi of 66 bits that Intel
 // documents. Masked by DROSTE_NATIVE_WITHOUT=pi66.
 bool native_reduces_by_our_pi();
-// Whether the manual leaves the function of `x` undefined altogether, or the native CPU computes another
-// one.
+// Whether the manual leaves the function of `x` undefined altogether, or the native CPU computes
+// another one.
 bool undefined_argument(Op op, const X87State::Register& x);
-// A known difference between this host's vendor and the architecture we emulate.
+// A known difference between the native CPU's vendor and the architecture we emulate.
 bool accepted(const Insn& insn, const Outcome& guest, const Outcome& native);
 
 }  // namespace droste::differential

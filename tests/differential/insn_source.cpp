@@ -91,7 +91,8 @@ constexpr bool excluded(Op op) {
     case Op::FRSTOR:
     case Op::FNSTENV:
     case Op::FLDENV:
-    // Vendor-specific here (this host's manufacturer defines them, Intel does not): VMX, and hints.
+    // Vendor-specific here (the native CPU's manufacturer defines them, Intel does not): VMX, and
+    // hints.
     case Op::VMCALL:
     case Op::VMLAUNCH:
     case Op::VMRESUME:
@@ -171,7 +172,7 @@ unsigned draw_bytes(Rng& rng, Family family, std::array<u8, 16>& out) {
 
 bool native_decodes(std::span<const u8> bytes, const Insn& insn) {
     static const CpuFeatures native = native_cpuid_features();
-    static const bool avx = host_vector_features().has(Feature::AVX);
+    static const bool avx = native_vector_features().has(Feature::AVX);
     const bool needs_avx = insn.vex() && (insn.flags & kInsnNative) != 0;
     Insn decoded;
     return (avx || !needs_avx) && decode(bytes, {64, false}, native, decoded) == DecodeResult::Ok &&

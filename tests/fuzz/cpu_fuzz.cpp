@@ -270,8 +270,8 @@ std::string compare_case(Fuzzer& kept, Fuzzer& fresh) {
         kept.let_time_pass(result);
         fresh.let_time_pass(result);
     }
-    const u8* left = kept.machine().memory().lookup(0).host;
-    const u8* right = fresh.machine().memory().lookup(0).host;
+    const u8* left = kept.machine().memory().lookup(0).native;
+    const u8* right = fresh.machine().memory().lookup(0).native;
     constexpr u64 kCompared = 0x40'0000;
     const u8* differs = std::mismatch(left, left + kCompared, right).first;
     return differs == left + kCompared ? "" : fmt::format("memory at {:#x}\n", differs - left);

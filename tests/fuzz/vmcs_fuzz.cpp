@@ -125,7 +125,7 @@ class Group {
 void Group::restore_image() {
     GuestMemory& memory = m_.machine().memory();
     for (u64 page = 0; page < kImageBytes; page += kPageBytes) {
-        const u8* now = memory.lookup(page).host;
+        const u8* now = memory.lookup(page).native;
         const std::span<const u8> before(image_.data() + page, kPageBytes);
         if (!std::equal(before.begin(), before.end(), now)) {
             m_.machine().poke(page, before);

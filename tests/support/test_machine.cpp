@@ -27,12 +27,12 @@ CpuFeatures all_features() {
     features.set.set();
     features.enable(Feature::VMX, false);
     features.enable(Feature::HYPERVISOR, false);
-    const CpuFeatures host = host_vector_features();
+    const CpuFeatures native = native_vector_features();
     for (const Feature vector :
          {Feature::SSE3, Feature::SSSE3, Feature::SSE4_1, Feature::SSE4_2, Feature::AES,
           Feature::PCLMULQDQ, Feature::SHA, Feature::GFNI, Feature::F16C, Feature::FMA,
           Feature::AVX, Feature::AVX2, Feature::VAES, Feature::VPCLMULQDQ}) {
-        features.enable(vector, host.has(vector));
+        features.enable(vector, native.has(vector));
     }
     return features;
 }

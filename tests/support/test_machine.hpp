@@ -17,7 +17,7 @@
 
 namespace droste::test {
 
-// Every feature the emulator has and the host's vector unit can run.
+// Every feature the emulator has and the native vector unit can run.
 CpuFeatures all_features();
 
 class TestMachine {

@@ -109,7 +109,8 @@ void LocalApic::accept_fixed(u8 vector, bool level_triggered) {
     update_request();
 }
 
-// It undoes a SIPI not yet taken, unless a guest's: that makes a VM exit, and the INIT finds the host.
+// It undoes a SIPI not yet taken, unless a guest's: that makes a VM exit, and the INIT finds the
+// native machine.
 void LocalApic::accept_init() {
     const VmxInstructions* vmx = cpu_.vmx;
     if (vmx != nullptr && vmx->loses_init(cpu_)) {

@@ -1,9 +1,8 @@
 // ExecutableMemory on mmap() and mremap().
 
-#include "cpu/x86/fpu/executable_memory.hpp"
-
 #include "core/assert.hpp"
 #include "core/bits.hpp"
+#include "cpu/x86/fpu/executable_memory.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -70,8 +69,9 @@ Expected<ExecutableMemory> ExecutableMemory::create_from(Source source, std::siz
             }
         }
     }
-    return Error{.message = fmt::format("no {} MiB of executable memory from the host ({})",
-                                        size >> 20, std::strerror(errno)),
+    return Error{.message =
+                     fmt::format("no {} MiB of executable memory from the native machine ({})",
+                                 size >> 20, std::strerror(errno)),
                  .native = true};
 }
 

@@ -17,7 +17,7 @@ LinearAddr at(const Vcpu& cpu, LinearAddr linear, std::size_t offset) {
 
 // A native pointer to the range if all of it lies in one page of plain memory the TLB knows.
 u8* plain_range(Vcpu& cpu, LinearAddr linear, std::size_t bytes, bool write) {
-    return linear % kPageBytes + bytes <= kPageBytes ? host_pointer_if_plain(cpu, linear, write)
+    return linear % kPageBytes + bytes <= kPageBytes ? native_pointer_if_plain(cpu, linear, write)
                                                      : nullptr;
 }
 

@@ -118,7 +118,7 @@ Function entry_point(const u8* code) {
 
 const u8* append_landing(ExecutableMemory& memory) {
     NativeEmitter emit;
-    build_fault_landing(emit, host_vector_features().has(Feature::AVX));
+    build_fault_landing(emit, native_vector_features().has(Feature::AVX));
     return memory.append(emit.code());
 }
 

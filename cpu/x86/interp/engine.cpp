@@ -127,8 +127,8 @@ DecodeResult Interpreter::extend(Vcpu& cpu,
             break;
         }
         bytes.joined[bytes.count++] =
-            page.host != nullptr ? page.host[offset]
-                                 : static_cast<u8>(read_physical(cpu, page.page + offset, 1));
+            page.native != nullptr ? page.native[offset]
+                                   : static_cast<u8>(read_physical(cpu, page.page + offset, 1));
         result = decode({bytes.joined.data(), bytes.count}, mode, cpu.features, insn);
     }
     return result;
@@ -145,9 +145,9 @@ Status Interpreter::decode_one(Vcpu& cpu,
     second_page = Block::kInvalid;
     const u64 offset = linear % kPageBytes;
     DecodeResult result = DecodeResult::NeedBytes;
-    if (page.host != nullptr) {
+    if (page.native != nullptr) {
         const std::size_t count = std::min<std::size_t>(kMaxInsnBytes, kPageBytes - offset);
-        result = decode({page.host + offset, count}, mode, cpu.features, insn);
+        result = decode({page.native + offset, count}, mode, cpu.features, insn);
     }
     if (result == DecodeResult::NeedBytes) {
         CodeBytes bytes;
@@ -194,7 +194,7 @@ Status Interpreter::decode_block(
             // Near the page end only what certainly stays inside: looking further could fault too
             // early.
             const std::size_t room = kPageBytes - at % kPageBytes;
-            if (decode({page.host + at % kPageBytes, room}, mode, cpu.features, insn) !=
+            if (decode({page.native + at % kPageBytes, room}, mode, cpu.features, insn) !=
                 DecodeResult::Ok) {
                 break;
             }
@@ -212,7 +212,7 @@ Status Interpreter::decode_block(
             break;
         }
     }
-    if (second_page != Block::kInvalid && cpu.memory.lookup(second_page).host == nullptr) {
+    if (second_page != Block::kInvalid && cpu.memory.lookup(second_page).native == nullptr) {
         return Status::Next;
     }
     const PhysAddr start = page.page | (linear % kPageBytes);
@@ -249,7 +249,7 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
         }
     }
     out = nullptr;
-    if (page.host == nullptr) [[unlikely]] {
+    if (page.native == nullptr) [[unlikely]] {
         return Status::Next;
     }
     const DecodeMode mode = decode_mode(cpu);

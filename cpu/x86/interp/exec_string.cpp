@@ -78,11 +78,11 @@ inline Status iterate(Vcpu& cpu, const Insn& insn, LazyFlags& flags) {
 // --- bulk ---------------------------------------------------------------------------------------
 
 // How many elements of T from seg:offset upward, at most `limit`, lie within one page, the
-// segment's limit and the address size; `host` points at the first. 0 if not even one does, or the
+// segment's limit and the address size; `native` points at the first. 0 if not even one does, or the
 // page is not plain RAM in the TLB.
 template <typename T>
 inline u64 plain_elements(
-    Vcpu& cpu, const Insn& insn, SegReg seg, u64 offset, bool write, u64 limit, u8*& host) {
+    Vcpu& cpu, const Insn& insn, SegReg seg, u64 offset, bool write, u64 limit, u8*& native) {
     LinearAddr linear = 0;
     u64 bytes = kPageBytes;
     if (cpu.long_mode64) {
@@ -101,19 +101,19 @@ inline u64 plain_elements(
     if (elements == 0) {
         return 0;
     }
-    host = host_pointer_if_plain(cpu, linear, write);
-    return host != nullptr ? elements : 0;
+    native = native_pointer_if_plain(cpu, linear, write);
+    return native != nullptr ? elements : 0;
 }
 
 template <typename T>
-inline T element(const u8* host, u64 index) {
+inline T element(const u8* native, u64 index) {
     T value;
-    std::memcpy(&value, host + index * sizeof(T), sizeof(T));
+    std::memcpy(&value, native + index * sizeof(T), sizeof(T));
     return value;
 }
 template <typename T>
-inline void set_element(u8* host, u64 index, T value) {
-    std::memcpy(host + index * sizeof(T), &value, sizeof(T));
+inline void set_element(u8* native, u64 index, T value) {
+    std::memcpy(native + index * sizeof(T), &value, sizeof(T));
 }
 
 // Element by element from low to high is what the guest sees: where the destination starts inside

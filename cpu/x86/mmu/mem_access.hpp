@@ -1,6 +1,6 @@
 #pragma once
-// How instructions reach memory: effective address -> segment check -> TLB tag compare -> host load
-// or store.
+// How instructions reach memory: effective address -> segment check -> TLB tag compare -> native
+// load or store.
 //
 // The inline part is the hit path; everything else (miss, page crossing, MMIO, alignment check,
 // watchpoint, page that holds code, non-canonical address) goes through mem_slow.cpp. All functions
@@ -40,10 +40,10 @@ Status probe_shadow_stack(Vcpu& cpu, LinearAddr linear, unsigned bytes, bool use
 Status segment_access_slow(
     Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear);
 
-// A host pointer for `bytes` at `linear` if they lie in one RAM page and a write (or read) there
+// A native pointer for `bytes` at `linear` if they lie in one RAM page and a write (or read) there
 // needs nothing special; else nullptr (no fault raised, nothing filled). Bulk string operations use
 // it after one probe.
-u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write);
+u8* native_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write);
 
 template <typename T>
 inline Status load_linear(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg = DS) {
@@ -186,11 +186,11 @@ inline Status
 modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& compute) {
     const DataTlb& tlb = *cpu.data_tlb;
     if (tlb.hits_write(linear, sizeof(T))) [[likely]] {
-        void* host = tlb.native(linear);
+        void* native = tlb.native(linear);
         T old;
-        std::memcpy(&old, host, sizeof(T));
+        std::memcpy(&old, native, sizeof(T));
         if (locked && linear % sizeof(T) == 0) {
-            T* cell = static_cast<T*>(host);
+            T* cell = static_cast<T*>(native);
             T desired = compute(old);
             while (!__atomic_compare_exchange(cell, &old, &desired, false, __ATOMIC_SEQ_CST,
                                               __ATOMIC_SEQ_CST)) {
@@ -199,7 +199,7 @@ modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& c
             return Status::Next;
         }
         const T desired = compute(old);
-        std::memcpy(host, &desired, sizeof(T));
+        std::memcpy(native, &desired, sizeof(T));
         return Status::Next;
     }
     T old;

@@ -24,7 +24,7 @@ namespace {
 
 // Where one page's part of an access goes.
 struct Target {
-    u8* host = nullptr;  // RAM (or ROM when reading): byte address
+    u8* native = nullptr;  // RAM (or ROM when reading): byte address
     PhysAddr address = 0;
     bool rom = false;
 };
@@ -35,10 +35,10 @@ void fill(Vcpu& cpu,
           LinearAddr linear,
           TlbTable<Entries>& table,
           const Translation& translation,
-          const HostPage& page) {
+          const NativePage& page) {
     TlbFill entry;
     const u64 marks = tlb_marks(cpu, translation);
-    entry.addend = reinterpret_cast<u64>(page.host) - (linear & kPageMask);
+    entry.addend = reinterpret_cast<u64>(page.native) - (linear & kPageMask);
     entry.page = (translation.address & kPageMask) | marks;
     entry.readable = translation.readable;
     entry.writable =
@@ -73,7 +73,7 @@ Status resolve(Vcpu& cpu,
                Target& target) {
     const bool write = access.write;
     if (write ? table.hits_write(linear, 1) : table.hits_read(linear, 1)) {
-        target.host = table.native(linear);
+        target.native = table.native(linear);
         target.address = (table.page(table.index(linear)) & kPageMask) | (linear % kPageBytes);
         return Status::Next;
     }
@@ -93,12 +93,12 @@ Status resolve(Vcpu& cpu,
     if (cpu.apic->claims(physical_page) || physical_page == cpu.apic_access_page) [[unlikely]] {
         return Status::Next;
     }
-    const HostPage page = cpu.memory.lookup(physical_page);
-    if (page.host == nullptr) {
+    const NativePage page = cpu.memory.lookup(physical_page);
+    if (page.native == nullptr) {
         return Status::Next;
     }
     target.rom = page.kind == PageKind::Rom;
-    target.host = page.host + translation.address % kPageBytes;
+    target.native = page.native + translation.address % kPageBytes;
     if (!data_breakpoints_in_page(cpu, linear & kPageMask)) [[likely]] {
         fill(cpu, linear, table, translation, page);
     }
@@ -170,11 +170,11 @@ void copy_bytes(u8* to, const u8* from, unsigned bytes) {
 }
 
 Status transfer(Vcpu& cpu, const Target& target, u8* data, unsigned bytes, bool write) {
-    if (target.host == nullptr) [[unlikely]] {
+    if (target.native == nullptr) [[unlikely]] {
         return device_access(cpu, target.address, data, bytes, write);
     }
     if (!write) {
-        copy_bytes(data, target.host, bytes);
+        copy_bytes(data, target.native, bytes);
         return Status::Next;
     }
     if (target.rom) {
@@ -183,12 +183,12 @@ Status transfer(Vcpu& cpu, const Target& target, u8* data, unsigned bytes, bool 
     }
     // Asked now, not in resolve(): what happened since, the first half of this access on a device
     // for one, may have changed what the page is.
-    const HostPage page = cpu.memory.lookup(target.address & kPageMask);
+    const NativePage page = cpu.memory.lookup(target.address & kPageMask);
     if (page.flags != nullptr && (*page.flags & kPageHasCode) != 0) [[unlikely]] {
         ++cpu.counters.smc_writes;
         cpu.memory.code_pages().written(target.address, bytes, *page.flags);
     }
-    copy_bytes(target.host, data, bytes);
+    copy_bytes(target.native, data, bytes);
     return Status::Next;
 }
 
@@ -308,7 +308,7 @@ Status probe_load(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
         cpu, {linear, nullptr, bytes, false, seg, data_privilege(cpu), cpu.alignment_checked});
 }
 
-u8* host_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write) {
+u8* native_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write) {
     const DataTlb& tlb = *cpu.data_tlb;
     const bool hit = write ? tlb.hits_write(linear, 1) : tlb.hits_read(linear, 1);
     return hit ? tlb.native(linear) : nullptr;

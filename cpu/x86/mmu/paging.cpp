@@ -144,9 +144,9 @@ Outcome Walker::read_entry(GuestPhysAddr table, unsigned index, Visited& visited
         return Outcome::Fault;
     }
     visited.address = result.address;
-    const HostPage page = cpu_.memory.lookup(result.address & kPageMask);
-    if (page.host != nullptr) [[likely]] {
-        const u8* source = page.host + result.address % kPageBytes;
+    const NativePage page = cpu_.memory.lookup(result.address & kPageMask);
+    if (page.native != nullptr) [[likely]] {
+        const u8* source = page.native + result.address % kPageBytes;
         if (wide) {
             std::memcpy(&visited.value, source, 8);
         } else {
@@ -525,9 +525,9 @@ Status load_pdptes(Vcpu& cpu, u64 cr3) {
 
 u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
     u64 value = 0;
-    if (const HostPage page = cpu.memory.lookup(address & kPageMask); page.host != nullptr)
+    if (const NativePage page = cpu.memory.lookup(address & kPageMask); page.native != nullptr)
         [[likely]] {
-        std::memcpy(&value, page.host + address % kPageBytes, bytes);
+        std::memcpy(&value, page.native + address % kPageBytes, bytes);
         return value;
     }
     ++cpu.counters.mmio_accesses;
@@ -541,7 +541,7 @@ u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
 }
 
 void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
-    const HostPage page = cpu.memory.lookup(address & kPageMask);
+    const NativePage page = cpu.memory.lookup(address & kPageMask);
     if (page.kind == PageKind::Ram) [[likely]] {
         // Through GuestMemory, so that decoded code there is noticed.
         (void)cpu.memory.write(address, {reinterpret_cast<const u8*>(&value), bytes});
@@ -572,7 +572,7 @@ Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
     CodeTlb& table = cpu.tlb.current().code[cpu.cpl == 3 ? 1 : 0];
     const CodeTlbEntry& entry = table.at(linear);
     if (entry.tag == page) [[likely]] {
-        out = {page, entry.page & kPageMask, entry.host};
+        out = {page, entry.page & kPageMask, entry.native};
         return Status::Next;
     }
     ++cpu.counters.code_tlb_misses;
@@ -587,11 +587,11 @@ Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
         return status;
     }
     const PhysAddr physical = translation.address & kPageMask;
-    const HostPage host = cpu.memory.lookup(physical);
-    out = {page, physical, host.host};
-    if (host.host != nullptr && !cpu.apic->claims(physical)) {
+    const NativePage native = cpu.memory.lookup(physical);
+    out = {page, physical, native.native};
+    if (native.native != nullptr && !cpu.apic->claims(physical)) {
         const u64 marks = tlb_marks(cpu, translation);
-        table.fill(linear, physical | marks, host.host, translation.chain);
+        table.fill(linear, physical | marks, native.native, translation.chain);
         if ((marks & tlb_mark::kLarge) != 0) {
             note_large_page(cpu.tlb.current(), linear, translation.page_bytes);
         }

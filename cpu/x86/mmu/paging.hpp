@@ -74,7 +74,8 @@ inline constexpr u64 kA20Bit = u64{1} << 20;
 struct CodePage {
     LinearAddr linear_page = kNoTag;
     PhysAddr page = 0;
-    const u8* host = nullptr;  // nullptr: not RAM or ROM, fetch byte by byte through read_physical
+    const u8* native =
+        nullptr;  // nullptr: not RAM or ROM, fetch byte by byte through read_physical
 };
 Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out);
 

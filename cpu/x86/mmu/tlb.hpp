@@ -150,7 +150,7 @@ using DataTlb = TlbTable<kTlbEntries>;
 struct CodeTlbEntry {
     u64 tag = kNoTag;  // linear page address
     u64 page = 0;      // physical page address, tlb_mark bits
-    u8* host = nullptr;
+    u8* native = nullptr;
 };
 
 struct CodeTlb {
@@ -160,9 +160,9 @@ struct CodeTlb {
     std::array<u64, kEntries / 64> filled{};
 
     CodeTlbEntry& at(LinearAddr linear) { return entries[(linear >> kPageShift) % kEntries]; }
-    void fill(LinearAddr linear, u64 page, u8* host, u32 from_chain) {
+    void fill(LinearAddr linear, u64 page, u8* native, u32 from_chain) {
         const auto index = static_cast<unsigned>((linear >> kPageShift) % kEntries);
-        entries[index] = {linear & kPageMask, page, host};
+        entries[index] = {linear & kPageMask, page, native};
         filled[index / 64] |= u64{1} << index % 64;
         if constexpr (kTlbKeepsChains) {
             chain[index] = from_chain;

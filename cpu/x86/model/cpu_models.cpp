@@ -440,7 +440,7 @@ Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const FeatureSet& a
 namespace {
 
 FeatureSet native_available() {
-    const CpuFeatures native = host_vector_features();
+    const CpuFeatures native = native_vector_features();
     FeatureSet available;
     for (std::size_t i = 0; i < kFeatureNames.size(); ++i) {
         const auto feature = static_cast<Feature>(i);

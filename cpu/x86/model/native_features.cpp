@@ -110,7 +110,7 @@ CpuFeatures native_cpuid_features() {
     return features;
 }
 
-CpuFeatures host_vector_features() {
+CpuFeatures native_vector_features() {
     CpuFeatures features;
     const bool ymm = native_ymm_enabled() && !native_masked("avx");
     for (const NativeFeature& native : kNativeFeatures) {

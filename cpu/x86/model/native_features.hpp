@@ -14,11 +14,11 @@ namespace droste {
 
 // Holds only features whose instructions need the native unit; nothing about XSAVE, which is
 // emulated.
-CpuFeatures host_vector_features();
-// Every feature of the table that the native CPUID shows, whether or not the kernel enabled it: what
-// a test may run beside the emulator.
+CpuFeatures native_vector_features();
+// Every feature of the table that the native CPUID shows, whether or not the kernel enabled it:
+// what a test may run beside the emulator.
 CpuFeatures native_cpuid_features();
-// True for the features of host_vector_features(), whether or not the native CPU has them.
+// True for the features of native_vector_features(), whether or not the native CPU has them.
 bool needs_native_unit(Feature feature);
 // True if DROSTE_NATIVE_WITHOUT hides `name`.
 bool native_masked(std::string_view name);

@@ -81,8 +81,8 @@ const char* verify_against_walk(Vcpu& cpu, const Held& held, Translation& now) {
 
 const char* verify_memory(const Vcpu& cpu, const Held& held, const u8* native, bool write) {
     const PhysAddr physical = held.page & kPageMask;
-    const HostPage page = cpu.memory.lookup(physical);
-    if (page.host == nullptr || page.host != native) {
+    const NativePage page = cpu.memory.lookup(physical);
+    if (page.native == nullptr || page.native != native) {
         return "a tag leads to the memory of its page";
     }
     if (cpu.apic->claims(physical) || physical == cpu.apic_access_page) {
@@ -139,14 +139,15 @@ const char* verify_code_entry(Vcpu& cpu, const CodeTlb& table, unsigned index, b
     if constexpr (kTlbKeepsChains) {
         held.chain = table.chain[index];
     }
-    if (const char* broken = verify_memory(cpu, held, entry.host, false)) {
+    if (const char* broken = verify_memory(cpu, held, entry.native, false)) {
         return broken;
     }
     Translation now;
     return verify_against_walk(cpu, held, now);
 }
 
-// Slices of 64 entries: 32 of each data table, 16 of each code table, one of each for shadow stacks.
+// Slices of 64 entries: 32 of each data table, 16 of each code table, one of each for shadow
+// stacks.
 constexpr unsigned kDataSlices = kTlbEntries / 64;
 constexpr unsigned kCodeSlices = CodeTlb::kEntries / 64;
 constexpr unsigned kSlices = 3 * kDataSlices + 2 * kCodeSlices + 2;

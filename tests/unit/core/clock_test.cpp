@@ -21,7 +21,7 @@ TEST_CASE("counting: each instruction takes the same time", "[core][clock]") {
     CHECK(clock.now_ns() == 7'000'000);
     clock.synchronize();  // does nothing in this mode
     CHECK(clock.now_ns() == 7'000'000);
-    CHECK(clock.host_sleep_ns(8'000'000) == 0);
+    CHECK(clock.native_sleep_ns(8'000'000) == 0);
 }
 
 TEST_CASE("time does not move when another vCPU's counter goes live", "[core][clock]") {
@@ -108,11 +108,11 @@ TEST_CASE("free-running: a sleep ends at the deadline, or before it with the nat
           "[core][clock]") {
     Clock clock(Clock::Mode::FreeRunning);
     constexpr u64 kDeadline = 2'000'000;
-    CHECK(clock.host_sleep_ns(kDeadline) <= kDeadline);
-    std::this_thread::sleep_for(std::chrono::nanoseconds(clock.host_sleep_ns(kDeadline)));
+    CHECK(clock.native_sleep_ns(kDeadline) <= kDeadline);
+    std::this_thread::sleep_for(std::chrono::nanoseconds(clock.native_sleep_ns(kDeadline)));
     clock.resume_from_sleep(kDeadline);
     CHECK(clock.now_ns() == kDeadline);
-    CHECK(clock.host_sleep_ns(kDeadline) == 0);
+    CHECK(clock.native_sleep_ns(kDeadline) == 0);
     clock.resume_from_sleep(kDeadline + 1);
     CHECK(clock.now_ns() <= kDeadline + 1);
 }

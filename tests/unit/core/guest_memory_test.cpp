@@ -53,7 +53,7 @@ TEST_CASE("RAM beyond 3 GiB lies above 4 GiB, and nothing between", "[memory]") 
     CHECK(memory->lookup(0x1'0000'0000).kind == PageKind::Ram);
     CHECK(memory->lookup(0x1'3FFF'F000).kind == PageKind::Ram);
     CHECK(memory->lookup(0x1'4000'0000).kind == PageKind::Mmio);
-    CHECK(memory->lookup(0x1'0000'0000).host == memory->lookup(0xBFFF'F000).host + kPageBytes);
+    CHECK(memory->lookup(0x1'0000'0000).native == memory->lookup(0xBFFF'F000).native + kPageBytes);
 }
 
 TEST_CASE("A write that is not RAM throughout changes nothing", "[memory]") {
@@ -95,12 +95,12 @@ TEST_CASE("Compare-exchange does nothing to ROM and to what is not memory", "[me
 
 TEST_CASE("The bytes before and behind RAM and behind the flags cannot be touched", "[memory]") {
     const auto memory = make(kMiB);
-    const HostPage first = memory->lookup(0);
-    const HostPage last = memory->lookup(kMiB - kPageBytes);
-    CHECK_FALSE(faults(first.host));
-    CHECK_FALSE(faults(last.host + kPageBytes - 1));
-    CHECK(faults(first.host - 1));
-    CHECK(faults(last.host + kPageBytes));
+    const NativePage first = memory->lookup(0);
+    const NativePage last = memory->lookup(kMiB - kPageBytes);
+    CHECK_FALSE(faults(first.native));
+    CHECK_FALSE(faults(last.native + kPageBytes - 1));
+    CHECK(faults(first.native - 1));
+    CHECK(faults(last.native + kPageBytes));
     CHECK(faults(first.flags - 1));
     CHECK(faults(first.flags + kPageBytes));
 }

@@ -90,7 +90,7 @@ class Printed final : public CharBackend {
 
 // Nothing outside; a machine that only waits is ended. One whose clock still ticks waits without
 // sleeping, so being asked often is taken for waiting.
-class NoIo final : public HostIo {
+class NoIo final : public NativeIo {
   public:
     explicit NoIo(RunControl& control) : control_(control) {}
     void serve(u64 timeout_ns) override {

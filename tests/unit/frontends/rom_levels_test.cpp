@@ -1,5 +1,5 @@
-// The levels VM exits are attributed to, against a ground truth: each level of the built-in ROM lies
-// in 2 MiB of its own, so where a guest's code lies says which level it is (docs/vmx/rom.md).
+// The levels VM exits are attributed to, against a ground truth: each level of the built-in ROM
+// lies in 2 MiB of its own, so where a guest's code lies says which level it is (docs/vmx/rom.md).
 
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/mmu/paging.hpp"
@@ -41,7 +41,7 @@ class LevelJudge final : public VmExitSink {
     Vcpu& cpu_;
 };
 
-class NoIo final : public HostIo {
+class NoIo final : public NativeIo {
   public:
     void serve(u64 /*timeout_ns*/) override {}
     bool output_blocked() const override { return false; }

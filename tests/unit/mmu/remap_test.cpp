@@ -1,5 +1,5 @@
-// Code and data that move while they are hot, through the engine: what runs and what is read is what
-// the tables say after the invalidation.
+// Code and data that move while they are hot, through the engine: what runs and what is read is
+// what the tables say after the invalidation.
 
 #include "tests/unit/mmu/tlb_guest.hpp"
 
@@ -136,14 +136,14 @@ TEST_CASE("data: an access across the end of the canonical range faults, whateve
     check({0x49, 0x8B, 0x45, 0x00}, R13, Exception::GP);  // mov rax, [r13+0]
 }
 
-// The walker sets A and D by compare-exchange: a flag that somebody else writes into the entry at the
-// same time is not lost. SDM Vol. 3A, "Accessed and Dirty Flags".
+// The walker sets A and D by compare-exchange: a flag that somebody else writes into the entry at
+// the same time is not lost. SDM Vol. 3A, "Accessed and Dirty Flags".
 TEST_CASE("walks and another writer of the entry lose nothing of each other", "[mmu][dirty]") {
     TlbGuest t;
     t.map(kPage, kA | 7);
     const PhysAddr address = t.entry_address(kPage, 1);
     auto* const entry = reinterpret_cast<u64*>(
-        t.g.machine().memory().lookup(address & kPageMask).host + address % kPageBytes);
+        t.g.machine().memory().lookup(address & kPageMask).native + address % kPageBytes);
     constexpr u64 kOne = u64{1} << 52, kCount = u64{0x7F} << 52;  // the ignored bits 58:52
     constexpr unsigned kRounds = 20'000;
     std::thread other([entry] {

@@ -63,7 +63,7 @@ class TlbGuest {
     char fetch(u64 linear) {
         CodePage page;
         REQUIRE(fetch_page(cpu(), linear, page) == Status::Next);
-        return static_cast<char>(page.host[linear % kPageBytes]);
+        return static_cast<char>(page.native[linear % kPageBytes]);
     }
 
     void mov_cr0(u64 value) { mov(value, {0x0F, 0x22, 0xC0}); }  // mov cr0, rax

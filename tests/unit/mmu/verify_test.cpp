@@ -130,7 +130,7 @@ TEST_CASE("verify: a stale code translation is found", "[mmu][verify]") {
     (void)t.fetch(kPage);
     CodeTlbEntry& entry = t.cpu().tlb.current().code[0].at(kPage);
     entry.page += kPageBytes;
-    entry.host += kPageBytes;
+    entry.native += kPageBytes;
     CHECK(broken(t) == "a tag's page is the one a walk finds");
 }
 

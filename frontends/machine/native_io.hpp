@@ -6,12 +6,12 @@
 
 namespace droste {
 
-class HostIo {
+class NativeIo {
   public:
-    HostIo() = default;
-    HostIo(const HostIo&) = delete;
-    HostIo& operator=(const HostIo&) = delete;
-    virtual ~HostIo() = default;
+    NativeIo() = default;
+    NativeIo(const NativeIo&) = delete;
+    NativeIo& operator=(const NativeIo&) = delete;
+    virtual ~NativeIo() = default;
 
     // Sends what is buffered and takes what has arrived; waits for either at most `timeout_ns`.
     virtual void serve(u64 timeout_ns) = 0;
