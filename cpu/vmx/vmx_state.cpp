@@ -60,8 +60,8 @@ std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
 
 Status VmxState::execute(Vcpu& vcpu, const Insn& insn) {
     const Status status = execute_instruction(*this, insn);
-    // What is pending depends on the operation, the host's and guest's state and the controls: those
-    // that change one of them (all but Status::Next) need not remember that.
+    // What is pending depends on the operation, the host's and guest's state and the controls:
+    // those that change one of them (all but Status::Next) need not remember that.
     if (status != Status::Next) {
         update_attention(vcpu);
     }
@@ -71,8 +71,9 @@ Status VmxState::execute(Vcpu& vcpu, const Insn& insn) {
     return status;
 }
 
-// In VMX root operation INIT stays pending (SDM Vol. 3C, "Restrictions on VMX Operation"). "RESET is
-// the only event that wakes a logical processor from the VMX-abort shutdown state" ("VMX Aborts").
+// In VMX root operation INIT stays pending (SDM Vol. 3C, "Restrictions on VMX Operation"). "RESET
+// is the only event that wakes a logical processor from the VMX-abort shutdown state" ("VMX
+// Aborts").
 u32 VmxState::held_back(const Vcpu& /*vcpu*/) const {
     if (aborted) {
         return ~attention::kStop;
@@ -81,10 +82,10 @@ u32 VmxState::held_back(const Vcpu& /*vcpu*/) const {
     return root || waits_for_sipi() ? attention::kInit : 0;
 }
 
-// "If a logical processor is in the wait-for-SIPI state, INIT signals are blocked. They do not cause
-// VM exits in this case" (SDM Vol. 3C, "Other Causes of VM Exits"). Processors do not remember them
-// either: the other CPU's INIT, SIPI, SIPI would end in an INIT of the processor just started. One
-// behind a SIPI not yet taken finds the processor in root operation.
+// "If a logical processor is in the wait-for-SIPI state, INIT signals are blocked. They do not
+// cause VM exits in this case" (SDM Vol. 3C, "Other Causes of VM Exits"). Processors do not
+// remember them either: the other CPU's INIT, SIPI, SIPI would end in an INIT of the processor just
+// started. One behind a SIPI not yet taken finds the processor in root operation.
 bool VmxState::loses_init(const Vcpu& vcpu) const {
     return waits_for_sipi() &&
            (vcpu.attention.load(std::memory_order_relaxed) & attention::kSipi) == 0;
@@ -148,7 +149,7 @@ void VmxState::reset(Vcpu& /*vcpu*/) {
 }
 
 void VmxState::leave_non_root() {
-    if (non_root && cpu.vpid == 0) {
+    if (non_root && cpu.non_root.vpid == 0) {
         // "VM exits flush linear and combined mappings of VPID 0000H".
         ++cpu.counters.tlb_flushes;
         trace.flushed_on_exit();
@@ -159,13 +160,13 @@ void VmxState::leave_non_root() {
     guest.timer_active = false;
     guest.delivering = false;
     guest.shadow = nullptr;
-    cpu.intercepts = nullptr;
-    cpu.second_stage = nullptr;
-    cpu.vpid = 0;
-    cpu.ept_root = 0;
-    cpu.apic_access_page = kNoTag;
-    cpu.attention_forced = 0;
-    cpu.step_forced = false;
+    cpu.non_root.intercepts = nullptr;
+    cpu.non_root.second_stage = nullptr;
+    cpu.non_root.vpid = 0;
+    cpu.non_root.ept_root = 0;
+    cpu.non_root.apic_access_page = kNoTag;
+    cpu.non_root.attention_forced = 0;
+    cpu.non_root.step_forced = false;
     cpu.withdraw(attention::kVmx | attention::kInterruptWindow);
 }
 

@@ -1,10 +1,11 @@
 #pragma once
-// One logical processor: architectural state, what is derived from it, and the parts it is wired to.
+// One logical processor: architectural state, what is derived from it, and the parts it is wired
+// to.
 //
-// Derived members (cpl, code_bits, data_tlb ...) are refreshed in mode_changed() (mode.cpp), which every
-// change of CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or DR7 must call. Only kCetWaiting has a second writer:
-// branches that the tracker follows (exec_branch_near.cpp). Functions of the CPU are free functions over
-// Vcpu&, one file an idea.
+// Derived members (cpl, code_bits, data_tlb ...) are refreshed in mode_changed() (mode.cpp), which
+// every change of CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or DR7 must call. Only kCetWaiting has a
+// second writer: branches that the tracker follows (exec_branch_near.cpp). Functions of the CPU are
+// free functions over Vcpu&, one file an idea.
 
 #include "core/error.hpp"
 #include "core/types.hpp"
@@ -80,6 +81,69 @@ struct VcpuCounters {
     u64 vm_entries = 0, vm_exits = 0;
 };
 
+// How code runs: derived from CR0, CR4, EFER, RFLAGS, CS, SS and XCR0. See the head of the file.
+struct ModeState {
+    u8 cpl = 0;
+    u8 code_bits = 16;               // 16, 32 or 64
+    bool long_mode64 = false;        // CS.L = 1 and EFER.LMA = 1
+    bool protected_mode = false;     // CR0.PE
+    bool virtual8086 = false;        // CR0.PE and RFLAGS.VM
+    bool alignment_checked = false;  // CPL 3, CR0.AM and RFLAGS.AC
+    u8 cet = 0;                      // control-flow enforcement in force at this CPL: Vcpu::kCet*
+    u8 fpu_blocked = 0;              // why FPU/SIMD instructions fault: Vcpu::kFpu*
+    u32 key = 0;                     // all of it that translated code depends on: mode_key
+    u64 stack_mask = 0xFFFF;         // of RSP in implicit stack accesses
+    u64 rip_mask = 0xFFFF;
+    // data translations of the current address space and privilege class
+    const DataTlb* data_tlb = nullptr;
+};
+
+// ModeState in one word, so that code made for one mode is never run in another. Which segments are
+// flat is not in it: an access checks its segment.
+namespace mode_key {
+inline constexpr u32 kRealOrV86 = 1U << 0;
+inline constexpr u32 kCodeBits = 0x70;  // 16, 32 or 64
+inline constexpr unsigned kCetShift = 8;
+inline constexpr u32 kCet = 7U << kCetShift;  // Vcpu::kCet*
+// What the decoder and the choice of handlers depend on.
+inline constexpr u32 kDecode = kRealOrV86 | kCodeBits | kCet;
+inline constexpr u32 kUser = 1U << 11;     // CPL 3
+inline constexpr u32 kStack16 = 1U << 12;  // implicit stack accesses use SP,
+inline constexpr u32 kStack32 = 1U << 13;  // ... or ESP
+inline constexpr u32 kAlignment = 1U << 14;
+inline constexpr unsigned kFpuShift = 16;
+inline constexpr u32 kFpu = 0x1FU << kFpuShift;  // Vcpu::kFpu*
+}  // namespace mode_key
+
+// What VMX non-root operation adds; cpu/vmx writes it.
+struct NonRootView {
+    Intercepts* intercepts = nullptr;     // non-null only in VMX non-root operation
+    SecondStage* second_stage = nullptr;  // non-null only with EPT on
+    // Tags of the present address space, for Tlb::activate(); 0 in VMX root operation and outside
+    // VMX.
+    u16 vpid = 0;
+    u64 ept_root = 0;                    // EP4TA
+    PhysAddr apic_access_page = kNoTag;  // accesses go to Intercepts::apic_access(); kNoTag = none
+    // What VMX asks of update_attention(), which cpu/vmx calls after changing either:
+    // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
+    u32 attention_forced = 0;
+    bool step_forced = false;  // it sets attention::kStep (monitor trap flag)
+};
+
+// What outlives the present instruction for the one behind it, or for its fault.
+struct StepMemory {
+    // Step mode's memory of the state before the current instruction (system/debug_traps.hpp):
+    // code_breakpoint_hit() notes it, after_instruction_in_step_mode() reads it.
+    u32 marks = 0;
+    // Length of the instruction that returned Status::Fault, set by the engine before
+    // deliver_fault(); 0 when the fault came from fetching it or from delivering an event. VM exits
+    // report it.
+    u8 fault_insn_length = 0;
+    // RIP of a repeated string instruction that stopped between two iterations: an event taken
+    // there pushes RF = 1. kNoTag = none.
+    u64 repeating_at = kNoTag;
+};
+
 class Vcpu {
   public:
     struct Wiring {
@@ -100,19 +164,7 @@ class Vcpu {
     Event fault;
     bool fault_is_vm_exit = false;  // instead: Intercepts::take_pending_exit() knows what to do
 
-    // Derived state; see the head of the file.
-    u8 cpl = 0;
-    u8 code_bits = 16;               // 16, 32 or 64
-    bool long_mode64 = false;        // CS.L = 1 and EFER.LMA = 1
-    bool protected_mode = false;     // CR0.PE
-    bool virtual8086 = false;        // CR0.PE and RFLAGS.VM
-    bool alignment_checked = false;  // CPL 3, CR0.AM and RFLAGS.AC
-    u64 stack_mask = 0xFFFF;         // of RSP in implicit stack accesses
-    u64 rip_mask = 0xFFFF;
-    u8 cet = 0;  // what of control-flow enforcement is in force at this CPL: kCet* bits below
-    u8 fpu_blocked = 0;  // why FPU/SIMD instructions fault: kFpu* bits below
-    // data translations of the current address space and privilege class
-    const DataTlb* data_tlb = nullptr;
+    ModeState mode;
 
     static constexpr u8 kFpuEm = 1U << 0, kFpuTs = 1U << 1, kFpuNoOsfxsr = 1U << 2,
                         kFpuNoOsxsave = 1U << 3, kFpuNoAvxState = 1U << 4 /* XCR0 lacks SSE+AVX */;
@@ -158,28 +210,9 @@ class Vcpu {
     ApicBus* apic_bus = nullptr;  // where this CPU's interrupt messages go; set by the board
     // VMX: owned by whoever built them (cpu/vmx through frontends/machine); all null without VMX.
     VmxInstructions* vmx = nullptr;
-    Intercepts* intercepts = nullptr;     // non-null only in VMX non-root operation
-    SecondStage* second_stage = nullptr;  // non-null only with EPT on
-    // Tags of the present address space, for Tlb::activate(); 0 in VMX root operation and outside
-    // VMX.
-    u16 vpid = 0;
-    u64 ept_root = 0;                    // EP4TA
-    PhysAddr apic_access_page = kNoTag;  // accesses go to Intercepts::apic_access(); kNoTag = none
-    // What VMX asks of update_attention(), which cpu/vmx calls after changing either:
-    // bits it keeps in attention_mask whatever RFLAGS.IF says (external-interrupt exiting)
-    u32 attention_forced = 0;
-    bool step_forced = false;  // it sets attention::kStep (monitor trap flag)
-    // Step mode's memory of the state before the current instruction (system/debug_traps.hpp):
-    // code_breakpoint_hit() notes it, after_instruction_in_step_mode() reads it.
-    u32 step_marks = 0;
-    // Length of the instruction that returned Status::Fault, set by the engine before
-    // deliver_fault(); 0 when the fault came from fetching it or from delivering an event. VM exits
-    // report it.
-    u8 fault_insn_length = 0;
+    NonRootView non_root;
+    StepMemory step;
     Event undelivered;  // with attention::kUndelivered
-    // RIP of a repeated string instruction that stopped between two iterations: an event taken
-    // there pushes RF = 1. kNoTag = none.
-    u64 repeating_at = kNoTag;
 
     bool a20_enabled = true;
     u64 random_state = 0;  // of the generator behind RDRAND and RDSEED when the clock counts
@@ -224,6 +257,8 @@ void set_a20(Vcpu& cpu, bool enabled);
 // Recomputes all derived state (above) after a change of mode; cheap enough to call on every far
 // transfer.
 void mode_changed(Vcpu& cpu);
+// Recomputes mode.key alone, for who changes mode.cet (exec_branch_near.cpp).
+void refresh_mode_key(Vcpu& cpu);
 // Recomputes attention_mask and attention::kStep after a change of RFLAGS.IF/TF/RF,
 // interruptibility or DR7.
 void update_attention(Vcpu& cpu);

@@ -12,7 +12,7 @@ CodeBytes fetch_code(Vcpu& cpu, u64 rip) {
     while (code.count < code.bytes.size()) {
         const u64 offset = rip + code.count;
         const LinearAddr linear =
-            cpu.long_mode64 ? offset : static_cast<u32>(cpu.state.seg[CS].base + offset);
+            cpu.mode.long_mode64 ? offset : static_cast<u32>(cpu.state.seg[CS].base + offset);
         PhysAddr physical = 0;
         if (!is_canonical(cpu, linear) || !translate_for_debug(cpu, linear, physical)) {
             break;

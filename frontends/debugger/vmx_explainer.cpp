@@ -174,8 +174,8 @@ void VmxExplainer::failed_entry(const std::string& explanation, const std::strin
 std::string VmxExplainer::describe_rip(u32 vcpu, unsigned level, u64 rip) {
     Vcpu& cpu = *pc_->vcpus()[vcpu];
     const CodeBytes code = fetch_code(cpu, rip);
-    std::string text =
-        disassembler_.text(std::span<const u8>(code.bytes).first(code.count), cpu.code_bits, rip);
+    std::string text = disassembler_.text(std::span<const u8>(code.bytes).first(code.count),
+                                          cpu.mode.code_bits, rip);
     if (const std::string symbol = symbols_.describe(level, rip); !symbol.empty()) {
         text += fmt::format("{}<{}>", text.empty() ? "" : " ", symbol);
     }

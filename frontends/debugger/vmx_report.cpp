@@ -35,8 +35,8 @@ std::string describe_one(const VmxState& vmx) {
                 ? "  current VMCS          none\n"
                 : fmt::format("  current VMCS          {:#x}\n", vmx.current->address);
     if (vmx.non_root) {
-        text += fmt::format("  VPID, EPT pointer     {:#x}, {:#x}\n", vmx.cpu.vpid,
-                            vmx.cpu.second_stage != nullptr ? vmx.ept.pointer() : 0);
+        text += fmt::format("  VPID, EPT pointer     {:#x}, {:#x}\n", vmx.cpu.non_root.vpid,
+                            vmx.cpu.non_root.second_stage != nullptr ? vmx.ept.pointer() : 0);
     }
     for (const BoundVmcs& vmcs : vmx.cache.entries()) {
         if (vmcs.bound()) {

@@ -70,9 +70,9 @@ std::string describe_vcpu(const Vcpu& cpu) {
     static constexpr std::array<std::string_view, 4> kActivities = {"active", "HLT", "shutdown",
                                                                     "wait-for-SIPI"};
     const CpuState& s = cpu.state;
-    std::string text =
-        fmt::format("CPU#{} ({}, {}-bit code, CPL {})\n", cpu.index,
-                    kActivities[static_cast<std::size_t>(s.activity)], cpu.code_bits, cpu.cpl);
+    std::string text = fmt::format("CPU#{} ({}, {}-bit code, CPL {})\n", cpu.index,
+                                   kActivities[static_cast<std::size_t>(s.activity)],
+                                   cpu.mode.code_bits, cpu.mode.cpl);
     for (std::size_t i = 0; i < kNames.size(); ++i) {
         text += fmt::format("{}={:016x}{}", kNames[i], s.gpr[i], i % 4 == 3 ? "\n" : " ");
     }

@@ -365,9 +365,10 @@ bool Group::host_state_loaded() {
     if (s.activity == Activity::Shutdown) {
         return aborted();
     }
-    if (!require(!m_.vmx().non_root && cpu.intercepts == nullptr && cpu.second_stage == nullptr &&
-                     cpu.vpid == 0 && cpu.ept_root == 0 && cpu.apic_access_page == kNoTag &&
-                     cpu.attention_forced == 0 && !cpu.step_forced,
+    if (!require(!m_.vmx().non_root && cpu.non_root.intercepts == nullptr &&
+                     cpu.non_root.second_stage == nullptr && cpu.non_root.vpid == 0 &&
+                     cpu.non_root.ept_root == 0 && cpu.non_root.apic_access_page == kNoTag &&
+                     cpu.non_root.attention_forced == 0 && !cpu.non_root.step_forced,
                  "root operation has no seams of the guest") ||
         !require(s.rip() == v.host_rip && s.gpr[RSP] == v.host_rsp &&
                      s.rflags() == rflags::kFixed1 && s.activity == Activity::Active &&

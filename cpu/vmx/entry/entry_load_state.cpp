@@ -142,14 +142,14 @@ void load_guest_state(const EntryContext& context) {
     const Vmcs& v = context.vmcs;
     vmx.guest = NonRoot{};
     vmx.guest.controls = controls;
-    cpu.vpid = controls.has2(proc2::kEnableVpid) ? v.vpid : u16{0};
-    cpu.ept_root = 0;
+    cpu.non_root.vpid = controls.has2(proc2::kEnableVpid) ? v.vpid : u16{0};
+    cpu.non_root.ept_root = 0;
     if (controls.has2(proc2::kEnableEpt)) {
         const bool mode_based = controls.has2(proc2::kModeBasedExecute);
         vmx.ept.activate(v.ept_pointer, mode_based);
-        cpu.ept_root = Ept::tag_of(v.ept_pointer, mode_based);
+        cpu.non_root.ept_root = Ept::tag_of(v.ept_pointer, mode_based);
     }
-    if (cpu.vpid == 0) {
+    if (cpu.non_root.vpid == 0) {
         // "VM entries flush linear and combined mappings of VPID 0000H": those of the host and of
         // guests without VPID.
         ++cpu.counters.tlb_flushes;
@@ -163,12 +163,12 @@ void enter_guest_context(VmxState& vmx) {
     Vcpu& cpu = vmx.cpu;
     const ActiveControls& controls = vmx.guest.controls;
     vmx.non_root = true;
-    cpu.intercepts = &vmx.intercepts;
-    cpu.second_stage = controls.has2(proc2::kEnableEpt) ? &vmx.ept : nullptr;
-    cpu.apic_access_page =
+    cpu.non_root.intercepts = &vmx.intercepts;
+    cpu.non_root.second_stage = controls.has2(proc2::kEnableEpt) ? &vmx.ept : nullptr;
+    cpu.non_root.apic_access_page =
         controls.has2(proc2::kVirtualizeApicAccesses) ? vmx.vmcs().apic_access_address : kNoTag;
     ++cpu.counters.vm_entries;
-    cpu.step_marks = step_mark::kNoSingleStep;  // the host's trap flag does not reach the guest's
+    cpu.step.marks = step_mark::kNoSingleStep;  // the host's trap flag does not reach the guest's
                                                 // first instruction
     cpu.tlb.activate(cpu);                      // refreshes derived state, too
     arm_boundary(vmx);

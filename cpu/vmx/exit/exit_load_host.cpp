@@ -101,7 +101,7 @@ void load_host_state(VmxState& vmx) {
     s.set_rflags(rflags::kFixed1);
     s.activity = Activity::Active;
     s.pending_debug = 0;
-    cpu.step_marks = step_mark::kNoSingleStep;  // a trap flag belongs to the guest's instruction
+    cpu.step.marks = step_mark::kNoSingleStep;  // a trap flag belongs to the guest's instruction
     if (host_uses_pae_paging(s) && load_pdptes(cpu, s.cr3) != Status::Next) {
         vmx_abort(vmx, VmxAbort::HostPdptes);
     }

@@ -67,7 +67,7 @@ void save_segments(VmxState& vmx) {
     // "The value saved for SS.DPL is always the CPL", also while SS is unusable.
     constexpr unsigned kDplShift = 5;
     v.guest_ss_access_rights =
-        (v.guest_ss_access_rights & ~segment_rights::kDpl) | (u32{vmx.cpu.cpl} << kDplShift);
+        (v.guest_ss_access_rights & ~segment_rights::kDpl) | (u32{vmx.cpu.mode.cpl} << kDplShift);
     v.guest_gdtr_base = s.gdtr.base;
     v.guest_gdtr_limit = s.gdtr.limit;
     v.guest_idtr_base = s.idtr.base;
@@ -125,7 +125,7 @@ u64 saved_rflags(const VmxState& vmx, const ExitInfo& info) {
                                     : rflags | rflags::kRf;
     default: break;
     }
-    return cpu.repeating_at == cpu.state.rip() ? rflags | rflags::kRf : rflags;
+    return cpu.step.repeating_at == cpu.state.rip() ? rflags | rflags::kRf : rflags;
 }
 
 bool is_debug_exception(const ExitInfo& info) {
@@ -166,7 +166,7 @@ void save_guest_state(VmxState& vmx, const ExitInfo& info) {
     if (vmx.caps.has(VmxFeature::EntryLoadCetState)) {
         v.guest_ssp = s.ssp;
     }
-    vmx.cpu.repeating_at = kNoTag;
+    vmx.cpu.step.repeating_at = kNoTag;
     save_non_register_state(vmx, info);
     if (vmx.guest.controls.has_exit(vm_exit_control::kSavePreemptionTimer)) {
         v.preemption_timer_value = remaining_preemption_timer(vmx);

@@ -61,8 +61,8 @@ void ExitTrace::named_region(VmxState& vmx, const Insn& insn) {
     }
     PhysAddr region = GuestLevels::unknown_region(guest_.id, *pointer);
     StageTwoResult machine;
-    if (cpu.second_stage != nullptr &&
-        cpu.second_stage->translate_for_debug(cpu, *pointer & kPageMask, machine)) {
+    if (cpu.non_root.second_stage != nullptr &&
+        cpu.non_root.second_stage->translate_for_debug(cpu, *pointer & kPageMask, machine)) {
         region = machine.address;
         if (insn.op == Op::VMCLEAR && is_blank(cpu, region)) {
             levels_->born(region);

@@ -122,21 +122,21 @@ void log_vmx_fault(VmxState& vmx, const Insn& insn) {
     const bool protection = cpu.fault.vector == static_cast<u8>(Exception::GP);
     // VMXON says itself which of CR0, CR4 and IA32_FEATURE_CONTROL it does not like.
     if ((!undefined && !protection) ||
-        (protection && insn.op == Op::VMXON && cpu.cpl == 0 && !vmx.in_operation)) {
+        (protection && insn.op == Op::VMXON && cpu.mode.cpl == 0 && !vmx.in_operation)) {
         return;
     }
-    const bool compatibility = (cpu.state.efer & efer::kLma) != 0 && !cpu.long_mode64;
-    const std::string_view mode = !cpu.protected_mode ? "real mode"
-                                  : cpu.virtual8086   ? "virtual-8086 mode"
-                                  : compatibility     ? "compatibility mode"
-                                  : cpu.long_mode64   ? "64-bit mode"
-                                                      : "protected mode";
+    const bool compatibility = (cpu.state.efer & efer::kLma) != 0 && !cpu.mode.long_mode64;
+    const std::string_view mode = !cpu.mode.protected_mode ? "real mode"
+                                  : cpu.mode.virtual8086   ? "virtual-8086 mode"
+                                  : compatibility          ? "compatibility mode"
+                                  : cpu.mode.long_mode64   ? "64-bit mode"
+                                                           : "protected mode";
     vmx.cpu.log.write(
         LogCategory::Vmx,
         "{} raises {}: {} VMX operation, CR4.VMXE {}, {}, CPL {}\n  manual:  SDM Vol. 3C, \"{}\"\n"
         "  allowed: {}",
         head(vmx, insn), undefined ? "#UD" : "#GP(0)", vmx.in_operation ? "in" : "outside",
-        (cpu.state.cr4 & cr4::kVmxe) != 0 ? 1 : 0, mode, cpu.cpl, manual_title(insn.op),
+        (cpu.state.cr4 & cr4::kVmxe) != 0 ? 1 : 0, mode, cpu.mode.cpl, manual_title(insn.op),
         insn.op == Op::VMXON ? "CR4.VMXE 1, protected or 64-bit mode, CPL 0"
                              : "after VMXON, protected or 64-bit mode, CPL 0, an operand in reach");
 }

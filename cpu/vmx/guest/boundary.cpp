@@ -173,12 +173,12 @@ void arm_boundary(VmxState& vmx) {
     if (controls.has_pin(pin::kVirtualNmis) && s.activity != Activity::WaitForSipi) {
         forced |= attention::kNmi;
     }
-    cpu.attention_forced = forced;
+    cpu.non_root.attention_forced = forced;
     if (s.activity == Activity::WaitForSipi) {
         cpu.withdraw(attention::kInit);  // of root operation; see VmxState::loses_init
     }
     guest.mtf = controls.has(proc::kMonitorTrapFlag) ? MtfState::Armed : MtfState::Off;
-    cpu.step_forced = guest.mtf != MtfState::Off;
+    cpu.non_root.step_forced = guest.mtf != MtfState::Off;
     if (controls.has_pin(pin::kPreemptionTimer)) {
         start_preemption_timer(vmx);
     }

@@ -218,7 +218,7 @@ void Ept::exit_later(ExitReason reason,
 
 // "Convertible EPT Violations".
 bool Ept::convertible_to_ve(Vcpu& cpu, const Walk& walk) const {
-    if (!vmx_.guest.controls.has2(proc2::kEptViolationVe) || !cpu.protected_mode ||
+    if (!vmx_.guest.controls.has2(proc2::kEptViolationVe) || !cpu.mode.protected_mode ||
         vmx_.guest.delivering || walk.count == 0 || (walk.last().entry & kSuppressVe) != 0) {
         return false;
     }

@@ -95,9 +95,9 @@ bool GuestIntercepts::cr_access(Vcpu& cpu, const Insn& insn, CrAccess access, u8
                                         cr_access_qualification(insn, access, cr, written));
     if (access == CrAccess::Lmsw && insn.mem()) {
         const auto seg = static_cast<SegReg>(insn.seg);
-        const u64 base = !cpu.long_mode64 || seg >= FS ? cpu.state.seg[seg].base : 0;
+        const u64 base = !cpu.mode.long_mode64 || seg >= FS ? cpu.state.seg[seg].base : 0;
         const LinearAddr linear = base + effective_offset(cpu, insn);
-        info.guest_linear = cpu.long_mode64 ? linear : static_cast<u32>(linear);
+        info.guest_linear = cpu.mode.long_mode64 ? linear : static_cast<u32>(linear);
     }
     vm_exit(vmx_, info);
     return true;

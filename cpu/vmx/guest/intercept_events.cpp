@@ -50,7 +50,7 @@ bool GuestIntercepts::event(Vcpu& cpu, const Event& event) {
     const bool double_fault = is_hardware(event, Exception::DF);
     ExitInfo info;
     info.reason = ExitReason::EXCEPTION_OR_NMI;
-    const bool error_code = event.has_error_code && cpu.protected_mode;
+    const bool error_code = event.has_error_code && cpu.mode.protected_mode;
     info.interruption_info = interruption_info_of(event, error_code);
     info.interruption_error_code = error_code ? event.error_code : 0;
     info.instruction_length = event.type == EventType::HardwareException ? 0 : event.insn_length;
@@ -121,7 +121,7 @@ void GuestIntercepts::take_pending_exit(Vcpu& cpu) {
         return;
     }
     DROSTE_ASSERT(pending.kind == PendingExit::Kind::Exit);
-    pending.info.instruction_length = vmx_.guest.delivering ? 0U : cpu.fault_insn_length;
+    pending.info.instruction_length = vmx_.guest.delivering ? 0U : cpu.step.fault_insn_length;
     const ExitReason reason = pending.info.reason;
     if ((reason == ExitReason::EPT_VIOLATION || reason == ExitReason::PML_FULL) &&
         iret_unblocked_nmi_here(vmx_)) {

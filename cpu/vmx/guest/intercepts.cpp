@@ -70,7 +70,7 @@ static_assert(rows_in_order(), "rows follow the enumerators of Interceptable");
 // "PAUSE-loop exiting": PAUSEs at CPL 0 close together form a loop; a loop longer than PLE_Window
 // exits.
 bool pause_loop_exits(VmxState& vmx) {
-    if (!vmx.guest.controls.has2(proc2::kPauseLoopExiting) || vmx.cpu.cpl != 0) {
+    if (!vmx.guest.controls.has2(proc2::kPauseLoopExiting) || vmx.cpu.mode.cpl != 0) {
         return false;
     }
     NonRoot& guest = vmx.guest;
@@ -120,7 +120,7 @@ bool GuestIntercepts::instruction(Vcpu& cpu, const Insn& insn, Interceptable kin
     ExitInfo info = exit_by_instruction(row.reason, insn);
     fill_operand_information(cpu, insn, info);
     if (kind == K::INVLPG) {
-        info.qualification = cpu.long_mode64 ? operand : static_cast<u32>(operand);
+        info.qualification = cpu.mode.long_mode64 ? operand : static_cast<u32>(operand);
     } else if (kind == K::MWAIT) {
         info.qualification = operand & 1;  // address-range monitoring armed
     }

@@ -31,7 +31,7 @@ Status switch_eptp(VmxState& vmx, const Insn& insn) {
     }
     const bool mode_based = vmx.guest.controls.has2(proc2::kModeBasedExecute);
     vmx.ept.activate(pointer, mode_based);
-    cpu.ept_root = Ept::tag_of(pointer, mode_based);
+    cpu.non_root.ept_root = Ept::tag_of(pointer, mode_based);
     cpu.tlb.activate(cpu);
     return Status::Sync;
 }

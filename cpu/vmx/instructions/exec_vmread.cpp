@@ -43,7 +43,7 @@ std::optional<Status> begin(VmxState& vmx, const Insn& insn, bool write, Operati
             return exit_by_vmx_instruction(vmx, insn);
         }
     }
-    if (cpu.cpl != 0) {
+    if (cpu.mode.cpl != 0) {
         return raise(cpu, Exception::GP, 0);
     }
     operation.vmcs = vmx.non_root ? vmx.guest.shadow : vmx.current;
@@ -76,7 +76,7 @@ Status exec_vmread(VmxState& vmx, const Insn& insn) {
     }
     Vcpu& cpu = vmx.cpu;
     Status status = Status::Next;
-    if (cpu.long_mode64) {
+    if (cpu.mode.long_mode64) {
         status = write_e<u64>(cpu, insn, value);
     } else {
         status = write_e<u32>(cpu, insn, static_cast<u32>(value));
@@ -91,7 +91,7 @@ Status exec_vmwrite(VmxState& vmx, const Insn& insn) {
     }
     Vcpu& cpu = vmx.cpu;
     u64 value = 0;
-    if (cpu.long_mode64) {
+    if (cpu.mode.long_mode64) {
         if (const Status status = read_e<u64>(cpu, insn, value); status != Status::Next) {
             return status;
         }

@@ -48,9 +48,9 @@ bool region_address_valid(const VmxState& vmx, u64 address) {
 
 bool vmx_instruction_undefined(const VmxState& vmx, const Insn& insn, OperandRule rule) {
     const Vcpu& cpu = vmx.cpu;
-    const bool compatibility_mode = (cpu.state.efer & efer::kLma) != 0 && !cpu.long_mode64;
-    return (rule == OperandRule::MemoryOnly && !insn.mem()) || !cpu.protected_mode ||
-           cpu.virtual8086 || compatibility_mode;
+    const bool compatibility_mode = (cpu.state.efer & efer::kLma) != 0 && !cpu.mode.long_mode64;
+    return (rule == OperandRule::MemoryOnly && !insn.mem()) || !cpu.mode.protected_mode ||
+           cpu.mode.virtual8086 || compatibility_mode;
 }
 
 Status exit_by_vmx_instruction(VmxState& vmx, const Insn& insn) {
@@ -70,7 +70,7 @@ std::optional<Status> gate_vmx_instruction(VmxState& vmx, const Insn& insn, Oper
     if (vmx.non_root) {
         return exit_by_vmx_instruction(vmx, insn);
     }
-    if (vmx.cpu.cpl != 0) {
+    if (vmx.cpu.mode.cpl != 0) {
         return raise(vmx.cpu, Exception::GP, 0);
     }
     return std::nullopt;
@@ -78,7 +78,7 @@ std::optional<Status> gate_vmx_instruction(VmxState& vmx, const Insn& insn, Oper
 
 u64 register_operand(const VmxState& vmx, unsigned gpr) {
     const u64 value = vmx.cpu.state.gpr[gpr];
-    return vmx.cpu.long_mode64 ? value : static_cast<u32>(value);
+    return vmx.cpu.mode.long_mode64 ? value : static_cast<u32>(value);
 }
 
 // VMXON: enter VMX operation.
@@ -91,7 +91,7 @@ Status exec_vmxon(VmxState& vmx, const Insn& insn) {
     if (vmx.non_root) {
         return exit_by_vmx_instruction(vmx, insn);
     }
-    if (cpu.cpl != 0) {
+    if (cpu.mode.cpl != 0) {
         return raise(cpu, Exception::GP, 0);
     }
     if (vmx.in_operation) {
@@ -221,7 +221,7 @@ Status exec_vmcall(VmxState& vmx, const Insn& insn) {
     if (vmx_instruction_undefined(vmx, insn, OperandRule::Any)) {
         return raise(vmx.cpu, Exception::UD);
     }
-    if (vmx.cpu.cpl != 0) {
+    if (vmx.cpu.mode.cpl != 0) {
         return raise(vmx.cpu, Exception::GP, 0);
     }
     return vm_fail(vmx, insn, VmError::VmcallInRoot);

@@ -27,7 +27,7 @@ namespace droste {
 enum class Place : u8 { Register = 0, Flat = 1, Memory = 2 };
 
 inline bool flat_address(const Vcpu& cpu, const Insn& insn) {
-    return cpu.long_mode64 && insn.addrsize == 8 && insn.seg < FS;
+    return cpu.mode.long_mode64 && insn.addrsize == 8 && insn.seg < FS;
 }
 
 inline Place place_of(const Vcpu& cpu, const Insn& insn) {
@@ -49,7 +49,7 @@ inline Status load_operand(Vcpu& cpu, const Insn& insn, T& out) {
         return Status::Next;
     } else if constexpr (P == Place::Flat) {
         const LinearAddr linear = flat_linear(cpu, insn);
-        const DataTlb& tlb = *cpu.data_tlb;
+        const DataTlb& tlb = *cpu.mode.data_tlb;
         if (!tlb.hits_read(linear, sizeof(T))) [[unlikely]] {
             return Status::Fault;
         }
@@ -67,7 +67,7 @@ inline Status store_operand(Vcpu& cpu, const Insn& insn, T value) {
         return Status::Next;
     } else if constexpr (P == Place::Flat) {
         const LinearAddr linear = flat_linear(cpu, insn);
-        const DataTlb& tlb = *cpu.data_tlb;
+        const DataTlb& tlb = *cpu.mode.data_tlb;
         if (!tlb.hits_write(linear, sizeof(T))) [[unlikely]] {
             return Status::Fault;
         }
@@ -86,7 +86,7 @@ inline Status modify_operand(Vcpu& cpu, const Insn& insn, Compute&& compute) {
         return Status::Next;
     } else if constexpr (P == Place::Flat) {
         const LinearAddr linear = flat_linear(cpu, insn);
-        const DataTlb& tlb = *cpu.data_tlb;
+        const DataTlb& tlb = *cpu.mode.data_tlb;
         if (!tlb.hits_write(linear, sizeof(T))) [[unlikely]] {
             return Status::Fault;
         }
@@ -131,7 +131,7 @@ Status push_slow64(Vcpu& cpu, u64 value);  // exec_move_stack.cpp
 
 inline Status push64(Vcpu& cpu, u64 value) {
     const LinearAddr linear = cpu.state.gpr[RSP] - sizeof(u64);
-    const DataTlb& tlb = *cpu.data_tlb;
+    const DataTlb& tlb = *cpu.mode.data_tlb;
     if (!tlb.hits_write(linear, sizeof(u64))) [[unlikely]] {
         return push_slow64(cpu, value);
     }
@@ -143,7 +143,7 @@ inline Status push64(Vcpu& cpu, u64 value) {
 // Reads the quadword at RSP without moving it; false on a miss.
 inline bool peek64(Vcpu& cpu, u64& value) {
     const LinearAddr linear = cpu.state.gpr[RSP];
-    const DataTlb& tlb = *cpu.data_tlb;
+    const DataTlb& tlb = *cpu.mode.data_tlb;
     if (!tlb.hits_read(linear, sizeof(u64))) [[unlikely]] {
         return false;
     }

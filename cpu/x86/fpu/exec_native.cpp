@@ -33,9 +33,9 @@ Status simd_exception(Vcpu& cpu) {
 // Plain thunks write their destination and nothing else.
 template <bool Plain>
 Status check_available(Vcpu& cpu, const Thunk& thunk) {
-    if ((cpu.fpu_blocked & thunk.blocked_by) != 0) [[unlikely]] {
-        return raise(cpu,
-                     (cpu.fpu_blocked & thunk.undefined_by) != 0 ? Exception::UD : Exception::NM);
+    if ((cpu.mode.fpu_blocked & thunk.blocked_by) != 0) [[unlikely]] {
+        return raise(cpu, (cpu.mode.fpu_blocked & thunk.undefined_by) != 0 ? Exception::UD
+                                                                           : Exception::NM);
     }
     if constexpr (!Plain) {
         if ((thunk.traits & Thunk::kUsesMmx) != 0) {

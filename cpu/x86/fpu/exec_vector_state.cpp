@@ -22,7 +22,7 @@ Status exec_emms(Vcpu& cpu, const Insn& /*insn*/) {
 
 // Only the eight registers a mode can name.
 std::size_t register_count(const Vcpu& cpu) {
-    return cpu.long_mode64 ? 16 : 8;
+    return cpu.mode.long_mode64 ? 16 : 8;
 }
 
 // VZEROUPPER: bits MAXVL-1:128 of every register := 0.

@@ -22,11 +22,13 @@ struct Layout {
     bool real;
 
     static Layout of(const Vcpu& cpu, const Insn& insn) {
-        return {insn.opsize != 2, !cpu.protected_mode || cpu.virtual8086};
+        return {insn.opsize != 2, !cpu.mode.protected_mode || cpu.mode.virtual8086};
     }
     unsigned environment_bytes() const { return wide ? 28 : 14; }
     // What alignment checking looks at. SDM Vol. 3A, "Alignment Requirements by Data Type".
-    unsigned piece(const Vcpu& cpu) const { return !cpu.alignment_checked ? 64 : wide ? 4 : 2; }
+    unsigned piece(const Vcpu& cpu) const {
+        return !cpu.mode.alignment_checked ? 64 : wide ? 4 : 2;
+    }
 };
 
 // The seven fields of an environment image, one after the other.

@@ -229,11 +229,11 @@ Status exec_xsetbv(Vcpu& cpu, const Insn& insn) {
     if ((s.cr4 & cr4::kOsxsave) == 0) {
         return raise(cpu, Exception::UD);
     }
-    if (cpu.cpl != 0) {
+    if (cpu.mode.cpl != 0) {
         return raise(cpu, Exception::GP, 0);
     }
-    if (cpu.intercepts != nullptr &&
-        cpu.intercepts->instruction(cpu, insn, Interceptable::XSETBV, 0)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        cpu.non_root.intercepts->instruction(cpu, insn, Interceptable::XSETBV, 0)) {
         return Status::Switched;
     }
     const Status status = write_xcr0(cpu, static_cast<u32>(s.gpr[RCX]), instruction_mask(cpu));
@@ -281,8 +281,8 @@ u64 xinuse(const Vcpu& cpu) {
 // SDM Vol. 3C, "Instructions That Cause VM Exits Conditionally", XSAVES and XRSTORS.
 Status xsave_ready(Vcpu& cpu, const Insn& insn, bool supervisor) {
     const auto kind = insn.op == Op::XSAVES ? Interceptable::XSAVES : Interceptable::XRSTORS;
-    const bool enabled =
-        !supervisor || cpu.intercepts == nullptr || cpu.intercepts->instruction_enabled(cpu, kind);
+    const bool enabled = !supervisor || cpu.non_root.intercepts == nullptr ||
+                         cpu.non_root.intercepts->instruction_enabled(cpu, kind);
     if (!enabled) {
         return raise(cpu, Exception::UD);
     }
@@ -292,11 +292,12 @@ Status xsave_ready(Vcpu& cpu, const Insn& insn, bool supervisor) {
     if (!supervisor) {
         return Status::Next;
     }
-    if (cpu.cpl != 0) {
+    if (cpu.mode.cpl != 0) {
         return raise(cpu, Exception::GP, 0);
     }
-    const bool exited = cpu.intercepts != nullptr &&
-                        cpu.intercepts->instruction(cpu, insn, kind, instruction_mask(cpu));
+    const bool exited =
+        cpu.non_root.intercepts != nullptr &&
+        cpu.non_root.intercepts->instruction(cpu, insn, kind, instruction_mask(cpu));
     return exited ? Status::Switched : Status::Next;
 }
 

@@ -23,14 +23,14 @@ inline constexpr u8 kAvx = Vcpu::kFpuNoOsxsave | Vcpu::kFpuNoAvxState;
 
 // Next, or #UD or #NM.
 inline Status require_unit(Vcpu& cpu, u8 undefined) {
-    if ((cpu.fpu_blocked & (undefined | Vcpu::kFpuTs)) == 0) [[likely]] {
+    if ((cpu.mode.fpu_blocked & (undefined | Vcpu::kFpuTs)) == 0) [[likely]] {
         return Status::Next;
     }
-    return raise(cpu, (cpu.fpu_blocked & undefined) != 0 ? Exception::UD : Exception::NM);
+    return raise(cpu, (cpu.mode.fpu_blocked & undefined) != 0 ? Exception::UD : Exception::NM);
 }
 inline Status require_x87(Vcpu& cpu) {
-    return (cpu.fpu_blocked & (Vcpu::kFpuEm | Vcpu::kFpuTs)) == 0 ? Status::Next
-                                                                  : raise(cpu, Exception::NM);
+    return (cpu.mode.fpu_blocked & (Vcpu::kFpuEm | Vcpu::kFpuTs)) == 0 ? Status::Next
+                                                                       : raise(cpu, Exception::NM);
 }
 inline Status require_mmx(Vcpu& cpu) {
     const Status status = require_unit(cpu, undefined_by::kMmx);
@@ -81,7 +81,7 @@ inline Status store_vector(Vcpu& cpu, const Insn& insn, const std::array<u8, Byt
 // Accesses of single elements by instructions that never raise #AC.
 template <typename T>
 inline Status load_any_alignment(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg) {
-    if (!cpu.alignment_checked) [[likely]] {
+    if (!cpu.mode.alignment_checked) [[likely]] {
         return load_linear(cpu, linear, out, seg);
     }
     std::array<u8, sizeof(T)> bytes;
@@ -96,7 +96,7 @@ inline Status load_any_alignment(Vcpu& cpu, LinearAddr linear, T& out, SegReg se
 }
 template <typename T>
 inline Status probe_any_alignment(Vcpu& cpu, LinearAddr linear, SegReg seg) {
-    if (!cpu.alignment_checked) [[likely]] {
+    if (!cpu.mode.alignment_checked) [[likely]] {
         return probe_store(cpu, linear, sizeof(T), seg);
     }
     const Status status = probe_store(cpu, linear, 1, seg);
@@ -105,7 +105,7 @@ inline Status probe_any_alignment(Vcpu& cpu, LinearAddr linear, SegReg seg) {
 // After probe_any_alignment() succeeded.
 template <typename T>
 inline Status store_any_alignment(Vcpu& cpu, LinearAddr linear, const T& value, SegReg seg) {
-    if (!cpu.alignment_checked) [[likely]] {
+    if (!cpu.mode.alignment_checked) [[likely]] {
         return store_linear(cpu, linear, value, seg);
     }
     std::array<u8, sizeof(T)> bytes;

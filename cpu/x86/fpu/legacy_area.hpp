@@ -15,7 +15,7 @@ inline constexpr unsigned kBytes = 512, kX87First = 0, kMxcsr = 24, kMxcsrMask =
 
 // XMM registers a mode can name; only they are stored and loaded.
 inline unsigned xmm_count(const Vcpu& cpu) {
-    return cpu.long_mode64 ? 16 : 8;
+    return cpu.mode.long_mode64 ? 16 : 8;
 }
 inline unsigned legacy_xmm_end(const Vcpu& cpu) {
     return legacy_area::kXmm + 16 * xmm_count(cpu);

@@ -12,7 +12,7 @@ using Piece = std::array<u8, 64>;
 
 LinearAddr at(const Vcpu& cpu, LinearAddr linear, std::size_t offset) {
     const LinearAddr sum = linear + offset;
-    return cpu.long_mode64 ? sum : static_cast<u32>(sum);
+    return cpu.mode.long_mode64 ? sum : static_cast<u32>(sum);
 }
 
 // A native pointer to the range if all of it lies in one page of plain memory the TLB knows.

@@ -21,7 +21,7 @@ inline bool canonical_target(const Vcpu& cpu, u64 target) {
 // Would a branch to `target` (truncated to the operand size) fault? Next or Fault.
 inline Status check_target(Vcpu& cpu, u64 target) {
     const bool reachable =
-        cpu.long_mode64 ? canonical_target(cpu, target) : target <= cpu.state.seg[CS].limit;
+        cpu.mode.long_mode64 ? canonical_target(cpu, target) : target <= cpu.state.seg[CS].limit;
     return reachable ? Status::Next : raise(cpu, Exception::GP, 0);
 }
 
@@ -35,7 +35,7 @@ inline Status branch_to(Vcpu& cpu, u64 target) {
 
 // The address of the instruction behind this one.
 inline u64 next_rip(const Vcpu& cpu, const Insn& insn) {
-    return (cpu.state.rip() + insn.length) & cpu.rip_mask;
+    return (cpu.state.rip() + insn.length) & cpu.mode.rip_mask;
 }
 
 // Target of a relative branch: "the instruction pointer is truncated to 16 bits" with a 16-bit

@@ -46,12 +46,11 @@ namespace {
 constexpr unsigned kMaxInsnBytes = 15;
 
 DecodeMode decode_mode(const Vcpu& cpu) {
-    return {cpu.code_bits, !cpu.protected_mode || cpu.virtual8086};
+    return {cpu.mode.code_bits, !cpu.mode.protected_mode || cpu.mode.virtual8086};
 }
 
-// Control-flow enforcement picks other handlers for the same bytes.
-u32 block_key(const Vcpu& cpu, DecodeMode mode) {
-    return mode.code_bits | (mode.real_or_v86 ? 1U : 0U) | u32{cpu.cet} << 8;
+u32 block_key(const Vcpu& cpu) {
+    return cpu.mode.key & mode_key::kDecode;
 }
 
 // Code bytes at RIP: of the current page, then (only if the instruction needs it) of the next one.
@@ -87,16 +86,16 @@ class Interpreter final : public ExecutionEngine {
     static Status interpret_block(Vcpu& cpu, const Block& block, u64 most);
     static void fault(Vcpu& cpu, u8 insn_length);
     static bool within_limit(const Vcpu& cpu, u64 rip, unsigned bytes) {
-        return cpu.code_bits == 64 || rip + bytes - 1 <= cpu.state.seg[CS].limit;
+        return cpu.mode.code_bits == 64 || rip + bytes - 1 <= cpu.state.seg[CS].limit;
     }
     static LinearAddr linear_rip(const Vcpu& cpu) {
         const u64 rip = cpu.state.rip();
-        return cpu.code_bits == 64 ? rip : static_cast<u32>(cpu.state.seg[CS].base + rip);
+        return cpu.mode.code_bits == 64 ? rip : static_cast<u32>(cpu.state.seg[CS].base + rip);
     }
     // The page after the one of `linear`; outside 64-bit mode linear addresses wrap at 4 GiB.
     static LinearAddr next_page(const Vcpu& cpu, LinearAddr linear) {
         const LinearAddr next = (linear & kPageMask) + kPageBytes;
-        return cpu.code_bits == 64 ? next : static_cast<u32>(next);
+        return cpu.mode.code_bits == 64 ? next : static_cast<u32>(next);
     }
     static void log_decoded(Vcpu& cpu, const Block& block);
     static void log_entered(Vcpu& cpu, unsigned instructions);
@@ -108,7 +107,7 @@ class Interpreter final : public ExecutionEngine {
 // fault must still use up its budget.
 void Interpreter::fault(Vcpu& cpu, u8 insn_length) {
     ++cpu.icount;
-    cpu.fault_insn_length = insn_length;
+    cpu.step.fault_insn_length = insn_length;
     deliver_fault(cpu);
 }
 
@@ -162,7 +161,7 @@ Status Interpreter::decode_one(Vcpu& cpu,
             second_page = second.page;
         }
     }
-    const bool waiting = (cpu.cet & Vcpu::kCetWaiting) != 0;
+    const bool waiting = (cpu.mode.cet & Vcpu::kCetWaiting) != 0;
     if (result == DecodeResult::TooLong || result == DecodeResult::NeedBytes) {
         const Status status = waiting ? check_missing_endbranch(cpu) : Status::Next;
         return status == Status::Next ? raise(cpu, Exception::GP, 0) : status;
@@ -216,7 +215,7 @@ Status Interpreter::decode_block(
         return Status::Next;
     }
     const PhysAddr start = page.page | (linear % kPageBytes);
-    out = cpu.blocks->insert(start, block_key(cpu, mode), insns.data(), count, bytes, second_page);
+    out = cpu.blocks->insert(start, block_key(cpu), insns.data(), count, bytes, second_page);
     log_decoded(cpu, *out);
     return Status::Next;
 }
@@ -254,9 +253,9 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
     }
     const DecodeMode mode = decode_mode(cpu);
     const PhysAddr start = page.page | (linear % kPageBytes);
-    Block* block = cpu.blocks->find(start, block_key(cpu, mode));
+    Block* block = cpu.blocks->find(start, block_key(cpu));
     if (block == nullptr) {
-        block = cpu.blocks->recall(start, block_key(cpu, mode));
+        block = cpu.blocks->recall(start, block_key(cpu));
     }
     if (block != nullptr && block->second_page != Block::kInvalid) [[unlikely]] {
         CodePage second;
@@ -266,7 +265,7 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
         }
         if (second.page != block->second_page) {
             // The same bytes go on elsewhere: another mapping of this frame, or it changed.
-            block = cpu.blocks->recall(start, block_key(cpu, mode), second.page);
+            block = cpu.blocks->recall(start, block_key(cpu), second.page);
         }
     }
     if (block == nullptr) {
@@ -285,7 +284,7 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
 // Executes one decoded instruction at RIP and accounts for it: RIP and icount are those of the next
 // one, or of the handler of its fault.
 Status Interpreter::interpret_one(Vcpu& cpu, const Insn& insn) {
-    const u64 next = (cpu.state.rip() + insn.length) & cpu.rip_mask;
+    const u64 next = (cpu.state.rip() + insn.length) & cpu.mode.rip_mask;
     cpu.leave = 0;
     const Status status = insn.exec(cpu, insn);
     if (status == Status::Fault) {
@@ -364,7 +363,7 @@ void Interpreter::step(Vcpu& cpu) {
         return;
     }
     const u64 next =
-        (cpu.state.rip() + insn.length) & (cpu.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
+        (cpu.state.rip() + insn.length) & (cpu.mode.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
     const bool trap_flag = (cpu.state.rflags_system & rflags::kTf) != 0;
     if (interpret_one(cpu, insn) != Status::Fault) {
         after_instruction_in_step_mode(cpu, trap_flag, cpu.state.rip() != next);

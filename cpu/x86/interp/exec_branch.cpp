@@ -17,7 +17,7 @@ namespace {
 // Near transfers of 64-bit code without control-flow enforcement have handlers here, all others in
 // exec_branch_near.cpp.
 bool plain64(const Vcpu& cpu, const Insn& insn) {
-    return insn.opsize == 8 && cpu.cet == 0;
+    return insn.opsize == 8 && cpu.mode.cet == 0;
 }
 
 // --- JMP ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ software_event(Vcpu& cpu, const Insn& insn, EventType type, u8 vector, u64 debug
     event.vector = vector;
     event.payload = debug_conditions;
     event.insn_length = insn.length;
-    cpu.fault_insn_length = insn.length;
+    cpu.step.fault_insn_length = insn.length;
     deliver(cpu, event);
     return Status::Switched;
 }

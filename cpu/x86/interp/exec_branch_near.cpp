@@ -22,27 +22,29 @@ template <typename T>
 constexpr unsigned kShadowBytes = sizeof(T) == 8 ? 8 : 4;
 
 bool on_shadow_stack(const Vcpu& cpu) {
-    return (cpu.cet & Vcpu::kCetShadowStack) != 0;
+    return (cpu.mode.cet & Vcpu::kCetShadowStack) != 0;
 }
 
 // After an indirect branch, unless it is suppressed or the prefix excuses it.
 void track(Vcpu& cpu, const Insn& insn) {
-    if ((cpu.cet & Vcpu::kCetTracked) == 0) {
+    if ((cpu.mode.cet & Vcpu::kCetTracked) == 0) {
         return;
     }
-    u64& control = cet_control(cpu.state, cpu.cpl);
+    u64& control = cet_control(cpu.state, cpu.mode.cpl);
     const bool excused = (insn.flags & kInsnNoTrack) != 0 && (control & cet::kNoTrack) != 0;
     if ((control & cet::kSuppress) != 0 || excused) {
         return;
     }
     control |= cet::kTracker;
-    cpu.cet |= Vcpu::kCetWaiting;
+    cpu.mode.cet |= Vcpu::kCetWaiting;
+    refresh_mode_key(cpu);
 }
 
 void stop_waiting(Vcpu& cpu, u64 suppress) {
-    u64& control = cet_control(cpu.state, cpu.cpl);
+    u64& control = cet_control(cpu.state, cpu.mode.cpl);
     control = (control & ~(cet::kTracker | cet::kSuppress)) | suppress;
-    cpu.cet = static_cast<u8>(cpu.cet & ~unsigned{Vcpu::kCetWaiting});
+    cpu.mode.cet = static_cast<u8>(cpu.mode.cet & ~unsigned{Vcpu::kCetWaiting});
+    refresh_mode_key(cpu);
 }
 
 // RSP changes only if both pushes succeed.
@@ -132,7 +134,7 @@ struct RetNear {
 // ENDBR64 counts in 64-bit mode, ENDBR32 elsewhere.
 bool endbranch_of_mode(const Vcpu& cpu, const Insn& insn) {
     constexpr u8 kEndbr64 = 0xFA;
-    return insn.op == Op::ENDBR && (insn.modrm == kEndbr64) == cpu.long_mode64;
+    return insn.op == Op::ENDBR && (insn.modrm == kEndbr64) == cpu.mode.long_mode64;
 }
 
 Status exec_endbranch(Vcpu& cpu, const Insn& /*insn*/) {
@@ -144,16 +146,16 @@ Status exec_no_endbranch(Vcpu& /*cpu*/, const Insn& /*insn*/) {
 }
 
 ExecFn select_endbranch(Vcpu& cpu, Insn& insn) {
-    const bool counts = (cpu.cet & Vcpu::kCetTracked) != 0 && endbranch_of_mode(cpu, insn);
+    const bool counts = (cpu.mode.cet & Vcpu::kCetTracked) != 0 && endbranch_of_mode(cpu, insn);
     return counts ? exec_endbranch : exec_no_endbranch;
 }
 
 // Does the bit map of pages that hold code without ENDBR cover this instruction?
 Status in_legacy_page(Vcpu& cpu, bool& legacy) {
-    const u64 control = cet_control(cpu.state, cpu.cpl);
+    const u64 control = cet_control(cpu.state, cpu.mode.cpl);
     const u64 rip = cpu.state.rip();
-    const u64 linear = cpu.long_mode64 ? rip & (bit(cpu.features.linear_address_bits) - 1)
-                                       : static_cast<u32>(cpu.state.seg[CS].base + rip);
+    const u64 linear = cpu.mode.long_mode64 ? rip & (bit(cpu.features.linear_address_bits) - 1)
+                                            : static_cast<u32>(cpu.state.seg[CS].base + rip);
     u8 pages = 0;
     if (const Status status =
             load_linear(cpu, (control & cet::kLegacyBitmap) + (linear >> 15), pages);
@@ -194,7 +196,7 @@ ExecFn select_near_ret(const Insn& insn) {
 
 // SDM Vol. 1, "Legacy Compatibility Treatment".
 Status check_missing_endbranch(Vcpu& cpu) {
-    const u64 control = cet_control(cpu.state, cpu.cpl);
+    const u64 control = cet_control(cpu.state, cpu.mode.cpl);
     bool legacy = false;
     if ((control & cet::kLegacyTreatment) != 0) {
         if (const Status status = in_legacy_page(cpu, legacy); status != Status::Next) {

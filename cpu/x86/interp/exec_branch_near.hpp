@@ -1,7 +1,7 @@
 #pragma once
 // Near CALL, RET and indirect JMP of every width, and with control-flow enforcement where it is in
-// force (Vcpu::cet, part of the key of decoded blocks); exec_branch.cpp has faster ones for 64-bit
-// code without it.
+// force (ModeState::cet, part of the key of decoded blocks); exec_branch.cpp has faster ones for
+// 64-bit code without it.
 
 #include "cpu/x86/decode/insn.hpp"
 #include "cpu/x86/state/exception.hpp"

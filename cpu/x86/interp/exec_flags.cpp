@@ -37,7 +37,7 @@ Status exec_std(Vcpu& cpu, const Insn& /*insn*/) {
 // "This instruction executes as described above in compatibility mode and legacy mode. It is valid
 // in 64-bit mode only if CPUID.80000001H:ECX.LAHF-SAHF[bit 0] = 1."
 inline bool ah_transfers_exist(const Vcpu& cpu) {
-    return !cpu.long_mode64 || cpu.features.has(Feature::LAHF_LM);
+    return !cpu.mode.long_mode64 || cpu.features.has(Feature::LAHF_LM);
 }
 
 // LAHF: AH := SF:ZF:0:AF:0:PF:1:CF.
@@ -73,7 +73,7 @@ Status exec_salc(Vcpu& cpu, const Insn& /*insn*/) {
 // in for IF.
 enum class FlagsView : u8 { Real, Virtual, Denied };
 inline FlagsView flags_view(const Vcpu& cpu, const Insn& insn) {
-    if (!cpu.virtual8086 || io_privilege_level(cpu) == 3) {
+    if (!cpu.mode.virtual8086 || io_privilege_level(cpu) == 3) {
         return FlagsView::Real;
     }
     return (cpu.state.cr4 & cr4::kVme) != 0 && insn.opsize == 2 ? FlagsView::Virtual
@@ -118,10 +118,10 @@ Status commit_rflags(Vcpu& cpu, u64 value) {
 u64 popf_takes(const Vcpu& cpu, unsigned opsize) {
     u64 takes =
         rflags::kStatus | rflags::kTf | rflags::kDf | rflags::kNt | rflags::kAc | rflags::kId;
-    if (cpu.virtual8086 || cpu.cpl <= io_privilege_level(cpu)) {
+    if (cpu.mode.virtual8086 || cpu.mode.cpl <= io_privilege_level(cpu)) {
         takes |= rflags::kIf;
     }
-    if (cpu.cpl == 0) {
+    if (cpu.mode.cpl == 0) {
         takes |= rflags::kIopl;
     }
     return opsize == 2 ? takes & 0xFFFF : takes;
@@ -174,11 +174,11 @@ ExecFn select_by_opsize(Vcpu& /*cpu*/, Insn& insn) {
 // Which flag CLI and STI act on. SDM Vol. 2, Table "Decision Table for CLI Results" (and STI's).
 enum class InterruptFlag : u8 { If, Vif, Denied };
 InterruptFlag interrupt_flag(const Vcpu& cpu) {
-    if (cpu.cpl <= io_privilege_level(cpu)) {  // real-address mode too: CPL is 0
+    if (cpu.mode.cpl <= io_privilege_level(cpu)) {  // real-address mode too: CPL is 0
         return InterruptFlag::If;
     }
-    const u64 extension = cpu.virtual8086 ? cr4::kVme : cr4::kPvi;
-    const bool virtualized = cpu.cpl == 3 && (cpu.state.cr4 & extension) != 0;
+    const u64 extension = cpu.mode.virtual8086 ? cr4::kVme : cr4::kPvi;
+    const bool virtualized = cpu.mode.cpl == 3 && (cpu.state.cr4 & extension) != 0;
     return virtualized ? InterruptFlag::Vif : InterruptFlag::Denied;
 }
 
@@ -223,7 +223,7 @@ Status exec_sti(Vcpu& cpu, const Insn& /*insn*/) {
 // "#UD if CPL > 0" (and without SMAP, which the decoder answers).
 template <bool kSet>
 Status exec_alignment_check_flag(Vcpu& cpu, const Insn& /*insn*/) {
-    if (cpu.cpl != 0) {
+    if (cpu.mode.cpl != 0) {
         return raise(cpu, Exception::UD);
     }
     const u64 before = cpu.state.rflags_system;

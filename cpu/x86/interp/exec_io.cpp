@@ -54,7 +54,8 @@ inline Status admit(Vcpu& cpu, const Insn& insn, u16 port, unsigned bytes, IoDir
     if (const Status status = io_permitted(cpu, port, bytes); status != Status::Next) {
         return status;
     }
-    if (cpu.intercepts != nullptr && cpu.intercepts->io(cpu, insn, port, bytes, direction, 0)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        cpu.non_root.intercepts->io(cpu, insn, port, bytes, direction, 0)) {
         return Status::Switched;
     }
     return Status::Next;
@@ -114,11 +115,11 @@ constexpr auto kRows = std::to_array<ExecRow>({
 }  // namespace
 
 Status io_permitted(Vcpu& cpu, u16 port, unsigned bytes) {
-    if (!cpu.protected_mode) {
+    if (!cpu.mode.protected_mode) {
         return Status::Next;
     }
     const auto iopl = static_cast<unsigned>((cpu.state.rflags_system & rflags::kIopl) >> 12);
-    if (!cpu.virtual8086 && cpu.cpl <= iopl) {
+    if (!cpu.mode.virtual8086 && cpu.mode.cpl <= iopl) {
         return Status::Next;
     }
     return check_io_bitmap(cpu, port, bytes);

@@ -17,11 +17,13 @@ namespace {
 
 // Did VMX turn the instruction into a VM exit?
 inline bool intercepted(Vcpu& cpu, const Insn& insn, Interceptable kind) {
-    return cpu.intercepts != nullptr && cpu.intercepts->instruction(cpu, insn, kind, 0);
+    return cpu.non_root.intercepts != nullptr &&
+           cpu.non_root.intercepts->instruction(cpu, insn, kind, 0);
 }
 // In VMX non-root operation some instructions are #UD unless a control enables them.
 inline bool disabled_by_vmx(const Vcpu& cpu, Interceptable kind) {
-    return cpu.intercepts != nullptr && !cpu.intercepts->instruction_enabled(cpu, kind);
+    return cpu.non_root.intercepts != nullptr &&
+           !cpu.non_root.intercepts->instruction_enabled(cpu, kind);
 }
 
 Status exec_nop(Vcpu& /*cpu*/, const Insn& /*insn*/) {
@@ -57,11 +59,12 @@ Status exec_cpuid(Vcpu& cpu, const Insn& insn) {
 // --- time stamps --------------------------------------------------------------------------------
 
 inline bool tsc_denied(const Vcpu& cpu) {
-    return (cpu.state.cr4 & cr4::kTsd) != 0 && cpu.cpl != 0;
+    return (cpu.state.cr4 & cr4::kTsd) != 0 && cpu.mode.cpl != 0;
 }
 inline void read_tsc(Vcpu& cpu) {
-    const u64 tsc =
-        cpu.intercepts != nullptr ? cpu.intercepts->guest_tsc(cpu, cpu.tsc()) : cpu.tsc();
+    const u64 tsc = cpu.non_root.intercepts != nullptr
+                        ? cpu.non_root.intercepts->guest_tsc(cpu, cpu.tsc())
+                        : cpu.tsc();
     cpu.state.gpr[RAX] = static_cast<u32>(tsc);
     cpu.state.gpr[RDX] = tsc >> 32;
 }
@@ -103,7 +106,7 @@ Status exec_rdpid(Vcpu& cpu, const Insn& insn) {
 
 // CPUID.0AH reports no performance counters, so every index in ECX is an invalid one.
 Status exec_rdpmc(Vcpu& cpu, const Insn& insn) {
-    if (cpu.cpl != 0 && (cpu.state.cr4 & cr4::kPce) == 0) {
+    if (cpu.mode.cpl != 0 && (cpu.state.cr4 & cr4::kPce) == 0) {
         return raise(cpu, Exception::GP, 0);
     }
     if (intercepted(cpu, insn, Interceptable::RDPMC)) {
@@ -130,7 +133,7 @@ Status exec_flush_line(Vcpu& cpu, const Insn& insn) {
 // --- FS and GS bases ----------------------------------------------------------------------------
 
 inline bool base_instructions_exist(const Vcpu& cpu) {
-    return cpu.long_mode64 && (cpu.state.cr4 & cr4::kFsgsbase) != 0;
+    return cpu.mode.long_mode64 && (cpu.state.cr4 & cr4::kFsgsbase) != 0;
 }
 
 template <SegReg kSeg>

@@ -28,7 +28,8 @@ template <Interceptable kKind>
 struct Random {
     template <typename T>
     static Status exec(Vcpu& cpu, const Insn& insn) {
-        if (cpu.intercepts != nullptr && cpu.intercepts->instruction(cpu, insn, kKind, 0)) {
+        if (cpu.non_root.intercepts != nullptr &&
+            cpu.non_root.intercepts->instruction(cpu, insn, kKind, 0)) {
             return Status::Switched;
         }
         const std::optional<u64> number =

@@ -281,7 +281,7 @@ Status exec_cmpxchg16b(Vcpu& cpu, const Insn& insn) {
     const Pair expected{cpu.state.gpr[RAX], cpu.state.gpr[RDX]};
     const Pair desired{cpu.state.gpr[RBX], cpu.state.gpr[RCX]};
     Pair old{};
-    if (const DataTlb& tlb = *cpu.data_tlb; tlb.hits_write(linear, sizeof(Pair))) {
+    if (const DataTlb& tlb = *cpu.mode.data_tlb; tlb.hits_write(linear, sizeof(Pair))) {
         old = compare_exchange_pair(tlb.native(linear), expected, desired);
     } else {
         status = probe_store(cpu, linear, sizeof(Pair), seg);

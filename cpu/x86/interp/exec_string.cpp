@@ -78,14 +78,14 @@ inline Status iterate(Vcpu& cpu, const Insn& insn, LazyFlags& flags) {
 // --- bulk ---------------------------------------------------------------------------------------
 
 // How many elements of T from seg:offset upward, at most `limit`, lie within one page, the
-// segment's limit and the address size; `native` points at the first. 0 if not even one does, or the
-// page is not plain RAM in the TLB.
+// segment's limit and the address size; `native` points at the first. 0 if not even one does, or
+// the page is not plain RAM in the TLB.
 template <typename T>
 inline u64 plain_elements(
     Vcpu& cpu, const Insn& insn, SegReg seg, u64 offset, bool write, u64 limit, u8*& native) {
     LinearAddr linear = 0;
     u64 bytes = kPageBytes;
-    if (cpu.long_mode64) {
+    if (cpu.mode.long_mode64) {
         linear = seg >= FS ? offset + cpu.state.seg[seg].base : offset;
     } else {
         const Segment& segment = cpu.state.seg[seg];
@@ -256,7 +256,7 @@ struct Repeated {
                 cpu.state.flags = flags;
             }
         }
-        cpu.repeating_at = finished ? kNoTag : cpu.state.rip();
+        cpu.step.repeating_at = finished ? kNoTag : cpu.state.rip();
         return finished ? Status::Next : Status::Branch;  // Branch: RIP still points here
     }
 };

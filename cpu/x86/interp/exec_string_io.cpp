@@ -17,7 +17,7 @@ namespace {
 // The linear address a VM exit reports: base plus offset, whatever the segment checks would say.
 LinearAddr reported_address(const Vcpu& cpu, const Insn& insn, SegReg seg, Gpr reg) {
     const u64 offset = string_offset(cpu, insn, reg);
-    if (cpu.long_mode64) {
+    if (cpu.mode.long_mode64) {
         return seg >= FS ? offset + cpu.state.seg[seg].base : offset;
     }
     return static_cast<u32>(offset + cpu.state.seg[seg].base);
@@ -71,11 +71,11 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
         return Status::Next;
     }
     constexpr bool kInput = O == Op::INS;
-    if (cpu.intercepts != nullptr) {
+    if (cpu.non_root.intercepts != nullptr) {
         const auto seg = kInput ? ES : static_cast<SegReg>(insn.seg);
         const LinearAddr linear = reported_address(cpu, insn, seg, kInput ? RDI : RSI);
-        if (cpu.intercepts->io(cpu, insn, port, sizeof(T),
-                               kInput ? IoDirection::In : IoDirection::Out, linear)) {
+        if (cpu.non_root.intercepts->io(cpu, insn, port, sizeof(T),
+                                        kInput ? IoDirection::In : IoDirection::Out, linear)) {
             return Status::Switched;
         }
     }
@@ -95,7 +95,7 @@ Status exec_string_io(Vcpu& cpu, const Insn& insn) {
     if (status != Status::Next) {
         return status;
     }
-    cpu.repeating_at = done == count ? kNoTag : cpu.state.rip();
+    cpu.step.repeating_at = done == count ? kNoTag : cpu.state.rip();
     return done == count ? Status::Sync : Status::Branch;
 }
 

@@ -48,7 +48,7 @@ u8* native_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write);
 template <typename T>
 inline Status load_linear(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg = DS) {
     static_assert(std::is_trivially_copyable_v<T>);
-    const DataTlb& tlb = *cpu.data_tlb;
+    const DataTlb& tlb = *cpu.mode.data_tlb;
     if (tlb.hits_read(linear, sizeof(T))) [[likely]] {
         std::memcpy(&out, tlb.native(linear), sizeof(T));
         return Status::Next;
@@ -59,7 +59,7 @@ inline Status load_linear(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg = DS)
 template <typename T>
 inline Status store_linear(Vcpu& cpu, LinearAddr linear, const T& value, SegReg seg = DS) {
     static_assert(std::is_trivially_copyable_v<T>);
-    const DataTlb& tlb = *cpu.data_tlb;
+    const DataTlb& tlb = *cpu.mode.data_tlb;
     if (tlb.hits_write(linear, sizeof(T))) [[likely]] {
         std::memcpy(tlb.native(linear), &value, sizeof(T));
         return Status::Next;
@@ -89,7 +89,7 @@ inline u64 effective_offset(const Vcpu& cpu, const Insn& insn) {
 // Segment checks for an access of `bytes` at seg:offset, yielding the linear address.
 inline Status
 linear_address(Vcpu& cpu, SegReg seg, u64 offset, unsigned bytes, bool write, LinearAddr& linear) {
-    if (cpu.long_mode64) [[likely]] {
+    if (cpu.mode.long_mode64) [[likely]] {
         linear = seg >= FS ? offset + cpu.state.seg[seg].base : offset;
         return Status::Next;  // canonicality: a non-canonical page never has a tag, the slow path
                               // decides
@@ -184,7 +184,7 @@ inline Status write_e(Vcpu& cpu, const Insn& insn, T value) {
 template <typename T, typename Compute>
 inline Status
 modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& compute) {
-    const DataTlb& tlb = *cpu.data_tlb;
+    const DataTlb& tlb = *cpu.mode.data_tlb;
     if (tlb.hits_write(linear, sizeof(T))) [[likely]] {
         void* native = tlb.native(linear);
         T old;
@@ -237,10 +237,10 @@ inline Status modify_e(Vcpu& cpu, const Insn& insn, Compute&& compute) {
 
 // Implicit stack pointer arithmetic by SS.B / 64-bit mode; bits outside the mask are kept.
 inline u64 stack_offset(const Vcpu& cpu, u64 rsp) {
-    return rsp & cpu.stack_mask;
+    return rsp & cpu.mode.stack_mask;
 }
 inline u64 with_stack_offset(const Vcpu& cpu, u64 rsp, u64 offset) {
-    return (rsp & ~cpu.stack_mask) | (offset & cpu.stack_mask);
+    return (rsp & ~cpu.mode.stack_mask) | (offset & cpu.mode.stack_mask);
 }
 
 // Pushes T (2, 4 or 8 bytes); RSP changes only if the store succeeded.

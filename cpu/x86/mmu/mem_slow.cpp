@@ -90,7 +90,8 @@ Status resolve(Vcpu& cpu,
     }
     target.address = translation.address;
     const PhysAddr physical_page = translation.address & kPageMask;
-    if (cpu.apic->claims(physical_page) || physical_page == cpu.apic_access_page) [[unlikely]] {
+    if (cpu.apic->claims(physical_page) || physical_page == cpu.non_root.apic_access_page)
+        [[unlikely]] {
         return Status::Next;
     }
     const NativePage page = cpu.memory.lookup(physical_page);
@@ -127,11 +128,12 @@ Status device_access(Vcpu& cpu, PhysAddr address, u8* data, unsigned bytes, bool
         if (write) {
             std::memcpy(&value, data, piece);
         }
-        if (cpu.intercepts != nullptr && (address & kPageMask) == cpu.apic_access_page) {
+        if (cpu.non_root.intercepts != nullptr &&
+            (address & kPageMask) == cpu.non_root.apic_access_page) {
             cpu.leave_block(leave::kDevice);
             Status status = Status::Next;
-            if (cpu.intercepts->apic_access(cpu, address, piece,
-                                            write ? Access::Write : Access::Read, value, status)) {
+            if (cpu.non_root.intercepts->apic_access(
+                    cpu, address, piece, write ? Access::Write : Access::Read, value, status)) {
                 if (status != Status::Next) {
                     return status;
                 }
@@ -248,15 +250,15 @@ Status access_slow(Vcpu& cpu, const SlowAccess& access) {
 
 Status load_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes, SegReg seg) {
     return access_slow(cpu, {linear, static_cast<u8*>(out), bytes, false, seg, data_privilege(cpu),
-                             cpu.alignment_checked});
+                             cpu.mode.alignment_checked});
 }
 
 Status store_slow(Vcpu& cpu, LinearAddr linear, const void* data, unsigned bytes, SegReg seg) {
     std::array<u8, 64> copy{};
     DROSTE_DEBUG_ASSERT(bytes <= copy.size());
     std::memcpy(copy.data(), data, bytes);
-    return access_slow(
-        cpu, {linear, copy.data(), bytes, true, seg, data_privilege(cpu), cpu.alignment_checked});
+    return access_slow(cpu, {linear, copy.data(), bytes, true, seg, data_privilege(cpu),
+                             cpu.mode.alignment_checked});
 }
 
 Status load_system_slow(Vcpu& cpu, LinearAddr linear, void* out, unsigned bytes) {
@@ -300,16 +302,16 @@ Status probe_shadow_stack(Vcpu& cpu, LinearAddr linear, unsigned bytes, bool use
 
 Status probe_store(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
     return access_slow(
-        cpu, {linear, nullptr, bytes, true, seg, data_privilege(cpu), cpu.alignment_checked});
+        cpu, {linear, nullptr, bytes, true, seg, data_privilege(cpu), cpu.mode.alignment_checked});
 }
 
 Status probe_load(Vcpu& cpu, LinearAddr linear, unsigned bytes, SegReg seg) {
     return access_slow(
-        cpu, {linear, nullptr, bytes, false, seg, data_privilege(cpu), cpu.alignment_checked});
+        cpu, {linear, nullptr, bytes, false, seg, data_privilege(cpu), cpu.mode.alignment_checked});
 }
 
 u8* native_pointer_if_plain(Vcpu& cpu, LinearAddr linear, bool write) {
-    const DataTlb& tlb = *cpu.data_tlb;
+    const DataTlb& tlb = *cpu.mode.data_tlb;
     const bool hit = write ? tlb.hits_write(linear, 1) : tlb.hits_read(linear, 1);
     return hit ? tlb.native(linear) : nullptr;
 }
@@ -324,7 +326,7 @@ Status segment_access_slow(
         return raise(cpu, violation, 0);  // null selector
     }
     const bool code = (s.type() & segment_rights::kTypeCode) != 0;
-    const bool protected_rules = cpu.protected_mode && !cpu.virtual8086;
+    const bool protected_rules = cpu.mode.protected_mode && !cpu.mode.virtual8086;
     if (protected_rules) {
         const bool allowed = code ? (!write && (s.type() & segment_rights::kTypeReadable) != 0)
                                   : (!write || (s.type() & segment_rights::kTypeWritable) != 0);

@@ -113,7 +113,7 @@ Outcome Walker::page_fault(u32 extra) {
 
 Outcome
 Walker::second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result) {
-    if (cpu_.second_stage == nullptr) {
+    if (cpu_.non_root.second_stage == nullptr) {
         result.address = cpu_.a20_enabled ? guest : guest & ~kA20Bit;
         result.readable = result.writable = result.executable = true;
         result.page_bytes = ~u64{0};
@@ -121,10 +121,11 @@ Walker::second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwo
     }
     if (!request_.set_accessed_dirty) {
         // A debugger's walk must not exit; it follows only what is already there.
-        return cpu_.second_stage->translate_for_debug(cpu_, guest, result) ? Outcome::Done
-                                                                           : Outcome::Fault;
+        return cpu_.non_root.second_stage->translate_for_debug(cpu_, guest, result)
+                   ? Outcome::Done
+                   : Outcome::Fault;
     }
-    if (cpu_.second_stage->translate(cpu_, guest, access, result)) {
+    if (cpu_.non_root.second_stage->translate(cpu_, guest, access, result)) {
         return Outcome::Done;
     }
     cpu_.fault_is_vm_exit = true;
@@ -273,7 +274,7 @@ Outcome Walker::set_accessed_dirty() {
         if (entry.to_set == 0) {
             continue;
         }
-        if (cpu_.second_stage != nullptr) {
+        if (cpu_.non_root.second_stage != nullptr) {
             StageTwoAccess access;
             access.access = Access::Write;
             access.paging_structure = true;
@@ -479,7 +480,7 @@ u64 tlb_marks(const Vcpu& cpu, const Translation& translation) {
 }
 
 PrivilegeClass data_privilege(const Vcpu& cpu) {
-    if (cpu.cpl == 3) {
+    if (cpu.mode.cpl == 3) {
         return PrivilegeClass::User;
     }
     const bool smap_lifted =
@@ -504,11 +505,11 @@ Status load_pdptes(Vcpu& cpu, u64 cr3) {
     for (unsigned i = 0; i < loaded.size(); ++i) {
         const GuestPhysAddr guest = (cr3 & 0xFFFFFFE0) + i * 8;
         PhysAddr address = cpu.a20_enabled ? guest : guest & ~kA20Bit;
-        if (cpu.second_stage != nullptr) {
+        if (cpu.non_root.second_stage != nullptr) {
             StageTwoAccess access;
             access.linear_valid = false;
             StageTwoResult result;
-            if (!cpu.second_stage->translate(cpu, guest, access, result)) {
+            if (!cpu.non_root.second_stage->translate(cpu, guest, access, result)) {
                 cpu.fault_is_vm_exit = true;
                 return Status::Fault;
             }
@@ -569,19 +570,19 @@ void charge_dma(Vcpu& cpu) {
 
 Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
     const LinearAddr page = linear & kPageMask;
-    CodeTlb& table = cpu.tlb.current().code[cpu.cpl == 3 ? 1 : 0];
+    CodeTlb& table = cpu.tlb.current().code[cpu.mode.cpl == 3 ? 1 : 0];
     const CodeTlbEntry& entry = table.at(linear);
     if (entry.tag == page) [[likely]] {
         out = {page, entry.page & kPageMask, entry.native};
         return Status::Next;
     }
     ++cpu.counters.code_tlb_misses;
-    if (cpu.long_mode64 && !is_canonical(cpu, linear)) {
+    if (cpu.mode.long_mode64 && !is_canonical(cpu, linear)) {
         return raise(cpu, Exception::GP, 0);
     }
     Translation translation;
     const PrivilegeClass privilege =
-        cpu.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
+        cpu.mode.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
     if (const Status status = walk(cpu, linear, Access::Execute, privilege, translation);
         status != Status::Next) {
         return status;

@@ -21,8 +21,8 @@ constexpr u64 kEferKey = efer::kNxe | efer::kLma;
 AddressSpaceKey current_key(const Vcpu& cpu) {
     const CpuState& s = cpu.state;
     AddressSpaceKey key;
-    key.vpid = cpu.vpid;
-    key.ept_root = cpu.ept_root;
+    key.vpid = cpu.non_root.vpid;
+    key.ept_root = cpu.non_root.ept_root;
     // The bits lie apart in the three registers: PG 31, WP 16 | PSE 4, PAE 5, LA57 12, SMEP.. 20-22
     // | NXE 11, LMA 10.
     key.mode = static_cast<u32>((s.cr0 & kCr0Key) | (s.cr4 & kCr4Key) | (s.efer & kEferKey));
@@ -119,8 +119,8 @@ void Tlb::flush_all(Vcpu& cpu) {
 }
 
 void Tlb::flush_current(bool keep_global) {
-    // The address space may have contexts besides the current one: under another CR0.WP or EFER.NXE,
-    // or another EP4TA.
+    // The address space may have contexts besides the current one: under another CR0.WP or
+    // EFER.NXE, or another EP4TA.
     const AddressSpaceKey& now = current_->key;
     for (const auto& context : contexts_) {
         const AddressSpaceKey& key = context->key;
@@ -190,7 +190,7 @@ void Tlb::flush_page(Vcpu& cpu, u64 linear) {
     // (SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"); the
     // paging-structure caches hold nothing here.
     for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.vpid) {
+        if (context->used && context->key.vpid == cpu.non_root.vpid) {
             drop_page(*context, linear, context->key.pcid != current_->key.pcid);
         }
     }
@@ -201,7 +201,7 @@ void Tlb::flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global) {
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: PCID {:#x} flushed{}", cpu.index, pcid,
                   keep_global ? " but for global pages" : "");
     for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.vpid && context->key.pcid == pcid) {
+        if (context->used && context->key.vpid == cpu.non_root.vpid && context->key.pcid == pcid) {
             flush_context(*context, keep_global);
         }
     }
@@ -212,7 +212,7 @@ void Tlb::flush_page_of_pcid(Vcpu& cpu, u16 pcid, u64 linear) {
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: page {:#x} of PCID {:#x} flushed", cpu.index,
                   linear & kPageMask, pcid);
     for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.vpid && context->key.pcid == pcid) {
+        if (context->used && context->key.vpid == cpu.non_root.vpid && context->key.pcid == pcid) {
             drop_page(*context, linear, false);
         }
     }

@@ -66,7 +66,7 @@ bool shows(const Vcpu& cpu, Feature feature) {
     case Feature::MONITOR:
         return cpu.features.has(feature) && misc_enable_bit(cpu, kMiscEnableMonitor);
     // "SYSCALL/SYSRET available in 64-bit mode": the bit reads 0 elsewhere.
-    case Feature::SYSCALL: return cpu.features.has(feature) && cpu.long_mode64;
+    case Feature::SYSCALL: return cpu.features.has(feature) && cpu.mode.long_mode64;
     // Only where somebody executes the instructions.
     case Feature::VMX: return cpu.features.has(feature) && cpu.vmx != nullptr;
     default: return cpu.features.has(feature);

@@ -21,8 +21,8 @@ namespace {
 // In VMX non-root operation RDMSR of the TSC is offset and scaled as RDTSC is.
 bool read_tsc(Vcpu& cpu, u32 /*index*/, u64& value) {
     value = cpu.tsc();
-    if (cpu.intercepts != nullptr) {
-        value = cpu.intercepts->guest_tsc(cpu, value);
+    if (cpu.non_root.intercepts != nullptr) {
+        value = cpu.non_root.intercepts->guest_tsc(cpu, value);
     }
     return true;
 }

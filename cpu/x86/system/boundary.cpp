@@ -110,7 +110,7 @@ bool service_boundary(Vcpu& cpu) {
         resume_delivery(cpu);  // inside the event, as it were: nothing comes between
         return true;
     }
-    if (cpu.intercepts != nullptr && cpu.intercepts->boundary(cpu)) {
+    if (cpu.non_root.intercepts != nullptr && cpu.non_root.intercepts->boundary(cpu)) {
         return true;
     }
     const u32 pending = cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask;
@@ -153,7 +153,7 @@ u32 wanted_mask(const Vcpu& cpu) {
     if ((s.interruptibility & blocking::kNmi) != 0 || s.activity == Activity::WaitForSipi) {
         mask &= ~attention::kNmi;
     }
-    mask |= cpu.attention_forced;
+    mask |= cpu.non_root.attention_forced;
     return cpu.vmx == nullptr ? mask : mask & ~cpu.vmx->held_back(cpu);
 }
 

@@ -2,7 +2,7 @@
 // Control-flow enforcement: shadow stacks and indirect-branch tracking. SDM Vol. 1, "Control-flow
 // Enforcement Technology (CET)".
 //
-// What is on at the present privilege level is derived state (Vcpu::cet, refreshed by
+// What is on at the present privilege level is derived state (ModeState::cet, refreshed by
 // mode_changed()) and part of the key of decoded blocks: with CET off, and in code it does not
 // cover, no instruction does anything for it.
 
@@ -68,7 +68,7 @@ inline u64& level_ssp(CpuState& state, unsigned cpl) {
 
 // ShadowStackEnabled(cpl) and EndbranchEnabled(cpl) of the manual's operation sections.
 inline bool cet_in_force(const Vcpu& cpu, unsigned cpl, u64 bit) {
-    return (cpu.state.cr4 & cr4::kCet) != 0 && cpu.protected_mode && !cpu.virtual8086 &&
+    return (cpu.state.cr4 & cr4::kCet) != 0 && cpu.mode.protected_mode && !cpu.mode.virtual8086 &&
            (cet_control(cpu.state, cpl) & bit) != 0;
 }
 inline bool shadow_stack_enabled(const Vcpu& cpu, unsigned cpl) {

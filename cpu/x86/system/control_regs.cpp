@@ -76,7 +76,7 @@ bool paging_switch_allowed(const Vcpu& cpu, u64 value) {
                !is_16bit_tss(s.tr);
     }
     if (now && !then) {
-        return !cpu.long_mode64 && (s.cr4 & cr4::kPcide) == 0;
+        return !cpu.mode.long_mode64 && (s.cr4 & cr4::kPcide) == 0;
     }
     return true;
 }
@@ -90,9 +90,10 @@ u64 efer_with_paging(u64 efer, u64 cr0) {
 
 void flush_current_vpid(Vcpu& cpu) {
     ++cpu.counters.tlb_flushes;
-    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VPID {:#x} flushed", cpu.index, cpu.vpid);
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VPID {:#x} flushed", cpu.index,
+                  cpu.non_root.vpid);
     cpu.tlb.flush_matching(
-        [vpid = cpu.vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
+        [vpid = cpu.non_root.vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
 }
 
 Status write_cr0(Vcpu& cpu, u64 value) {

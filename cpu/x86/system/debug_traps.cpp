@@ -74,8 +74,8 @@ bool step_needed(const Vcpu& cpu) {
         return false;  // no instruction to step
     }
     return (s.rflags_system & (rflags::kTf | rflags::kRf)) != 0 ||
-           (s.interruptibility & (blocking::kSti | blocking::kMovSs)) != 0 || cpu.step_forced ||
-           code_breakpoints_enabled(s);
+           (s.interruptibility & (blocking::kSti | blocking::kMovSs)) != 0 ||
+           cpu.non_root.step_forced || code_breakpoints_enabled(s);
 }
 
 }  // namespace
@@ -98,13 +98,13 @@ bool step_request_is_current(const Vcpu& cpu) {
 bool code_breakpoint_hit(Vcpu& cpu) {
     CpuState& s = cpu.state;
     const bool resume_flag = (s.rflags_system & rflags::kRf) != 0;
-    cpu.step_marks =
+    cpu.step.marks =
         (s.interruptibility & step_mark::kShadows) | (resume_flag ? step_mark::kRf : 0);
     if (resume_flag || (s.interruptibility & blocking::kMovSs) != 0 || !any_breakpoint_enabled(s)) {
         return false;
     }
     const LinearAddr linear =
-        cpu.long_mode64 ? s.rip() : static_cast<u32>(s.seg[CS].base + s.rip());
+        cpu.mode.long_mode64 ? s.rip() : static_cast<u32>(s.seg[CS].base + s.rip());
     u64 hits = 0;
     for (unsigned n = 0; n < kBreakpoints; ++n) {
         if (breakpoint_enabled(s, n) && break_on(s, n) == BreakOn::Execute && s.dr[n] == linear) {
@@ -123,8 +123,8 @@ bool code_breakpoint_hit(Vcpu& cpu) {
 
 void after_instruction_in_step_mode(Vcpu& cpu, bool trap_flag_was_set, bool branch_taken) {
     CpuState& s = cpu.state;
-    const u32 marks = cpu.step_marks;
-    cpu.step_marks = 0;
+    const u32 marks = cpu.step.marks;
+    cpu.step.marks = 0;
     s.interruptibility &= ~(marks & step_mark::kShadows);
     if ((marks & step_mark::kRf) != 0) {
         s.rflags_system &= ~rflags::kRf;
@@ -138,7 +138,7 @@ void after_instruction_in_step_mode(Vcpu& cpu, bool trap_flag_was_set, bool bran
         s.pending_debug |= dr6::kBs;
     }
     update_attention(cpu);
-    if (cpu.step_forced) {
+    if (cpu.non_root.step_forced) {
         cpu.request(attention::kVmx);  // the boundary is looked at behind HLT, too
     }
 }

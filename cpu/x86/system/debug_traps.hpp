@@ -8,7 +8,7 @@ namespace droste {
 
 class Vcpu;
 
-// Bits of Vcpu::step_marks, valid from code_breakpoint_hit() to after_instruction_in_step_mode().
+// Bits of StepMemory::marks, valid from code_breakpoint_hit() to after_instruction_in_step_mode().
 namespace step_mark {
 // in force when the instruction began
 inline constexpr u32 kShadows = blocking::kSti | blocking::kMovSs;

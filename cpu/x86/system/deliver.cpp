@@ -94,19 +94,19 @@ void count_event(Vcpu& cpu, const Event& event) {
     cpu.log.write(
         LogCategory::Interrupts,
         "vCPU {}: v={:02x} e={:04x} type={} cpl={} IP={:04x}:{:016x} SP={:04x}:{:016x} CR2={:016x}",
-        cpu.index, event.vector, event.error_code, static_cast<unsigned>(event.type), cpu.cpl,
+        cpu.index, event.vector, event.error_code, static_cast<unsigned>(event.type), cpu.mode.cpl,
         s.seg[CS].selector, s.rip(), s.seg[SS].selector, s.gpr[RSP], s.cr2);
 }
 
 Status attempt(Vcpu& cpu, const Event& event) {
-    if (!cpu.protected_mode) {
+    if (!cpu.mode.protected_mode) {
         return deliver_real(cpu, event);
     }
     return ia32e_mode(cpu) ? deliver_long(cpu, event) : deliver_protected(cpu, event);
 }
 
 void shut_down(Vcpu& cpu) {
-    if (cpu.intercepts != nullptr && cpu.intercepts->triple_fault(cpu)) {
+    if (cpu.non_root.intercepts != nullptr && cpu.non_root.intercepts->triple_fault(cpu)) {
         return;
     }
     const CpuState& s = cpu.state;
@@ -136,18 +136,19 @@ Event fault_while_delivering(Vcpu& cpu, const Event& outer) {
     if (selector_code && !is_software_interrupt(outer)) {
         event.error_code |= 1;  // EXT
     }
-    cpu.fault_insn_length = 0;
+    cpu.step.fault_insn_length = 0;
     return event;
 }
 
 bool turned_into_exit(Vcpu& cpu, const Event& event) {
-    return !event.injected && cpu.intercepts != nullptr && cpu.intercepts->event(cpu, event);
+    return !event.injected && cpu.non_root.intercepts != nullptr &&
+           cpu.non_root.intercepts->event(cpu, event);
 }
 
 // INT n in virtual-8086 mode with IOPL < 3 is an instruction that faults, not an event whose
 // delivery does. Returns Fault with cpu.fault set if so.
 Status check_v86_privilege(Vcpu& cpu, const Event& event) {
-    if (!cpu.virtual8086 || event.type != EventType::SoftwareInterrupt) {
+    if (!cpu.mode.virtual8086 || event.type != EventType::SoftwareInterrupt) {
         return Status::Next;
     }
     V86Redirection redirection{};
@@ -164,11 +165,11 @@ void enter_handler(Vcpu& cpu) {
     CpuState& s = cpu.state;
     s.interruptibility &= ~(blocking::kSti | blocking::kMovSs);
     s.activity = Activity::Active;
-    cpu.step_marks |= step_mark::kNoSingleStep;
-    cpu.repeating_at = kNoTag;
+    cpu.step.marks |= step_mark::kNoSingleStep;
+    cpu.step.repeating_at = kNoTag;
     update_attention(cpu);
-    if (cpu.intercepts != nullptr) {
-        cpu.intercepts->delivered(cpu);
+    if (cpu.non_root.intercepts != nullptr) {
+        cpu.non_root.intercepts->delivered(cpu);
     }
 }
 
@@ -176,7 +177,7 @@ void enter_handler(Vcpu& cpu) {
 
 u64 return_rip(const Vcpu& cpu, const Event& event) {
     const u64 rip = cpu.state.rip();
-    return returns_behind(event) ? (rip + event.insn_length) & cpu.rip_mask : rip;
+    return returns_behind(event) ? (rip + event.insn_length) & cpu.mode.rip_mask : rip;
 }
 
 // SDM Vol. 3B, "Instruction-Breakpoint Exception Condition": RF is 1 for faults and for whatever
@@ -186,7 +187,7 @@ u64 pushed_rflags(const Vcpu& cpu, const Event& event) {
     if (returns_behind(event)) {
         return flags & ~rflags::kRf;
     }
-    if (cpu.repeating_at == cpu.state.rip() && !event.injected) {
+    if (cpu.step.repeating_at == cpu.state.rip() && !event.injected) {
         return flags | rflags::kRf;
     }
     if (event.type != EventType::HardwareException || event.injected) {
@@ -213,7 +214,7 @@ bool put_off(Vcpu& cpu, const Event& event) {
         return false;
     }
     cpu.undelivered = event;
-    cpu.step_marks |= step_mark::kNoSingleStep;  // as if the handler had been entered
+    cpu.step.marks |= step_mark::kNoSingleStep;  // as if the handler had been entered
     cpu.request(attention::kUndelivered);
     return true;
 }
@@ -223,8 +224,8 @@ void deliver_admitted(Vcpu& cpu, Event event) {
     while (true) {
         record_exception(cpu, event);
         count_event(cpu, event);
-        if (cpu.intercepts != nullptr) {
-            cpu.intercepts->delivering(cpu, event);
+        if (cpu.non_root.intercepts != nullptr) {
+            cpu.non_root.intercepts->delivering(cpu, event);
         }
         const Status status = attempt(cpu, event);
         if (status == Status::Switched) {
@@ -283,7 +284,7 @@ void resume_delivery(Vcpu& cpu) {
 void deliver_fault(Vcpu& cpu) {
     if (cpu.fault_is_vm_exit) {
         cpu.fault_is_vm_exit = false;
-        cpu.intercepts->take_pending_exit(cpu);
+        cpu.non_root.intercepts->take_pending_exit(cpu);
         return;
     }
     // The instruction did not complete, so breakpoints its first accesses met do not count. What

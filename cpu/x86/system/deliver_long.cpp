@@ -32,7 +32,7 @@ Status read_gate(Vcpu& cpu, const Event& event, Gate& out) {
     const unsigned type = d.type();
     const bool legal =
         d.system() && (type == system_type::kInterruptGate32 || type == system_type::kTrapGate32);
-    if (!legal || (is_software_interrupt(event) && d.dpl() < cpu.cpl)) {
+    if (!legal || (is_software_interrupt(event) && d.dpl() < cpu.mode.cpl)) {
         return raise(cpu, Exception::GP, error);
     }
     return d.present() ? Status::Next : raise(cpu, Exception::NP, error);
@@ -46,7 +46,7 @@ Status read_handler_segment(Vcpu& cpu, u16 selector, Descriptor& out) {
         status != Status::Next) {
         return status;
     }
-    if (!is_code(out) || out.dpl() > cpu.cpl || !is_64bit_code(out) || is_32bit_default(out)) {
+    if (!is_code(out) || out.dpl() > cpu.mode.cpl || !is_64bit_code(out) || is_32bit_default(out)) {
         return raise(cpu, Exception::GP, selector_error(selector));
     }
     return out.present() ? set_accessed(cpu, selector, out)
@@ -110,8 +110,8 @@ Status deliver_long(Vcpu& cpu, const Event& event) {
     if (const Status status = read_handler_segment(cpu, selector, code); status != Status::Next) {
         return status;
     }
-    const bool inner = !is_conforming(code) && code.dpl() < cpu.cpl;
-    const unsigned level = inner ? code.dpl() : cpu.cpl;
+    const bool inner = !is_conforming(code) && code.dpl() < cpu.mode.cpl;
+    const unsigned level = inner ? code.dpl() : cpu.mode.cpl;
 
     InnerStack stack{s.seg[SS], s.gpr[RSP]};
     if (inner || gate.ist() != 0) {

@@ -40,7 +40,7 @@ Status read_gate(Vcpu& cpu, const Event& event, Gate& out) {
         d.system() && (type == system_type::kTaskGate || type == system_type::kInterruptGate16 ||
                        type == system_type::kTrapGate16 || type == system_type::kInterruptGate32 ||
                        type == system_type::kTrapGate32);
-    if (!legal || (is_software_interrupt(event) && d.dpl() < cpu.cpl)) {
+    if (!legal || (is_software_interrupt(event) && d.dpl() < cpu.mode.cpl)) {
         return raise(cpu, Exception::GP, error);
     }
     return d.present() ? Status::Next : raise(cpu, Exception::NP, error);
@@ -84,7 +84,7 @@ Status read_handler_segment(Vcpu& cpu, u16 selector, Descriptor& out) {
         status != Status::Next) {
         return status;
     }
-    if (!is_code(out) || out.dpl() > cpu.cpl) {
+    if (!is_code(out) || out.dpl() > cpu.mode.cpl) {
         return raise(cpu, Exception::GP, selector_error(selector));
     }
     return out.present() ? Status::Next : raise(cpu, Exception::NP, selector_error(selector));
@@ -122,8 +122,8 @@ same_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const S
     }
     commit_shadow(cpu, shadow);
     cpu.state.gpr[RSP] = stack.rsp();
-    enter(cpu, gate, code, cpu.cpl);
-    expect_endbranch_at(cpu, cpu.cpl);
+    enter(cpu, gate, code, cpu.mode.cpl);
+    expect_endbranch_at(cpu, cpu.mode.cpl);
     mode_changed(cpu);
     return Status::Next;
 }
@@ -132,7 +132,7 @@ Status
 inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const Segment& code) {
     CpuState& s = cpu.state;
     const unsigned level = code.dpl();
-    const bool from_v86 = cpu.virtual8086;
+    const bool from_v86 = cpu.mode.virtual8086;
     InnerStack inner;
     if (const Status status = inner_stack(cpu, level, inner); status != Status::Next) {
         return status;
@@ -180,7 +180,7 @@ inner_privilege(Vcpu& cpu, const Event& event, const InterruptGate& gate, const 
 }  // namespace
 
 Status deliver_protected(Vcpu& cpu, const Event& event) {
-    if (cpu.virtual8086 && event.type == EventType::SoftwareInterrupt) {
+    if (cpu.mode.virtual8086 && event.type == EventType::SoftwareInterrupt) {
         V86Redirection redirection{};
         if (const Status status = v86_redirection(cpu, event.vector, redirection);
             status != Status::Next) {
@@ -208,9 +208,9 @@ Status deliver_protected(Vcpu& cpu, const Event& event) {
     if (const Status status = read_handler_segment(cpu, selector, code); status != Status::Next) {
         return status;
     }
-    const bool inner = !is_conforming(code) && code.dpl() < cpu.cpl;
+    const bool inner = !is_conforming(code) && code.dpl() < cpu.mode.cpl;
     // From virtual-8086 mode only a handler at level 0 will do.
-    if (cpu.virtual8086 && (!inner || code.dpl() != 0)) {
+    if (cpu.mode.virtual8086 && (!inner || code.dpl() != 0)) {
         return raise(cpu, Exception::GP, selector_error(selector));
     }
     if (const Status status = set_accessed(cpu, selector, code); status != Status::Next) {

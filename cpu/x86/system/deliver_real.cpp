@@ -29,7 +29,7 @@ Status enter_16(Vcpu& cpu,
             return status;
         }
     }
-    const Segment code = real_mode_segment(s.seg[CS], handler.selector, cpu.virtual8086);
+    const Segment code = real_mode_segment(s.seg[CS], handler.selector, cpu.mode.virtual8086);
     if (const Status status = check_entry_point(cpu, code, handler.offset);
         status != Status::Next) {
         return status;

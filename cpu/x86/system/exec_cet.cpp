@@ -18,7 +18,7 @@ Status general_protection(Vcpu& cpu) {
 }
 
 bool user(const Vcpu& cpu) {
-    return cpu.cpl == 3;
+    return cpu.mode.cpl == 3;
 }
 
 // RSTORSSP, CLRSSBSY and the writes fault on a misaligned address whatever CR0.AM says.
@@ -27,7 +27,7 @@ Status aligned_operand(Vcpu& cpu, const Insn& insn, unsigned bytes, LinearAddr& 
         status != Status::Next) {
         return status;
     }
-    if (cpu.long_mode64 && !is_canonical(cpu, linear)) {
+    if (cpu.mode.long_mode64 && !is_canonical(cpu, linear)) {
         return raise(cpu, insn.seg == SS ? Exception::SS : Exception::GP, 0);
     }
     return linear % bytes == 0 ? Status::Next : general_protection(cpu);
@@ -39,7 +39,7 @@ void set_only_carry(Vcpu& cpu, bool carry) {
 
 // A NOP where shadow stacks are off.
 Status exec_rdssp(Vcpu& cpu, const Insn& insn) {
-    if (shadow_stack_enabled(cpu, cpu.cpl)) {
+    if (shadow_stack_enabled(cpu, cpu.mode.cpl)) {
         write_gpr_sized(cpu, insn.rm, insn.width, cpu.state.ssp);
     }
     return Status::Next;
@@ -47,7 +47,7 @@ Status exec_rdssp(Vcpu& cpu, const Insn& insn) {
 
 // Pops up to 255 entries; the first and the last one are read.
 Status exec_incssp(Vcpu& cpu, const Insn& insn) {
-    if (!shadow_stack_enabled(cpu, cpu.cpl)) {
+    if (!shadow_stack_enabled(cpu, cpu.mode.cpl)) {
         return raise(cpu, Exception::UD);
     }
     const u64 count = cpu.state.gpr[insn.rm] & 0xFF;
@@ -68,7 +68,7 @@ Status exec_incssp(Vcpu& cpu, const Insn& insn) {
 // place goes one that names the stack which is left now, bit 1 set.
 Status exec_rstorssp(Vcpu& cpu, const Insn& insn) {
     CpuState& s = cpu.state;
-    if (!shadow_stack_enabled(cpu, cpu.cpl)) {
+    if (!shadow_stack_enabled(cpu, cpu.mode.cpl)) {
         return raise(cpu, Exception::UD);
     }
     LinearAddr linear = 0;
@@ -84,7 +84,7 @@ Status exec_rstorssp(Vcpu& cpu, const Insn& insn) {
         status != Status::Next) {
         return status;
     }
-    const u64 wide = cpu.long_mode64 ? 1 : 0;
+    const u64 wide = cpu.mode.long_mode64 ? 1 : 0;
     const bool legal = (token & 3) == wide && (wide != 0 || (token >> 32) == 0) &&
                        (((token & ~u64{1}) - 8) & ~u64{7}) == linear;
     if (!legal) {
@@ -103,7 +103,7 @@ Status exec_rstorssp(Vcpu& cpu, const Insn& insn) {
 // Behind RSTORSSP: pushes a token onto the stack that was left, so that it can be restored.
 Status exec_saveprevssp(Vcpu& cpu, const Insn& /*insn*/) {
     CpuState& s = cpu.state;
-    if (!shadow_stack_enabled(cpu, cpu.cpl)) {
+    if (!shadow_stack_enabled(cpu, cpu.mode.cpl)) {
         return raise(cpu, Exception::UD);
     }
     if ((s.ssp & 7) != 0) {
@@ -117,7 +117,7 @@ Status exec_saveprevssp(Vcpu& cpu, const Insn& /*insn*/) {
     u64 popped = s.ssp + 8;
     if (s.flags.cf()) {  // an alignment hole, which is 0; outside 64-bit mode only
         u32 hole = 0;
-        if (cpu.long_mode64) {
+        if (cpu.mode.long_mode64) {
             return general_protection(cpu);
         }
         if (const Status status = load_shadow_stack(cpu, popped, &hole, 4, user(cpu));
@@ -129,11 +129,11 @@ Status exec_saveprevssp(Vcpu& cpu, const Insn& /*insn*/) {
         }
         popped += 4;
     }
-    if ((token & 2) == 0 || (!cpu.long_mode64 && (token >> 32) != 0)) {
+    if ((token & 2) == 0 || (!cpu.mode.long_mode64 && (token >> 32) != 0)) {
         return general_protection(cpu);
     }
     const u64 previous = token & ~u64{3};
-    const u64 saved = previous | (cpu.long_mode64 ? 1 : 0);
+    const u64 saved = previous | (cpu.mode.long_mode64 ? 1 : 0);
     constexpr u32 kPadding = 0;
     const u64 slot = (previous & ~u64{7}) - 8;
     if (const Status status = probe_shadow_stack(cpu, slot, 8, user(cpu)); status != Status::Next) {
@@ -168,7 +168,7 @@ Status exec_setssbsy(Vcpu& cpu, const Insn& /*insn*/) {
     if ((ssp & 7) != 0) {
         return general_protection(cpu);
     }
-    bool matched = cpu.long_mode64 || (ssp >> 32) == 0;
+    bool matched = cpu.mode.long_mode64 || (ssp >> 32) == 0;
     if (matched) {
         if (const Status status = exchange_token(cpu, ssp, ssp, ssp | kTokenBusy, matched);
             status != Status::Next) {
@@ -210,8 +210,8 @@ Status write_shadow_stack(Vcpu& cpu, const Insn& insn, bool as_user) {
 }
 
 Status exec_wrss(Vcpu& cpu, const Insn& insn) {
-    const u64 control = cet_control(cpu.state, cpu.cpl);
-    if (!shadow_stack_enabled(cpu, cpu.cpl) || (control & cet::kWriteShadowStack) == 0) {
+    const u64 control = cet_control(cpu.state, cpu.mode.cpl);
+    if (!shadow_stack_enabled(cpu, cpu.mode.cpl) || (control & cet::kWriteShadowStack) == 0) {
         return raise(cpu, Exception::UD);
     }
     return write_shadow_stack(cpu, insn, user(cpu));

@@ -18,13 +18,14 @@ namespace {
 using CrAccess = Intercepts::CrAccess;
 
 bool cr_intercepted(Vcpu& cpu, const Insn& insn, CrAccess access, unsigned cr, u64& value) {
-    return cpu.intercepts != nullptr &&
-           cpu.intercepts->cr_access(cpu, insn, access, static_cast<u8>(cr), value);
+    return cpu.non_root.intercepts != nullptr &&
+           cpu.non_root.intercepts->cr_access(cpu, insn, access, static_cast<u8>(cr), value);
 }
 
 Status write_cr8_or_virtual_tpr(Vcpu& cpu, u64 value) {
     Status status = Status::Next;
-    if (cpu.intercepts != nullptr && cpu.intercepts->virtual_tpr_write(cpu, value, status)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        cpu.non_root.intercepts->virtual_tpr_write(cpu, value, status)) {
         return status;
     }
     return write_cr8(cpu, value);
@@ -32,14 +33,16 @@ Status write_cr8_or_virtual_tpr(Vcpu& cpu, u64 value) {
 
 u64 read_cr8_or_virtual_tpr(Vcpu& cpu) {
     u64 value = 0;
-    if (cpu.intercepts != nullptr && cpu.intercepts->virtual_tpr_read(cpu, value)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        cpu.non_root.intercepts->virtual_tpr_read(cpu, value)) {
         return value;
     }
     return read_cr8(cpu);
 }
 
 u64 visible_cr0(const Vcpu& cpu) {
-    return cpu.intercepts != nullptr ? cpu.intercepts->shadowed_cr0(cpu) : cpu.state.cr0;
+    return cpu.non_root.intercepts != nullptr ? cpu.non_root.intercepts->shadowed_cr0(cpu)
+                                              : cpu.state.cr0;
 }
 
 // Next becomes Sync: the mode or the mappings may have changed.
@@ -87,7 +90,10 @@ Status exec_mov_cr_from(Vcpu& cpu, const Insn& insn) {
     case 0: value = visible_cr0(cpu); break;
     case 2: value = s.cr2; break;
     case 3: value = s.cr3; break;
-    case 4: value = cpu.intercepts != nullptr ? cpu.intercepts->shadowed_cr4(cpu) : s.cr4; break;
+    case 4:
+        value =
+            cpu.non_root.intercepts != nullptr ? cpu.non_root.intercepts->shadowed_cr4(cpu) : s.cr4;
+        break;
     default: value = read_cr8_or_virtual_tpr(cpu); break;
     }
     write_gpr_sized(cpu, insn.rm, insn.width, value);
@@ -152,7 +158,7 @@ Status check_dr_access(Vcpu& cpu, const Insn& insn, unsigned& dr) {
     if (dr > 7) {
         return raise(cpu, Exception::UD);
     }
-    if (cpu.intercepts != nullptr && cpu.intercepts->dr_access(cpu, insn)) {
+    if (cpu.non_root.intercepts != nullptr && cpu.non_root.intercepts->dr_access(cpu, insn)) {
         return Status::Switched;
     }
     const bool alias = dr == 4 || dr == 5;

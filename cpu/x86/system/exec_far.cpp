@@ -24,7 +24,8 @@ Status load_far_pointer(Vcpu& cpu, const Insn& insn, FarPointer& out) {
     if (const Status status = load_slow(cpu, linear, &offset, bytes, seg); status != Status::Next) {
         return status;
     }
-    const LinearAddr behind = cpu.long_mode64 ? linear + bytes : static_cast<u32>(linear + bytes);
+    const LinearAddr behind =
+        cpu.mode.long_mode64 ? linear + bytes : static_cast<u32>(linear + bytes);
     if (const Status status = load_slow(cpu, behind, &out.selector, 2, seg);
         status != Status::Next) {
         return status;

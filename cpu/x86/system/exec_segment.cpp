@@ -18,7 +18,7 @@ namespace droste {
 namespace {
 
 bool has_protected_segments(const Vcpu& cpu) {
-    return cpu.protected_mode && !cpu.virtual8086;
+    return cpu.mode.protected_mode && !cpu.mode.virtual8086;
 }
 
 void set_zero_flag(Vcpu& cpu, bool zero) {
@@ -75,7 +75,7 @@ Status exec_load_far_pointer(Vcpu& cpu, const Insn& insn) {
 // Is `selector` visible at CPL and RPL? Conforming code is visible to all.
 bool visible(const Vcpu& cpu, u16 selector, const Descriptor& d) {
     const bool conforming_code = is_code(d) && is_conforming(d);
-    return conforming_code || (cpu.cpl <= d.dpl() && rpl_of(selector) <= d.dpl());
+    return conforming_code || (cpu.mode.cpl <= d.dpl() && rpl_of(selector) <= d.dpl());
 }
 
 // Bit n: LAR / LSL accept system type n. SDM Vol. 2A, Tables "Segment and Gate Types" of LAR and
@@ -204,7 +204,7 @@ Status begin_system_segment_load(Vcpu& cpu, const Insn& insn, Interceptable kind
     if (!has_protected_segments(cpu)) {
         return raise(cpu, Exception::UD);
     }
-    if (cpu.cpl != 0) {
+    if (cpu.mode.cpl != 0) {
         return raise(cpu, Exception::GP, 0);
     }
     if (intercepted(cpu, insn, kind, memory_operand_offset(cpu, insn))) {

@@ -30,12 +30,12 @@ Status general_protection(Vcpu& cpu) {
 }
 
 bool syscall_enabled(const Vcpu& cpu) {
-    return cpu.long_mode64 && (cpu.state.efer & efer::kSce) != 0;
+    return cpu.mode.long_mode64 && (cpu.state.efer & efer::kSce) != 0;
 }
 
 // Does IA32_SYSENTER_CS name a segment?
 bool sysenter_usable(const Vcpu& cpu) {
-    return cpu.protected_mode && (cpu.state.sysenter_cs & 0xFFFC) != 0;
+    return cpu.mode.protected_mode && (cpu.state.sysenter_cs & 0xFFFC) != 0;
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ Status exec_syscall(Vcpu& cpu, const Insn& insn) {
     const auto selector = static_cast<u16>((s.star >> 32) & 0xFFFC);
     load_flat_segments(cpu, selector, static_cast<u16>(selector + 8), 0, FlatCode::Bits64);
     if ((s.rflags_system & rflags::kTf) == 0) {
-        cpu.step_marks |= step_mark::kNoSingleStep;  // TF is sampled after the mask
+        cpu.step.marks |= step_mark::kNoSingleStep;  // TF is sampled after the mask
     }
     return finish(cpu);
 }
@@ -69,7 +69,7 @@ Status exec_sysret(Vcpu& cpu, const Insn& insn) {
         return raise(cpu, Exception::UD);
     }
     const bool to_64bit = insn.rex_w();
-    if (cpu.cpl != 0 || (to_64bit && !is_canonical(cpu, s.gpr[RCX]))) {
+    if (cpu.mode.cpl != 0 || (to_64bit && !is_canonical(cpu, s.gpr[RCX]))) {
         return general_protection(cpu);
     }
     leave_by_system_call(cpu);
@@ -107,7 +107,7 @@ Status exec_sysenter(Vcpu& cpu, const Insn& /*insn*/) {
 //   SS := CS + 8; CPL := 3
 Status exec_sysexit(Vcpu& cpu, const Insn& insn) {
     CpuState& s = cpu.state;
-    if (!sysenter_usable(cpu) || cpu.cpl != 0) {
+    if (!sysenter_usable(cpu) || cpu.mode.cpl != 0) {
         return general_protection(cpu);
     }
     const bool to_64bit = insn.rex_w();

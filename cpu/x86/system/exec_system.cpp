@@ -27,11 +27,11 @@ Status exec_rdmsr(Vcpu& cpu, const Insn& insn) {
     const auto index = static_cast<u32>(s.gpr[RCX]);
     u64 value = 0;
     Status status = Status::Next;
-    if (cpu.intercepts != nullptr && cpu.intercepts->rdmsr(cpu, insn, index)) {
+    if (cpu.non_root.intercepts != nullptr && cpu.non_root.intercepts->rdmsr(cpu, insn, index)) {
         return Status::Switched;
     }
-    const bool virtualized = cpu.intercepts != nullptr && in_x2apic_range(index) &&
-                             cpu.intercepts->x2apic_read(cpu, index, value, status);
+    const bool virtualized = cpu.non_root.intercepts != nullptr && in_x2apic_range(index) &&
+                             cpu.non_root.intercepts->x2apic_read(cpu, index, value, status);
     if (!virtualized) {
         status = read_msr(cpu, index, value);
     }
@@ -51,11 +51,12 @@ Status exec_wrmsr(Vcpu& cpu, const Insn& insn) {
     const auto index = static_cast<u32>(s.gpr[RCX]);
     const u64 value = (s.gpr[RDX] << 32) | static_cast<u32>(s.gpr[RAX]);
     Status status = Status::Next;
-    if (cpu.intercepts != nullptr && cpu.intercepts->wrmsr(cpu, insn, index, value)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        cpu.non_root.intercepts->wrmsr(cpu, insn, index, value)) {
         return Status::Switched;
     }
-    const bool virtualized = cpu.intercepts != nullptr && in_x2apic_range(index) &&
-                             cpu.intercepts->x2apic_write(cpu, index, value, status);
+    const bool virtualized = cpu.non_root.intercepts != nullptr && in_x2apic_range(index) &&
+                             cpu.non_root.intercepts->x2apic_write(cpu, index, value, status);
     if (!virtualized) {
         status = write_msr(cpu, index, value);
     }
@@ -63,7 +64,7 @@ Status exec_wrmsr(Vcpu& cpu, const Insn& insn) {
 }
 
 Status exec_swapgs(Vcpu& cpu, const Insn& /*insn*/) {
-    if (!cpu.long_mode64) {
+    if (!cpu.mode.long_mode64) {
         return raise(cpu, Exception::UD);
     }
     if (const Status status = require_cpl0(cpu); status != Status::Next) {

@@ -11,16 +11,17 @@
 namespace droste {
 
 inline Status require_cpl0(Vcpu& cpu) {
-    return cpu.cpl == 0 ? Status::Next : raise(cpu, Exception::GP, 0);
+    return cpu.mode.cpl == 0 ? Status::Next : raise(cpu, Exception::GP, 0);
 }
 // CR4.UMIP hides SGDT, SIDT, SLDT, SMSW and STR from user code.
 inline Status check_umip(Vcpu& cpu) {
-    const bool hidden = cpu.cpl != 0 && (cpu.state.cr4 & cr4::kUmip) != 0;
+    const bool hidden = cpu.mode.cpl != 0 && (cpu.state.cr4 & cr4::kUmip) != 0;
     return hidden ? raise(cpu, Exception::GP, 0) : Status::Next;
 }
 // VMX made a VM exit of the instruction: return Status::Switched.
 inline bool intercepted(Vcpu& cpu, const Insn& insn, Interceptable kind, u64 operand = 0) {
-    return cpu.intercepts != nullptr && cpu.intercepts->instruction(cpu, insn, kind, operand);
+    return cpu.non_root.intercepts != nullptr &&
+           cpu.non_root.intercepts->instruction(cpu, insn, kind, operand);
 }
 inline u64 memory_operand_offset(const Vcpu& cpu, const Insn& insn) {
     return insn.mem() ? effective_offset(cpu, insn) : 0;

@@ -18,7 +18,7 @@ struct PseudoDescriptor {
 };
 
 unsigned pseudo_descriptor_bytes(const Vcpu& cpu) {
-    return cpu.long_mode64 ? 10 : 6;
+    return cpu.mode.long_mode64 ? 10 : 6;
 }
 
 Status store_table(Vcpu& cpu, const Insn& insn, Interceptable kind, const DescriptorTable& table) {
@@ -62,10 +62,10 @@ Status load_table(Vcpu& cpu, const Insn& insn, Interceptable kind, DescriptorTab
     DescriptorTable loaded;
     std::memcpy(&loaded.limit, image.bytes.data(), 2);
     std::memcpy(&loaded.base, image.bytes.data() + 2, bytes - 2);
-    if (!cpu.long_mode64 && insn.opsize == 2) {
+    if (!cpu.mode.long_mode64 && insn.opsize == 2) {
         loaded.base &= 0x00FF'FFFF;  // a 16-bit operand size loads a 24-bit base
     }
-    if (cpu.long_mode64 && !is_canonical_register(cpu, loaded.base)) {
+    if (cpu.mode.long_mode64 && !is_canonical_register(cpu, loaded.base)) {
         return raise(cpu, Exception::GP, 0);
     }
     table = loaded;
@@ -94,13 +94,13 @@ Status exec_invlpg(Vcpu& cpu, const Insn& insn) {
         return status;
     }
     const auto seg = static_cast<SegReg>(insn.seg);
-    const u64 base = !cpu.long_mode64 || seg >= FS ? cpu.state.seg[seg].base : 0;
+    const u64 base = !cpu.mode.long_mode64 || seg >= FS ? cpu.state.seg[seg].base : 0;
     const u64 sum = base + effective_offset(cpu, insn);
-    const LinearAddr linear = cpu.long_mode64 ? sum : static_cast<u32>(sum);
+    const LinearAddr linear = cpu.mode.long_mode64 ? sum : static_cast<u32>(sum);
     if (intercepted(cpu, insn, Interceptable::INVLPG, linear)) {
         return Status::Switched;
     }
-    if (!cpu.long_mode64 || is_canonical(cpu, linear)) {
+    if (!cpu.mode.long_mode64 || is_canonical(cpu, linear)) {
         cpu.tlb.flush_page(cpu, linear);
     }
     return Status::Sync;
@@ -109,16 +109,16 @@ Status exec_invlpg(Vcpu& cpu, const Insn& insn) {
 // INVPCID r, m128. SDM Vol. 2A, "INVPCID—Invalidate Process-Context Identifier".
 Status exec_invpcid(Vcpu& cpu, const Insn& insn) {
     enum Type : u64 { kIndividualAddress = 0, kSingleContext = 1, kAllRetainingGlobals = 3 };
-    if (cpu.intercepts != nullptr &&
-        !cpu.intercepts->instruction_enabled(cpu, Interceptable::INVPCID)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        !cpu.non_root.intercepts->instruction_enabled(cpu, Interceptable::INVPCID)) {
         return raise(cpu, Exception::UD);
     }
     if (const Status status = require_cpl0(cpu); status != Status::Next) {
         return status;
     }
-    if (cpu.intercepts != nullptr) {
+    if (cpu.non_root.intercepts != nullptr) {
         const auto seg = static_cast<SegReg>(insn.seg);
-        const u64 base = !cpu.long_mode64 || seg >= FS ? cpu.state.seg[seg].base : 0;
+        const u64 base = !cpu.mode.long_mode64 || seg >= FS ? cpu.state.seg[seg].base : 0;
         if (intercepted(cpu, insn, Interceptable::INVPCID, base + effective_offset(cpu, insn))) {
             return Status::Switched;
         }
@@ -133,7 +133,7 @@ Status exec_invpcid(Vcpu& cpu, const Insn& insn) {
         status != Status::Next) {
         return status;
     }
-    const u64 type = read_gpr_sized(cpu, insn.reg, cpu.long_mode64 ? 8 : 4);
+    const u64 type = read_gpr_sized(cpu, insn.reg, cpu.mode.long_mode64 ? 8 : 4);
     const auto pcid = static_cast<u16>(descriptor[0] & 0xFFF);
     const bool pcid_without_pcide = pcid != 0 && (cpu.state.cr4 & cr4::kPcide) == 0;
     const bool bad_pcid =

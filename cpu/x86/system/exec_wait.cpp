@@ -17,7 +17,7 @@ Status exec_hlt(Vcpu& cpu, const Insn& insn) {
     if (intercepted(cpu, insn, Interceptable::HLT)) {
         return Status::Switched;
     }
-    s.rip() = (s.rip() + insn.length) & cpu.rip_mask;
+    s.rip() = (s.rip() + insn.length) & cpu.mode.rip_mask;
     s.interruptibility &= ~(blocking::kSti | blocking::kMovSs);
     s.activity = Activity::Hlt;
     ++cpu.counters.halts;
@@ -49,7 +49,7 @@ u64 truncate_address(const Insn& insn, u64 value) {
 // MONITOR: SDM Vol. 2B, "MONITOR—Set Up Monitor Address". #UD above level 0 and with
 // IA32_MISC_ENABLE[18] = 0.
 Status exec_monitor(Vcpu& cpu, const Insn& insn) {
-    if (cpu.cpl != 0 || !misc_enable_bit(cpu, kMiscEnableMonitor)) {
+    if (cpu.mode.cpl != 0 || !misc_enable_bit(cpu, kMiscEnableMonitor)) {
         return raise(cpu, Exception::UD);
     }
     if (intercepted(cpu, insn, Interceptable::MONITOR)) {
@@ -63,7 +63,7 @@ Status exec_monitor(Vcpu& cpu, const Insn& insn) {
 
 // MWAIT: ECX[0] = treat masked interrupts as break events; other bits are reserved.
 Status exec_mwait(Vcpu& cpu, const Insn& insn) {
-    if (cpu.cpl != 0 || !misc_enable_bit(cpu, kMiscEnableMonitor)) {
+    if (cpu.mode.cpl != 0 || !misc_enable_bit(cpu, kMiscEnableMonitor)) {
         return raise(cpu, Exception::UD);
     }
     if (intercepted(cpu, insn, Interceptable::MWAIT)) {
@@ -78,8 +78,8 @@ Status exec_mwait(Vcpu& cpu, const Insn& insn) {
 
 // UMONITOR r: the address is in the register, of the address size.
 Status exec_umonitor(Vcpu& cpu, const Insn& insn) {
-    if (cpu.intercepts != nullptr &&
-        !cpu.intercepts->instruction_enabled(cpu, Interceptable::UMWAIT)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        !cpu.non_root.intercepts->instruction_enabled(cpu, Interceptable::UMWAIT)) {
         return raise(cpu, Exception::UD);
     }
     return probe_monitored_address(cpu, insn, truncate_address(insn, cpu.state.gpr[insn.rm]));
@@ -90,10 +90,11 @@ namespace {
 // UMWAIT and TPAUSE. CF reports that the operating system's time limit ended the wait; ours never
 // does.
 Status wait_in_user_mode(Vcpu& cpu, const Insn& insn, Interceptable kind) {
-    if (cpu.intercepts != nullptr && !cpu.intercepts->instruction_enabled(cpu, kind)) {
+    if (cpu.non_root.intercepts != nullptr &&
+        !cpu.non_root.intercepts->instruction_enabled(cpu, kind)) {
         return raise(cpu, Exception::UD);
     }
-    const bool time_stamp_disabled = cpu.cpl != 0 && (cpu.state.cr4 & cr4::kTsd) != 0;
+    const bool time_stamp_disabled = cpu.mode.cpl != 0 && (cpu.state.cr4 & cr4::kTsd) != 0;
     if (time_stamp_disabled) {
         return raise(cpu, Exception::GP, 0);
     }

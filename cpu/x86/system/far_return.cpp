@@ -21,7 +21,7 @@ Status check_return_segment(Vcpu& cpu, u16 selector, ReturnTarget& out) {
     }
     const unsigned rpl = rpl_of(selector);
     const bool wrong_level = is_conforming(d) ? d.dpl() > rpl : d.dpl() != rpl;
-    if (!is_code(d) || rpl < cpu.cpl || wrong_level) {
+    if (!is_code(d) || rpl < cpu.mode.cpl || wrong_level) {
         return raise(cpu, Exception::GP, selector_error(selector));
     }
     if (const Status status = check_code_mode_and_presence(cpu, selector, d);
@@ -53,7 +53,7 @@ void commit_return_with_stack(Vcpu& cpu, const ReturnTarget& target, u64 rip, u6
     const bool wide = ia32e_mode(cpu) && (target.code.rights & segment_rights::kL) != 0;
     set_segment(cpu, SS, target.stack);
     s.gpr[RSP] = loaded_stack_pointer(s.gpr[RSP], target.stack, wide, rsp);
-    const bool outward = target.level > cpu.cpl;
+    const bool outward = target.level > cpu.mode.cpl;
     commit_code(cpu, target.code, target.level, rip);
     mode_changed(cpu);
     if (outward) {
@@ -71,12 +71,12 @@ Status return_real(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
         return Status::Fault;
     }
     const Segment code =
-        real_mode_segment(cpu.state.seg[CS], static_cast<u16>(selector), cpu.virtual8086);
+        real_mode_segment(cpu.state.seg[CS], static_cast<u16>(selector), cpu.mode.virtual8086);
     if (const Status status = check_entry_point(cpu, code, rip); status != Status::Next) {
         return status;
     }
     release_stack(cpu, 2ULL * insn.opsize + release_bytes);
-    commit_code(cpu, code, cpu.cpl, rip);
+    commit_code(cpu, code, cpu.mode.cpl, rip);
     mode_changed(cpu);
     return Status::Switched;
 }
@@ -84,7 +84,7 @@ Status return_real(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
 }  // namespace
 
 Status far_return(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
-    if (!cpu.protected_mode || cpu.virtual8086) {
+    if (!cpu.mode.protected_mode || cpu.mode.virtual8086) {
         return return_real(cpu, insn, release_bytes);
     }
     const unsigned bytes = insn.opsize;
@@ -99,7 +99,7 @@ Status far_return(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
         status != Status::Next) {
         return status;
     }
-    if (target.level == cpu.cpl) {
+    if (target.level == cpu.mode.cpl) {
         if (const Status status = check_entry_point(cpu, target.code, rip);
             status != Status::Next) {
             return status;
@@ -110,7 +110,7 @@ Status far_return(Vcpu& cpu, const Insn& insn, u32 release_bytes) {
             return status;
         }
         release_stack(cpu, 2ULL * bytes + release_bytes);
-        commit_code(cpu, target.code, cpu.cpl, rip);
+        commit_code(cpu, target.code, cpu.mode.cpl, rip);
         mode_changed(cpu);
         return Status::Switched;
     }

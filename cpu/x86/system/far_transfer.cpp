@@ -28,7 +28,7 @@ Status protection_fault(Vcpu& cpu, u16 selector) {
 }
 
 u64 next_rip(const Vcpu& cpu, const Insn& insn) {
-    return (cpu.state.rip() + insn.length) & cpu.rip_mask;
+    return (cpu.state.rip() + insn.length) & cpu.mode.rip_mask;
 }
 
 // Pushes the return address, enters the target at the present privilege level. A 64-bit call gate
@@ -36,7 +36,7 @@ u64 next_rip(const Vcpu& cpu, const Insn& insn) {
 Status enter_same_privilege(
     Vcpu& cpu, const Insn& insn, Transfer kind, unsigned push_bytes, const Target& target) {
     ShadowCommit shadow;
-    const bool wide = cpu.long_mode64 || push_bytes == 8;
+    const bool wide = cpu.mode.long_mode64 || push_bytes == 8;
     PendingStack stack(cpu, cpu.state.seg[SS], cpu.state.gpr[RSP], wide, false, 0);
     if (kind == Transfer::Call) {
         for (const u64 value : {u64{cpu.state.seg[CS].selector}, next_rip(cpu, insn)}) {
@@ -58,9 +58,9 @@ Status enter_same_privilege(
     }
     commit_shadow(cpu, shadow);
     cpu.state.gpr[RSP] = stack.rsp();
-    commit_code(cpu, target.code, cpu.cpl, target.offset);
-    if (cpu.protected_mode && !cpu.virtual8086) {
-        expect_endbranch_at(cpu, cpu.cpl);
+    commit_code(cpu, target.code, cpu.mode.cpl, target.offset);
+    if (cpu.mode.protected_mode && !cpu.mode.virtual8086) {
+        expect_endbranch_at(cpu, cpu.mode.cpl);
     }
     mode_changed(cpu);
     return Status::Switched;
@@ -69,15 +69,16 @@ Status enter_same_privilege(
 Status transfer_real(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u64 offset) {
     Target target;
     target.offset = offset;
-    target.code = real_mode_segment(cpu.state.seg[CS], selector, cpu.virtual8086);
+    target.code = real_mode_segment(cpu.state.seg[CS], selector, cpu.mode.virtual8086);
     return enter_same_privilege(cpu, insn, kind, insn.opsize, target);
 }
 
 // A code segment named by the instruction itself.
 Status transfer_direct(
     Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u64 offset, Descriptor& d) {
-    const bool privileged =
-        is_conforming(d) ? d.dpl() > cpu.cpl : (rpl_of(selector) > cpu.cpl || d.dpl() != cpu.cpl);
+    const bool privileged = is_conforming(d)
+                                ? d.dpl() > cpu.mode.cpl
+                                : (rpl_of(selector) > cpu.mode.cpl || d.dpl() != cpu.mode.cpl);
     if (privileged) {
         return protection_fault(cpu, selector);
     }
@@ -186,7 +187,7 @@ Status transfer_through_call_gate(
     Vcpu& cpu, const Insn& insn, Transfer kind, u16 gate_selector, const Descriptor& d) {
     // In IA-32e mode the second half carries a type field that must be 0.
     const bool bad_upper_half = ia32e_mode(cpu) && ((d.raw_high >> 40) & 0x1F) != 0;
-    if (d.dpl() < cpu.cpl || rpl_of(gate_selector) > d.dpl() || bad_upper_half) {
+    if (d.dpl() < cpu.mode.cpl || rpl_of(gate_selector) > d.dpl() || bad_upper_half) {
         return protection_fault(cpu, gate_selector);
     }
     if (!d.present()) {
@@ -202,9 +203,9 @@ Status transfer_through_call_gate(
         status != Status::Next) {
         return status;
     }
-    const bool to_other_level = is_code(code) && !is_conforming(code) && code.dpl() < cpu.cpl;
+    const bool to_other_level = is_code(code) && !is_conforming(code) && code.dpl() < cpu.mode.cpl;
     const bool wrong_size = ia32e_mode(cpu) && (!is_64bit_code(code) || is_32bit_default(code));
-    if (!is_code(code) || code.dpl() > cpu.cpl || wrong_size ||
+    if (!is_code(code) || code.dpl() > cpu.mode.cpl || wrong_size ||
         (kind == Transfer::Jump && to_other_level)) {
         return protection_fault(cpu, selector);
     }
@@ -235,7 +236,7 @@ transfer_to_task(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, const
 
 Status transfer_through_task_gate(
     Vcpu& cpu, const Insn& insn, Transfer kind, u16 gate_selector, const Descriptor& d) {
-    if (d.dpl() < cpu.cpl || rpl_of(gate_selector) > d.dpl()) {
+    if (d.dpl() < cpu.mode.cpl || rpl_of(gate_selector) > d.dpl()) {
         return protection_fault(cpu, gate_selector);
     }
     if (!d.present()) {
@@ -255,14 +256,14 @@ Status transfer_through_task_gate(
 
 Status
 transfer_to_tss(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, const Descriptor& d) {
-    if (d.dpl() < cpu.cpl || d.dpl() < rpl_of(selector) || names_ldt(selector)) {
+    if (d.dpl() < cpu.mode.cpl || d.dpl() < rpl_of(selector) || names_ldt(selector)) {
         return protection_fault(cpu, selector);
     }
     return transfer_to_task(cpu, insn, kind, selector, d);
 }
 
 Status transfer(Vcpu& cpu, const Insn& insn, Transfer kind, u16 selector, u64 offset) {
-    if (!cpu.protected_mode || cpu.virtual8086) {
+    if (!cpu.mode.protected_mode || cpu.mode.virtual8086) {
         return transfer_real(cpu, insn, kind, selector, offset);
     }
     if (null_selector(selector)) {

@@ -33,7 +33,7 @@ Status pop_frame(Vcpu& cpu, unsigned bytes, Popped& out) {
 // RF as popped is in force for the next instruction, so the end of this one must not clear it.
 void load_flags(Vcpu& cpu, u64 value, u64 mask) {
     commit_flags(cpu, value, mask);
-    cpu.step_marks &= ~step_mark::kRf;
+    cpu.step.marks &= ~step_mark::kRf;
 }
 
 constexpr u64 kAlways = rflags::kStatus | rflags::kTf | rflags::kDf | rflags::kNt;
@@ -46,10 +46,10 @@ u64 flags_mask(const Vcpu& cpu, unsigned bytes) {
     if (bytes != 2) {
         mask |= kOnly32;
     }
-    if (cpu.cpl <= iopl) {
+    if (cpu.mode.cpl <= iopl) {
         mask |= rflags::kIf;
     }
-    if (cpu.cpl == 0) {
+    if (cpu.mode.cpl == 0) {
         mask |= rflags::kIopl;
         if (bytes != 2) {
             mask |= rflags::kVif | rflags::kVip;
@@ -66,13 +66,13 @@ Status finish(Vcpu& cpu) {
 
 // Real-address mode, and virtual-8086 mode with IOPL 3: only the flags that may change differ.
 Status return_16bit_style(Vcpu& cpu, const Insn& insn, const Popped& popped, u64 mask) {
-    const Segment code =
-        real_mode_segment(cpu.state.seg[CS], static_cast<u16>(popped.selector), cpu.virtual8086);
+    const Segment code = real_mode_segment(cpu.state.seg[CS], static_cast<u16>(popped.selector),
+                                           cpu.mode.virtual8086);
     if (const Status status = check_entry_point(cpu, code, popped.rip); status != Status::Next) {
         return status;
     }
     release_stack(cpu, 3ULL * insn.opsize);
-    commit_code(cpu, code, cpu.cpl, popped.rip);
+    commit_code(cpu, code, cpu.mode.cpl, popped.rip);
     load_flags(cpu, popped.flags, mask);
     return finish(cpu);
 }
@@ -168,7 +168,7 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
     if (const Status status = pop_frame(cpu, bytes, popped); status != Status::Next) {
         return status;
     }
-    if (!ia32e_mode(cpu) && bytes == 4 && cpu.cpl == 0 && (popped.flags & rflags::kVm) != 0) {
+    if (!ia32e_mode(cpu) && bytes == 4 && cpu.mode.cpl == 0 && (popped.flags & rflags::kVm) != 0) {
         return return_to_v86(cpu, popped);
     }
     ReturnTarget target;
@@ -178,7 +178,7 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
     }
     const u64 mask = flags_mask(cpu, bytes);
     // 64-bit mode pops SS:RSP whatever the levels.
-    if (target.level == cpu.cpl && !cpu.long_mode64) {
+    if (target.level == cpu.mode.cpl && !cpu.mode.long_mode64) {
         if (const Status status = check_entry_point(cpu, target.code, popped.rip);
             status != Status::Next) {
             return status;
@@ -189,7 +189,7 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
             return status;
         }
         release_stack(cpu, 3ULL * bytes);
-        commit_code(cpu, target.code, cpu.cpl, popped.rip);
+        commit_code(cpu, target.code, cpu.mode.cpl, popped.rip);
     } else {
         u64 rsp = 0;
         u64 stack_selector = 0;
@@ -221,16 +221,18 @@ Status return_in_protected_mode(Vcpu& cpu, const Insn& insn) {
 Status interrupt_return(Vcpu& cpu, const Insn& insn) {
     // NMIs are unblocked even if the rest faults. SDM Vol. 3C, "Information About NMI Unblocking
     // Due to IRET".
-    if (cpu.intercepts != nullptr) {
-        cpu.intercepts->iret_unblocks_nmi(cpu);  // real or virtual NMIs, or neither: VMX knows
+    if (cpu.non_root.intercepts != nullptr) {
+        cpu.non_root.intercepts->iret_unblocks_nmi(
+            cpu);  // real or virtual NMIs, or neither: VMX knows
     } else if ((cpu.state.interruptibility & blocking::kNmi) != 0) {
         cpu.state.interruptibility &= ~blocking::kNmi;
         update_attention(cpu);
     }
-    if (!cpu.protected_mode) {
+    if (!cpu.mode.protected_mode) {
         return return_in_real_mode(cpu, insn);
     }
-    return cpu.virtual8086 ? return_in_v86_mode(cpu, insn) : return_in_protected_mode(cpu, insn);
+    return cpu.mode.virtual8086 ? return_in_v86_mode(cpu, insn)
+                                : return_in_protected_mode(cpu, insn);
 }
 
 }  // namespace droste

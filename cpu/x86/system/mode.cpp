@@ -14,10 +14,10 @@ namespace {
 // level, and in 64-bit mode a null SS remembers it (VMX names the same place, SDM Vol. 3C, "Guest
 // Register State").
 u8 privilege_level(const Vcpu& cpu) {
-    if (!cpu.protected_mode) {
+    if (!cpu.mode.protected_mode) {
         return 0;
     }
-    return cpu.virtual8086 ? 3 : static_cast<u8>(cpu.state.seg[SS].dpl());
+    return cpu.mode.virtual8086 ? 3 : static_cast<u8>(cpu.state.seg[SS].dpl());
 }
 
 u8 fpu_blocks(const CpuState& s) {
@@ -35,9 +35,9 @@ u8 cet_state(const Vcpu& cpu) {
     if ((cpu.state.cr4 & cr4::kCet) == 0) {
         return 0;
     }
-    unsigned state = shadow_stack_enabled(cpu, cpu.cpl) ? Vcpu::kCetShadowStack : 0U;
-    if (endbranch_enabled(cpu, cpu.cpl)) {
-        const bool waiting = (cet_control(cpu.state, cpu.cpl) & cet::kTracker) != 0;
+    unsigned state = shadow_stack_enabled(cpu, cpu.mode.cpl) ? Vcpu::kCetShadowStack : 0U;
+    if (endbranch_enabled(cpu, cpu.mode.cpl)) {
+        const bool waiting = (cet_control(cpu.state, cpu.mode.cpl) & cet::kTracker) != 0;
         state |= Vcpu::kCetTracked | (waiting ? Vcpu::kCetWaiting : 0U);
     }
     return static_cast<u8>(state);
@@ -48,28 +48,43 @@ u8 cet_state(const Vcpu& cpu) {
 void mode_changed(Vcpu& cpu) {
     const CpuState& s = cpu.state;
     const Segment& cs = s.seg[CS];
-    cpu.protected_mode = (s.cr0 & cr0::kPe) != 0;
-    cpu.virtual8086 = cpu.protected_mode && (s.rflags_system & rflags::kVm) != 0;
-    cpu.long_mode64 = (s.efer & efer::kLma) != 0 && (cs.rights & segment_rights::kL) != 0;
-    cpu.cpl = privilege_level(cpu);
-    cpu.alignment_checked =
-        cpu.cpl == 3 && (s.cr0 & cr0::kAm) != 0 && (s.rflags_system & rflags::kAc) != 0;
-    cpu.fpu_blocked = fpu_blocks(s);
-    cpu.cet = cet_state(cpu);
-    if (cpu.long_mode64) {
-        cpu.code_bits = 64;
-        cpu.rip_mask = ~u64{0};
-        cpu.stack_mask = ~u64{0};
+    cpu.mode.protected_mode = (s.cr0 & cr0::kPe) != 0;
+    cpu.mode.virtual8086 = cpu.mode.protected_mode && (s.rflags_system & rflags::kVm) != 0;
+    cpu.mode.long_mode64 = (s.efer & efer::kLma) != 0 && (cs.rights & segment_rights::kL) != 0;
+    cpu.mode.cpl = privilege_level(cpu);
+    cpu.mode.alignment_checked =
+        cpu.mode.cpl == 3 && (s.cr0 & cr0::kAm) != 0 && (s.rflags_system & rflags::kAc) != 0;
+    cpu.mode.fpu_blocked = fpu_blocks(s);
+    cpu.mode.cet = cet_state(cpu);
+    if (cpu.mode.long_mode64) {
+        cpu.mode.code_bits = 64;
+        cpu.mode.rip_mask = ~u64{0};
+        cpu.mode.stack_mask = ~u64{0};
     } else {
-        cpu.code_bits = (cs.rights & segment_rights::kDb) != 0 ? 32 : 16;
+        cpu.mode.code_bits = (cs.rights & segment_rights::kDb) != 0 ? 32 : 16;
         // EIP is 32 bits wide in 16-bit code too: running past FFFFh is a limit violation, not a
         // wrap. Branches with a 16-bit operand size truncate their target themselves.
-        cpu.rip_mask = 0xFFFF'FFFF;
-        cpu.stack_mask = (s.seg[SS].rights & segment_rights::kDb) != 0 ? 0xFFFF'FFFF : 0xFFFF;
+        cpu.mode.rip_mask = 0xFFFF'FFFF;
+        cpu.mode.stack_mask = (s.seg[SS].rights & segment_rights::kDb) != 0 ? 0xFFFF'FFFF : 0xFFFF;
     }
-    cpu.data_tlb = cpu.alignment_checked
-                       ? cpu.tlb.empty_table()
-                       : &cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))];
+    cpu.mode.data_tlb =
+        cpu.mode.alignment_checked
+            ? cpu.tlb.empty_table()
+            : &cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))];
+    refresh_mode_key(cpu);
+}
+
+void refresh_mode_key(Vcpu& cpu) {
+    const ModeState& mode = cpu.mode;
+    const bool real_or_v86 = !mode.protected_mode || mode.virtual8086;
+    u32 key = mode.code_bits | u32{mode.cet} << mode_key::kCetShift |
+              u32{mode.fpu_blocked} << mode_key::kFpuShift;
+    key |= real_or_v86 ? mode_key::kRealOrV86 : 0;
+    key |= mode.cpl == 3 ? mode_key::kUser : 0;
+    key |= mode.alignment_checked ? mode_key::kAlignment : 0;
+    key |= mode.stack_mask == 0xFFFF ? mode_key::kStack16 : 0;
+    key |= mode.stack_mask == 0xFFFF'FFFF ? mode_key::kStack32 : 0;
+    cpu.mode.key = key;
 }
 
 }  // namespace droste

@@ -57,7 +57,7 @@ void begin_execution(Vcpu& cpu) {
     // The application processors wait for the start-up message. SDM Vol. 3A, "MP Initialization
     // Protocol Algorithm".
     cpu.state.activity = cpu.index == 0 ? Activity::Active : Activity::WaitForSipi;
-    cpu.step_marks = 0;
+    cpu.step.marks = 0;
     cpu.fault_is_vm_exit = false;
     cpu.withdraw(attention::kUndelivered);
     cpu.tlb.flush_all(cpu);
@@ -75,10 +75,10 @@ void reset_power_on(Vcpu& cpu) {
     s.tsc_offset = tsc_offset;
     s.x87.control = 0x40;
     s.x87.tag_valid = 0xFF;  // 5555h: eight registers holding +0
-    cpu.vpid = 0;
-    cpu.ept_root = 0;
-    cpu.intercepts = nullptr;
-    cpu.second_stage = nullptr;
+    cpu.non_root.vpid = 0;
+    cpu.non_root.ept_root = 0;
+    cpu.non_root.intercepts = nullptr;
+    cpu.non_root.second_stage = nullptr;
     if (cpu.vmx != nullptr) {
         cpu.vmx->reset(cpu);
     }

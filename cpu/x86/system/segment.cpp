@@ -31,7 +31,7 @@ void set_segment(Vcpu& cpu, SegReg reg, const Segment& segment) {
 }
 
 void load_real_mode_segment(Vcpu& cpu, SegReg reg, u16 selector) {
-    cpu.state.seg[reg] = real_mode_segment(cpu.state.seg[reg], selector, cpu.virtual8086);
+    cpu.state.seg[reg] = real_mode_segment(cpu.state.seg[reg], selector, cpu.mode.virtual8086);
 }
 
 Status
@@ -78,7 +78,7 @@ Status load_data_descriptor(Vcpu& cpu, u16 selector, unsigned cpl, Exception vec
 }
 
 Status load_segment(Vcpu& cpu, SegReg reg, u16 selector) {
-    if (!cpu.protected_mode || cpu.virtual8086) {
+    if (!cpu.mode.protected_mode || cpu.mode.virtual8086) {
         load_real_mode_segment(cpu, reg, selector);
         if (reg == SS) {
             mode_changed(cpu);
@@ -88,7 +88,7 @@ Status load_segment(Vcpu& cpu, SegReg reg, u16 selector) {
     Segment segment;
     if (reg != SS) {
         if (const Status status =
-                load_data_descriptor(cpu, selector, cpu.cpl, Exception::GP, segment);
+                load_data_descriptor(cpu, selector, cpu.mode.cpl, Exception::GP, segment);
             status != Status::Next) {
             return status;
         }
@@ -97,12 +97,12 @@ Status load_segment(Vcpu& cpu, SegReg reg, u16 selector) {
     }
     if (null_selector(selector)) {
         // Only 64-bit mode below privilege level 3 can do without a stack segment.
-        if (!cpu.long_mode64 || cpu.cpl == 3 || rpl_of(selector) != cpu.cpl) {
+        if (!cpu.mode.long_mode64 || cpu.mode.cpl == 3 || rpl_of(selector) != cpu.mode.cpl) {
             return raise(cpu, Exception::GP, 0);
         }
-        segment = null_segment(selector, cpu.cpl);
+        segment = null_segment(selector, cpu.mode.cpl);
     } else if (const Status status =
-                   load_stack_descriptor(cpu, selector, cpu.cpl, Exception::GP, segment);
+                   load_stack_descriptor(cpu, selector, cpu.mode.cpl, Exception::GP, segment);
                status != Status::Next) {
         return status;
     }
@@ -137,7 +137,7 @@ bool within_segment(const Segment& s, u64 offset, unsigned bytes) {
 }
 
 void commit_code(Vcpu& cpu, Segment code, unsigned cpl, u64 rip) {
-    if (cpu.protected_mode && !cpu.virtual8086) {
+    if (cpu.mode.protected_mode && !cpu.mode.virtual8086) {
         code.selector = with_rpl(code.selector, cpl);
     }
     set_segment(cpu, CS, code);
@@ -159,7 +159,8 @@ void commit_flags(Vcpu& cpu, u64 value, u64 mask) {
 void drop_inner_data_segments(Vcpu& cpu) {
     for (const SegReg reg : {ES, DS, FS, GS}) {
         Segment& s = cpu.state.seg[reg];
-        const bool inner = !s.unusable() && is_data_or_nonconforming_code(s) && s.dpl() < cpu.cpl;
+        const bool inner =
+            !s.unusable() && is_data_or_nonconforming_code(s) && s.dpl() < cpu.mode.cpl;
         if (inner || null_selector(s.selector)) {
             s.selector = 0;
             s.rights |= segment_rights::kUnusable;

@@ -67,7 +67,7 @@ Status interrupt_ssp(Vcpu& cpu, unsigned ist, u64& ssp) {
 
 // The frame at SSP against the return address; `previous` is the SSP it holds.
 Status match_frame(Vcpu& cpu, const Segment& code, u64 rip, u64& previous) {
-    const bool user = cpu.cpl == 3;
+    const bool user = cpu.mode.cpl == 3;
     std::array<u64, 3> words{};  // SSP, linear RIP, CS
     for (std::size_t i = 0; i < words.size(); ++i) {
         const Status status = load_shadow_stack(cpu, cpu.state.ssp + 8 * i, &words[i], 8, user);
@@ -115,7 +115,7 @@ Status leave_to_same_level(Vcpu& cpu, const Segment& code, u64 rip, ShadowReturn
 
 Status leave_to_outer_level(Vcpu& cpu, const Segment& code, unsigned level, u64 rip) {
     CpuState& s = cpu.state;
-    const bool left = shadow_stack_enabled(cpu, cpu.cpl);
+    const bool left = shadow_stack_enabled(cpu, cpu.mode.cpl);
     u64 token = s.ssp;
     u64 next = s.pl3_ssp;
     if (left && level != 3) {
@@ -145,7 +145,7 @@ Status leave_to_outer_level(Vcpu& cpu, const Segment& code, unsigned level, u64 
 
 Status push_shadow(Vcpu& cpu, u64 value, unsigned bytes) {
     const u64 ssp = cpu.state.ssp - bytes;
-    const Status status = store_shadow_stack(cpu, ssp, &value, bytes, cpu.cpl == 3);
+    const Status status = store_shadow_stack(cpu, ssp, &value, bytes, cpu.mode.cpl == 3);
     if (status == Status::Next) {
         cpu.state.ssp = ssp;
     }
@@ -154,7 +154,7 @@ Status push_shadow(Vcpu& cpu, u64 value, unsigned bytes) {
 
 Status peek_shadow(Vcpu& cpu, unsigned bytes, u64& value) {
     value = 0;
-    return load_shadow_stack(cpu, cpu.state.ssp, &value, bytes, cpu.cpl == 3);
+    return load_shadow_stack(cpu, cpu.state.ssp, &value, bytes, cpu.mode.cpl == 3);
 }
 
 Status exchange_token(Vcpu& cpu, u64 address, u64 expected, u64 desired, bool& matched) {
@@ -186,10 +186,10 @@ void commit_shadow(Vcpu& cpu, const ShadowCommit& commit) {
 }
 
 Status enter_same_level(Vcpu& cpu, const ShadowFrame& frame, unsigned ist, ShadowCommit& out) {
-    if (!shadow_stack_enabled(cpu, cpu.cpl)) {
+    if (!shadow_stack_enabled(cpu, cpu.mode.cpl)) {
         return Status::Next;
     }
-    const bool user = cpu.cpl == 3;
+    const bool user = cpu.mode.cpl == 3;
     const u64 old_ssp = cpu.state.ssp;
     u64 ssp = old_ssp;
     if (ist != 0) {
@@ -220,7 +220,7 @@ Status enter_inner_level(Vcpu& cpu,
                          unsigned ist,
                          bool wide,
                          ShadowCommit& out) {
-    const bool from_user = cpu.cpl == 3;
+    const bool from_user = cpu.mode.cpl == 3;
     out.saves_user_ssp = from_user && shadow_stack_enabled(cpu, 3);
     if (!in_force_at_inner(cpu, cet::kShadowStack)) {
         return Status::Next;
@@ -246,13 +246,14 @@ Status enter_inner_level(Vcpu& cpu,
 }
 
 Status check_ssp_reachable(Vcpu& cpu, bool wide) {
-    const bool beyond = !wide && shadow_stack_enabled(cpu, cpu.cpl) && (cpu.state.ssp >> 32) != 0;
+    const bool beyond =
+        !wide && shadow_stack_enabled(cpu, cpu.mode.cpl) && (cpu.state.ssp >> 32) != 0;
     return beyond ? general_protection(cpu) : Status::Next;
 }
 
 void enter_by_system_call(Vcpu& cpu) {
     CpuState& s = cpu.state;
-    if (shadow_stack_enabled(cpu, cpu.cpl)) {
+    if (shadow_stack_enabled(cpu, cpu.mode.cpl)) {
         s.pl3_ssp = adjusted(cpu, s.ssp);
     }
     if (in_force_at_inner(cpu, cet::kShadowStack)) {
@@ -268,15 +269,15 @@ void leave_by_system_call(Vcpu& cpu) {
 }
 
 Status leave_level(Vcpu& cpu, const Segment& code, unsigned level, u64 rip, ShadowReturn kind) {
-    const bool left = shadow_stack_enabled(cpu, cpu.cpl);
+    const bool left = shadow_stack_enabled(cpu, cpu.mode.cpl);
     if (!left && !shadow_stack_enabled(cpu, level)) {
         return Status::Next;
     }
     if (left && (cpu.state.ssp & 7) != 0) {
         return raise(cpu, ControlProtection::FarReturn);
     }
-    return level == cpu.cpl ? leave_to_same_level(cpu, code, rip, kind)
-                            : leave_to_outer_level(cpu, code, level, rip);
+    return level == cpu.mode.cpl ? leave_to_same_level(cpu, code, rip, kind)
+                                 : leave_to_outer_level(cpu, code, level, rip);
 }
 
 Status leave_to_virtual8086(Vcpu& cpu) {
@@ -284,7 +285,7 @@ Status leave_to_virtual8086(Vcpu& cpu) {
     if (shadow_stack_enabled(cpu, 3) || endbranch_enabled(cpu, 3)) {
         return general_protection(cpu);
     }
-    if (!shadow_stack_enabled(cpu, cpu.cpl)) {
+    if (!shadow_stack_enabled(cpu, cpu.mode.cpl)) {
         return Status::Next;
     }
     return (s.ssp & 7) != 0 ? raise(cpu, ControlProtection::FarReturn) : release_token(cpu, s.ssp);

@@ -71,7 +71,7 @@ Status inner_stack_ia32e(Vcpu& cpu, unsigned offset, unsigned level, InnerStack&
 }
 
 PendingStack::PendingStack(Vcpu& cpu)
-    : PendingStack(cpu, cpu.state.seg[SS], cpu.state.gpr[RSP], cpu.long_mode64, false, 0) {}
+    : PendingStack(cpu, cpu.state.seg[SS], cpu.state.gpr[RSP], cpu.mode.long_mode64, false, 0) {}
 
 PendingStack::PendingStack(
     Vcpu& cpu, const Segment& ss, u64 rsp, bool wide, bool supervisor, u32 error_code)

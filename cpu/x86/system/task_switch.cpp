@@ -181,7 +181,7 @@ void load_registers(Vcpu& cpu,
     constexpr u64 kLocalEnables = 0x155;  // L0-L3, LE
     s.dr7 &= ~kLocalEnables;
     s.interruptibility &= ~(blocking::kSti | blocking::kMovSs);
-    cpu.step_marks = step_mark::kNoSingleStep;
+    cpu.step.marks = step_mark::kNoSingleStep;
     if (task.debug_trap) {
         s.pending_debug |= dr6::kBt;
     }
@@ -264,7 +264,7 @@ Status qualify_task(Vcpu& cpu, const TaskSwitch& request, const TaskState& task)
     if (const Status status = qualify_ldt(cpu, task.ldt); status != Status::Next) {
         return status;
     }
-    if (!cpu.virtual8086) {
+    if (!cpu.mode.virtual8086) {
         if (const Status status = qualify_code(cpu, task.selectors[CS]); status != Status::Next) {
             return status;
         }
@@ -296,9 +296,9 @@ Status perform_task_switch(Vcpu& cpu, TaskSwitch& request) {
     if (next.limit < (is_32bit(next) ? kMinimumLimit32 : kMinimumLimit16)) {
         return raise(cpu, Exception::TS, selector_error(request.selector));
     }
-    if (cpu.intercepts != nullptr &&
-        cpu.intercepts->task_switch(cpu, request.insn, request.selector,
-                                    static_cast<unsigned>(request.source))) {
+    if (cpu.non_root.intercepts != nullptr &&
+        cpu.non_root.intercepts->task_switch(cpu, request.insn, request.selector,
+                                             static_cast<unsigned>(request.source))) {
         request.exited = true;
         return Status::Switched;
     }
@@ -328,7 +328,8 @@ Status switch_task(Vcpu& cpu,
     request.insn = insn;
     request.selector = tss_selector;
     request.source = source;
-    request.return_rip = (cpu.state.rip() + (insn != nullptr ? insn->length : 0)) & cpu.rip_mask;
+    request.return_rip =
+        (cpu.state.rip() + (insn != nullptr ? insn->length : 0)) & cpu.mode.rip_mask;
     request.saved_rflags = cpu.state.rflags() & ~rflags::kRf;
     request.has_error_code = has_error_code;
     request.error_code = error_code;

@@ -20,9 +20,10 @@ struct Derived {
 };
 
 Derived derived_of(const Vcpu& cpu) {
-    return {cpu.cpl,         cpu.code_bits,      cpu.cet,         cpu.fpu_blocked,
-            cpu.long_mode64, cpu.protected_mode, cpu.virtual8086, cpu.alignment_checked,
-            cpu.stack_mask,  cpu.rip_mask,       cpu.data_tlb};
+    return {cpu.mode.cpl,         cpu.mode.code_bits,         cpu.mode.cet,
+            cpu.mode.fpu_blocked, cpu.mode.long_mode64,       cpu.mode.protected_mode,
+            cpu.mode.virtual8086, cpu.mode.alignment_checked, cpu.mode.stack_mask,
+            cpu.mode.rip_mask,    cpu.mode.data_tlb};
 }
 
 const char* verify_derived(Vcpu& cpu) {
@@ -69,11 +70,11 @@ const char* verify_against_walk(Vcpu& cpu, const Held& held, Translation& now) {
     }
     if (!allowed) {
         // Under EPT the second stage may have changed, too.
-        return cpu.second_stage == nullptr ? "a tag implies that a walk allows the access"
-                                           : nullptr;
+        return cpu.non_root.second_stage == nullptr ? "a tag implies that a walk allows the access"
+                                                    : nullptr;
     }
     const u64 page = (now.address & kPageMask) | tlb_marks(cpu, now);
-    if (cpu.second_stage == nullptr && page != held.page) {
+    if (cpu.non_root.second_stage == nullptr && page != held.page) {
         return "a tag's page is the one a walk finds";
     }
     return nullptr;
@@ -85,7 +86,7 @@ const char* verify_memory(const Vcpu& cpu, const Held& held, const u8* native, b
     if (page.native == nullptr || page.native != native) {
         return "a tag leads to the memory of its page";
     }
-    if (cpu.apic->claims(physical) || physical == cpu.apic_access_page) {
+    if (cpu.apic->claims(physical) || physical == cpu.non_root.apic_access_page) {
         return "no tag for a page that a device answers";
     }
     if (write && page.kind != PageKind::Ram) {
@@ -124,7 +125,7 @@ verify_entry(Vcpu& cpu, const TlbTable<Entries>& table, unsigned entry, const Wa
         return broken;
     }
     // A walk for reading says of a write whether it is allowed and the leaf dirty.
-    const bool comparable = now.chain == held.chain && cpu.second_stage == nullptr;
+    const bool comparable = now.chain == held.chain && cpu.non_root.second_stage == nullptr;
     return write && comparable && !now.writable ? "a write tag implies a dirty leaf and the right"
                                                 : nullptr;
 }

@@ -45,7 +45,8 @@ class FpuGuest {
     // Decodes and executes one instruction of the present mode; RIP stays.
     Status run(std::initializer_list<u8> bytes) {
         Insn insn;
-        const DecodeMode mode{cpu().code_bits, !cpu().protected_mode || cpu().virtual8086};
+        const DecodeMode mode{cpu().mode.code_bits,
+                              !cpu().mode.protected_mode || cpu().mode.virtual8086};
         DROSTE_ASSERT(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) ==
                       DecodeResult::Ok);
         DROSTE_ASSERT(insn.length == bytes.size());

@@ -418,7 +418,7 @@ TEST_CASE("in VMX non-root operation XSAVES and XRSTORS may be off or exit, and 
           "[fpu][xsave]") {
     XsaveGuest guest;
     NonRoot vmx;
-    guest.cpu().intercepts = &vmx;
+    guest.cpu().non_root.intercepts = &vmx;
     vmx.enabled = false;
     CHECK(guest.run_masked(7, kXsaves64) == kUd);
     CHECK(guest.run_masked(7, kXrstors64) == kUd);

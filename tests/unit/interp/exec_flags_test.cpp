@@ -159,7 +159,7 @@ TEST_CASE("POPF that changes AC refreshes alignment checking", "[interp][flags]"
     mode_changed(runner.cpu());
     push32(runner, static_cast<u32>(rflags::kAc | 2));
     CHECK(runner.run({kPopf}) == Status::Sync);
-    CHECK(runner.cpu().alignment_checked);
+    CHECK(runner.cpu().mode.alignment_checked);
 }
 
 TEST_CASE(

@@ -143,7 +143,7 @@ TEST_CASE_METHOD(IoFixture,
         runner.long_mode(3);
         runner.state().seg[CS] = flat_segment(0x1B, 0xC0FB);  // D, not L
         mode_changed(runner.cpu());
-        REQUIRE(runner.cpu().code_bits == 32);
+        REQUIRE(runner.cpu().mode.code_bits == 32);
         install_tss();
         runner.state().tr.base = kHigh + kTss;
         for (u64 page = 0; page < 0x3000; page += kPageBytes) {

@@ -24,7 +24,8 @@ class InsnRunner {
     Status run(std::initializer_list<u8> bytes) { return run({bytes.begin(), bytes.size()}); }
     // As the engine: RIP advances after Next and Sync.
     Status run(std::span<const u8> bytes) {
-        const DecodeMode mode{cpu().code_bits, !cpu().protected_mode || cpu().virtual8086};
+        const DecodeMode mode{cpu().mode.code_bits,
+                              !cpu().mode.protected_mode || cpu().mode.virtual8086};
         Insn insn;
         REQUIRE(decode(bytes, mode, cpu().features, insn) == DecodeResult::Ok);
         select_exec(cpu(), insn);

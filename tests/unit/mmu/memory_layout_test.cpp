@@ -175,7 +175,7 @@ TEST_CASE("a misaligned access to a device goes there in aligned pieces", "[mmu]
     REQUIRE(store_linear(t.cpu(), kPage + 6, u32{0xAABB'CCDD}) == Status::Next);
     CHECK(window.touches == Touches{{kDevice + 6, 2, true}, {kDevice + 8, 2, true}});
     CHECK(window.bytes[9] == 0xAA);
-    CHECK_FALSE(t.cpu().data_tlb->hits_read(kPage, 1));
+    CHECK_FALSE(t.cpu().mode.data_tlb->hits_read(kPage, 1));
 }
 
 TEST_CASE("two bytes at APIC + 3 stay inside their registers", "[mmu][mmio]") {

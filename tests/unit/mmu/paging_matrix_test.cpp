@@ -1,8 +1,8 @@
-// Every access right against every control that changes its meaning: {mode and page size} x {CR0.WP,
-// EFER.NXE, CR4.SMEP, SMAP, PKE, PKRU} x {U/S, R/W, XD, A, D of the page, one right missing above
-// it} x {supervisor, supervisor with AC, user} x {read, write, fetch, in two orders}. Each access is
-// compared with paging_model.hpp: fault, error code, accessed and dirty flags, and what the TLB may
-// answer afterwards by itself. The second access onwards meets a warm TLB.
+// Every access right against every control that changes its meaning: {mode and page size} x
+// {CR0.WP, EFER.NXE, CR4.SMEP, SMAP, PKE, PKRU} x {U/S, R/W, XD, A, D of the page, one right
+// missing above it} x {supervisor, supervisor with AC, user} x {read, write, fetch, in two orders}.
+// Each access is compared with paging_model.hpp: fault, error code, accessed and dirty flags, and
+// what the TLB may answer afterwards by itself. The second access onwards meets a warm TLB.
 
 #include "tests/unit/mmu/paging_machine.hpp"
 
@@ -100,7 +100,7 @@ class Matrix {
             const PagingVerdict expected = expected_of(state_, entries, access);
             const AccessResult got = m_.access(access.kind);
             const PagingEntries after = m_.read_entries(entries);
-            const DataTlb& tlb = *m_.cpu().data_tlb;
+            const DataTlb& tlb = *m_.cpu().mode.data_tlb;
             const bool data = access.kind != Access::Execute && !expected.fault;
             const bool tags_right =
                 !data || (tlb.hits_read(shape_.linear, 1) &&

@@ -1,5 +1,5 @@
-// Protection keys: the PK flag of #PF beside other reasons to fault, and which cached translations a
-// change of PKRU drops. SDM Vol. 3A, "Protection Keys", "Page-Fault Exceptions".
+// Protection keys: the PK flag of #PF beside other reasons to fault, and which cached translations
+// a change of PKRU drops. SDM Vol. 3A, "Protection Keys", "Page-Fault Exceptions".
 
 #include "tests/unit/mmu/tlb_guest.hpp"
 
@@ -205,14 +205,14 @@ TEST_CASE("XRSTOR of PKRU drops what its keys guard, also while CR4.PKE is clear
 
     // A VM exit switches CR4 and keeps PKRU and, with VPIDs, the guest's translations.
     xrstor(0);
-    t.cpu().vpid = 7;
+    t.cpu().non_root.vpid = 7;
     t.cpu().tlb.activate(t.cpu());
     REQUIRE(t.read_error() == -1);
-    t.cpu().vpid = 0;
+    t.cpu().non_root.vpid = 0;
     t.cpu().state.cr4 &= ~cr4::kPke;
     t.cpu().tlb.activate(t.cpu());
     xrstor(access_disable(2));
-    t.cpu().vpid = 7;
+    t.cpu().non_root.vpid = 7;
     t.cpu().state.cr4 |= cr4::kPke;
     t.cpu().tlb.activate(t.cpu());
     CHECK(t.read_error() == 0x21);

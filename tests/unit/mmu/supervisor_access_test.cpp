@@ -24,8 +24,8 @@ TEST_CASE("with SMAP off RFLAGS.AC in ring 0 costs nothing: hits need no slow pa
         set_ac(t, ac);
         (void)t.read(kPage);
         CAPTURE(ac);
-        CHECK(t.cpu().data_tlb->hits_read(kPage, 8));
-        CHECK(t.cpu().data_tlb->hits_write(kPage, 8));
+        CHECK(t.cpu().mode.data_tlb->hits_read(kPage, 8));
+        CHECK(t.cpu().mode.data_tlb->hits_write(kPage, 8));
         CHECK(data_privilege(t.cpu()) == PrivilegeClass::Supervisor);
     }
 }
@@ -40,7 +40,7 @@ TEST_CASE("what an access by the slow path fills, the next one hits", "[mmu][tlb
             t.map(kPage, kA | (kLegal & ~u64{4}));
             CAPTURE(smap, ac);
             CHECK_FALSE(t.warm(kPage));
-            CHECK(t.cpu().data_tlb->hits_read(kPage, 8));
+            CHECK(t.cpu().mode.data_tlb->hits_read(kPage, 8));
         }
     }
 }
@@ -110,7 +110,7 @@ TEST_CASE("CR0.WP turned on, off and on under a hot store to a read-only page", 
         CHECK(t.cpu().fault.error_code == 0x03);
         t.mov_cr0(cr0 & ~cr0::kWp);
         CHECK(store_linear(t.cpu(), kPage, u8{1}) == Status::Next);
-        CHECK(t.cpu().data_tlb->hits_write(kPage, 1));
+        CHECK(t.cpu().mode.data_tlb->hits_write(kPage, 1));
     }
 }
 

@@ -167,10 +167,10 @@ TEST_CASE("an invalidation reaches the current VPID's translations under every E
     for (const By by : {By::MovCr3, By::Invlpg, By::InvpcidAddress, By::InvpcidContext}) {
         Identity ept;
         TlbGuest t;
-        t.cpu().second_stage = &ept;
-        t.cpu().vpid = 7;
+        t.cpu().non_root.second_stage = &ept;
+        t.cpu().non_root.vpid = 7;
         const auto ep4ta = [&t](u64 root) {
-            t.cpu().ept_root = root;
+            t.cpu().non_root.ept_root = root;
             t.cpu().tlb.activate(t.cpu());
         };
         ep4ta(0x1000);
@@ -192,14 +192,14 @@ TEST_CASE("an invalidation reaches the current VPID's translations under every E
 
 TEST_CASE("INVLPG and MOV to CR3 leave other VPIDs alone", "[mmu][tlb][vmx]") {
     TlbGuest t;
-    t.cpu().vpid = 7;
+    t.cpu().non_root.vpid = 7;
     t.cpu().tlb.activate(t.cpu());
     cache_a_then_map_b(t, kLegal | kGlobal);
-    t.cpu().vpid = 8;
+    t.cpu().non_root.vpid = 8;
     t.cpu().tlb.activate(t.cpu());
     t.invlpg(kPage);
     t.mov_cr3(TestMachine::kTables);
-    t.cpu().vpid = 7;
+    t.cpu().non_root.vpid = 7;
     t.cpu().tlb.activate(t.cpu());
     CHECK(t.read(kPage) == 'A');
 }
@@ -270,11 +270,11 @@ TEST_CASE("a write tag exists only where the dirty flag is set", "[mmu][tlb][dir
     TlbGuest t;
     t.map(kPage, kA | 7);
     (void)t.read(kPage);
-    CHECK_FALSE(t.cpu().data_tlb->hits_write(kPage, 1));
+    CHECK_FALSE(t.cpu().mode.data_tlb->hits_write(kPage, 1));
     const PhysAddr entry = t.entry_address(kPage, 1);
     CHECK((t.g.machine().peek_value<u64>(entry) & 0x60) == 0x20);
     REQUIRE(store_linear(t.cpu(), kPage, u8{1}) == Status::Next);
-    CHECK(t.cpu().data_tlb->hits_write(kPage, 1));
+    CHECK(t.cpu().mode.data_tlb->hits_write(kPage, 1));
     CHECK((t.g.machine().peek_value<u64>(entry) & 0x60) == 0x60);
     // The kernel clears D, invalidates, and learns of the next write.
     t.map(kPage, kA | 0x27);
@@ -295,7 +295,7 @@ TEST_CASE("a page that becomes code loses its write tags in every context", "[mm
             for (unsigned i = 0; i < pages; ++i) {
                 t.map(kPage + i * kPageBytes, kA + i * kPageBytes + kLegal);
                 REQUIRE(store_linear(t.cpu(), kPage + i * kPageBytes, u8{0xF4}) == Status::Next);
-                REQUIRE(t.cpu().data_tlb->hits_write(kPage + i * kPageBytes, 1));
+                REQUIRE(t.cpu().mode.data_tlb->hits_write(kPage + i * kPageBytes, 1));
             }
         }
         for (unsigned i = 0; i < pages; ++i) {
@@ -307,8 +307,8 @@ TEST_CASE("a page that becomes code loses its write tags in every context", "[mm
             t.pcid(pcid);
             for (unsigned i = 0; i < pages; ++i) {
                 CAPTURE(pcid, i);
-                CHECK_FALSE(t.cpu().data_tlb->hits_write(kPage + i * kPageBytes, 1));
-                CHECK(t.cpu().data_tlb->hits_read(kPage + i * kPageBytes, 1));
+                CHECK_FALSE(t.cpu().mode.data_tlb->hits_write(kPage + i * kPageBytes, 1));
+                CHECK(t.cpu().mode.data_tlb->hits_read(kPage + i * kPageBytes, 1));
             }
         }
     }

@@ -51,7 +51,7 @@ TEST_CASE("CPUID 1: family 6, the APIC id, and the vCPU count", "[cpuid]") {
 
 TEST_CASE("CPUID: every feature of the model shows at its place and nothing else does", "[cpuid]") {
     ApicMachine machine(2, "nested,+hypervisor");
-    machine.cpu().long_mode64 = true;
+    machine.cpu().mode.long_mode64 = true;
     const CpuFeatures& features = machine.cpu().features;
     struct Expectation {
         Feature feature;
@@ -96,7 +96,7 @@ TEST_CASE("CPUID: bits that follow the state", "[cpuid]") {
     REQUIRE(cpu.apic->write_base_msr(0xFEE0'0100));
     CHECK_FALSE(test_bit(cpuid(cpu, 1, 0).edx, 9));
     CHECK_FALSE(test_bit(cpuid(cpu, 0x8000'0001, 0).edx, 11));  // SYSCALL: in 64-bit mode
-    cpu.long_mode64 = true;
+    cpu.mode.long_mode64 = true;
     CHECK(test_bit(cpuid(cpu, 0x8000'0001, 0).edx, 11));
     CHECK_FALSE(test_bit(cpuid(cpu, 1, 0).ecx, 5));  // VMX: nobody executes it here
 }

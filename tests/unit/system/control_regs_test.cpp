@@ -72,9 +72,9 @@ TEST_CASE("Activating IA-32e mode: PAE is required, CS.L must be 0, the TSS not 
     s.tr.rights = access::kTss32Busy;
     CHECK(write(g, kMovCr0Eax, with_paging) == kNoFault);
     CHECK((s.efer & efer::kLma) != 0);
-    CHECK(g.cpu().code_bits == 32);
+    CHECK(g.cpu().mode.code_bits == 32);
     g.load(CS, Guest::kCode64);
-    CHECK(g.cpu().long_mode64);
+    CHECK(g.cpu().mode.long_mode64);
     g.load(CS, Guest::kCode0);
     CHECK(write(g, kMovCr0Eax, with_paging & ~cr0::kPg) == kNoFault);
     CHECK((s.efer & efer::kLma) == 0);
@@ -178,7 +178,7 @@ TEST_CASE("LMSW can set PE but not clear it; SMSW is hidden by UMIP", "[cr]") {
     g.reg(RAX) = 0xF;
     CHECK(g.exec({0x0F, 0x01, 0xF0}) == kNoFault);  // lmsw ax
     CHECK((g.state().cr0 & 0xF) == 0xF);
-    CHECK(g.cpu().protected_mode);
+    CHECK(g.cpu().mode.protected_mode);
     g.reg(RAX) = 0;
     CHECK(g.exec({0x0F, 0x01, 0xF0}) == kNoFault);  // lmsw ax
     CHECK((g.state().cr0 & 0xF) == 1);
@@ -195,22 +195,22 @@ TEST_CASE("CLTS clears TS and unblocks the FPU", "[cr]") {
     g.protected_mode();
     g.state().cr0 |= cr0::kTs;
     mode_changed(g.cpu());
-    CHECK((g.cpu().fpu_blocked & Vcpu::kFpuTs) != 0);
+    CHECK((g.cpu().mode.fpu_blocked & Vcpu::kFpuTs) != 0);
     CHECK(g.exec({0x0F, 0x06}) == kNoFault);  // clts
-    CHECK((g.cpu().fpu_blocked & Vcpu::kFpuTs) == 0);
+    CHECK((g.cpu().mode.fpu_blocked & Vcpu::kFpuTs) == 0);
 }
 
 TEST_CASE("Real to protected mode: CPL is 0 and the code size follows the far jump", "[mode]") {
     Guest g;
     g.real_mode();
-    CHECK(g.cpu().code_bits == 16);
+    CHECK(g.cpu().mode.code_bits == 16);
     g.reg(RAX) = g.state().cr0 | cr0::kPe;
     CHECK(g.exec({0x0F, 0x22, 0xC0}) == kNoFault);  // mov cr0, eax
-    CHECK(g.cpu().protected_mode);
-    CHECK(g.cpu().code_bits == 16);
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.protected_mode);
+    CHECK(g.cpu().mode.code_bits == 16);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.exec({0x66, 0xEA, 0x00, 0x50, 0, 0, Guest::kCode0, 0}) == kNoFault);
-    CHECK(g.cpu().code_bits == 32);
+    CHECK(g.cpu().mode.code_bits == 32);
 }
 
 TEST_CASE("Alignment is checked at CPL 3 with AM and AC only", "[mode]") {
@@ -219,7 +219,7 @@ TEST_CASE("Alignment is checked at CPL 3 with AM and AC only", "[mode]") {
     g.state().cr0 |= cr0::kAm;
     g.state().set_rflags(rflags::kAc);
     mode_changed(g.cpu());
-    CHECK(g.cpu().alignment_checked);
+    CHECK(g.cpu().mode.alignment_checked);
     CHECK(g.exec({0xA1, 0x01, 0x70, 0, 0}) == fault(Exception::AC, 0));  // mov eax, dword [0x7001]
     g.state().cr0 &= ~cr0::kAm;
     mode_changed(g.cpu());
@@ -242,7 +242,7 @@ TEST_CASE("Power-on state", "[reset]") {
     CHECK(s.mxcsr == 0x1F80);
     CHECK(s.xcr0 == 1);
     CHECK((s.gpr[RDX] & 0xF00) == 0x600);  // family 6
-    CHECK(g.cpu().code_bits == 16);
+    CHECK(g.cpu().mode.code_bits == 16);
     CHECK(s.activity == Activity::Active);
 }
 
@@ -262,5 +262,5 @@ TEST_CASE("INIT keeps FPU, SSE, XCR0, cache control and MSRs, and resets the res
     CHECK(s.efer == 0);
     CHECK(s.cr4 == 0);
     CHECK(s.rip() == 0xFFF0);
-    CHECK(g.cpu().code_bits == 16);
+    CHECK(g.cpu().mode.code_bits == 16);
 }

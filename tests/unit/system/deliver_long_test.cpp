@@ -34,7 +34,7 @@ TEST_CASE("From ring 3: RSP0, a null SS, and the error code lowest", "[deliver][
     g.long_mode(3);
     g.set_all_gates();
     g.raise_and_deliver(Exception::GP, 0x55);
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.seg(SS).selector == 0);
     CHECK(g.seg(SS).unusable());
     CHECK(g.reg(RSP) == Guest::kStack0 - 48);
@@ -121,8 +121,8 @@ TEST_CASE("From compatibility mode the handler starts in 64-bit mode", "[deliver
     g.set_all_gates();
     g.set_descriptor(Guest::kFree, flat(access::kCode | access::kDpl3, kFlags32));
     g.load(CS, Guest::kFree | 3);
-    REQUIRE(g.cpu().code_bits == 32);
+    REQUIRE(g.cpu().mode.code_bits == 32);
     g.interrupt(kVector);
-    CHECK(g.cpu().code_bits == 64);
+    CHECK(g.cpu().mode.code_bits == 64);
     CHECK(g.stack<u64>(1) == (Guest::kFree | 3));
 }

@@ -45,7 +45,7 @@ TEST_CASE("From ring 3 to ring 0: the TSS gives SS:ESP and the old ones are push
     g.protected_mode(3);
     g.set_all_gates();
     g.interrupt(kVector);
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.seg(SS).selector == Guest::kData0);
     CHECK(g.seg(CS).selector == Guest::kCode0);
     CHECK(g.reg(RSP) == Guest::kStack0 - 20);
@@ -183,7 +183,7 @@ TEST_CASE("A conforming handler runs at the interrupted level on its stack", "[d
     g.protected_mode(3);
     g.set_gate(kVector, gate(Guest::kConforming0, 0x6000, access::kInterruptGate));
     g.interrupt(kVector);
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.seg(CS).selector == (Guest::kConforming0 | 3));
     CHECK(g.reg(RSP) == Guest::kStack3 - 12);
 }

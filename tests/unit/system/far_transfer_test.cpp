@@ -32,7 +32,7 @@ TEST_CASE("JMP far changes the code size with the segment", "[far]") {
     Guest g;
     g.protected_mode();
     CHECK(jump(g, Guest::kCode16) == kNoFault);
-    CHECK(g.cpu().code_bits == 16);
+    CHECK(g.cpu().mode.code_bits == 16);
 }
 
 TEST_CASE("JMP far: selector checks", "[far]") {
@@ -52,7 +52,7 @@ TEST_CASE("JMP far to conforming code keeps the level", "[far]") {
     Guest g;
     g.protected_mode(3);
     CHECK(jump(g, Guest::kConforming0) == kNoFault);
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.seg(CS).selector == (Guest::kConforming0 | 3));
     Guest inner;
     inner.protected_mode(0);
@@ -99,7 +99,7 @@ TEST_CASE("Call gate to ring 0: switches stacks, copies parameters, pushes SS:ES
     g.push<u32>(0x2222);
     CHECK(call(g, Guest::kFree) == kNoFault);
     CHECK(g.rip() == 0x6789);
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.reg(RSP) == Guest::kStack0 - 24);
     CHECK(g.stack<u32>(0) == Guest::kCode + 7);
     CHECK(g.stack<u32>(1) == Guest::kCode3);
@@ -108,7 +108,7 @@ TEST_CASE("Call gate to ring 0: switches stacks, copies parameters, pushes SS:ES
     CHECK(g.stack<u32>(4) == Guest::kStack3 - 8);
     CHECK(g.stack<u32>(5) == Guest::kData3);
     CHECK(g.exec({0xCA, 0x08, 0x00}) == kNoFault);  // ret 8: both stacks release
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.reg(RSP) == Guest::kStack3);
     CHECK(g.seg(SS).selector == Guest::kData3);
 }
@@ -145,7 +145,7 @@ TEST_CASE("Call gate: privilege, presence and target checks", "[far][gate]") {
                      gate(Guest::kCode0, 0x6000, access::kCallGate32 | access::kDpl3));
     CHECK(jump(g, Guest::kFree) ==
           fault(Exception::GP, Guest::kCode0));  // JMP cannot change the level
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
 }
 
 TEST_CASE("Call gate: bad inner stacks raise #TS and #SS without EXT", "[far][gate][tss]") {
@@ -193,7 +193,7 @@ TEST_CASE("RET far outward: drops data segments the outer level may not use", "[
     g.push<u32>(Guest::kCode3);
     g.push<u32>(0x5000);
     CHECK(g.exec({0xCB}) == kNoFault);  // retf
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.seg(DS).unusable());
     CHECK(g.seg(DS).selector == 0);
     CHECK_FALSE(g.seg(ES).unusable());
@@ -240,9 +240,9 @@ TEST_CASE("JMP far through memory in 64-bit mode enters compatibility mode and m
     g.machine().poke_value<u32>(0x7000, 0x5678);
     g.machine().poke_value<u16>(0x7004, Guest::kFree);
     CHECK(g.exec({0xFF, 0x2C, 0x25, 0x00, 0x70, 0, 0}) == kNoFault);  // jmp far [7000h]
-    CHECK(g.cpu().code_bits == 32);
+    CHECK(g.cpu().mode.code_bits == 32);
     CHECK(jump(g, Guest::kCode0) == kNoFault);
-    CHECK(g.cpu().code_bits == 64);
+    CHECK(g.cpu().mode.code_bits == 64);
     g.machine().poke_value<u64>(0x7000, 0x0000'8000'0000'0000);
     g.machine().poke_value<u16>(0x7008, Guest::kCode0);
     CHECK(g.exec({0x48, 0xFF, 0x2C, 0x25, 0x00, 0x70, 0, 0}) ==  // ljmp [0x7000]
@@ -274,7 +274,7 @@ TEST_CASE("64-bit call gate from ring 3: RSP0, null SS, four quadwords", "[far][
     g.machine().poke_value<u16>(0x7004, Guest::kFree);
     CHECK(g.exec({0xFF, 0x1C, 0x25, 0x00, 0x70, 0, 0}) == kNoFault);  // call far [7000h]
     CHECK(g.rip() == 0x6789);
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.seg(SS).unusable());
     CHECK(g.reg(RSP) == Guest::kStack0 - 32);
     CHECK(g.stack<u64>(0) == Guest::kCode + 7);
@@ -282,7 +282,7 @@ TEST_CASE("64-bit call gate from ring 3: RSP0, null SS, four quadwords", "[far][
     CHECK(g.stack<u64>(2) == Guest::kStack3);
     CHECK(g.stack<u64>(3) == Guest::kData3);
     CHECK(g.exec({0x48, 0xCB}) == kNoFault);  // retfq
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.reg(RSP) == Guest::kStack3);
 }
 
@@ -297,7 +297,7 @@ TEST_CASE("64-bit call gate to the same level from compatibility mode: the stack
     g.set_descriptor(Guest::kFree, gate(Guest::kCode0, 0x6789, access::kCallGate32));
     g.set_descriptor(Guest::kFree2, 0);
     CHECK(call(g, Guest::kFree) == kNoFault);
-    CHECK(g.cpu().code_bits == 64);
+    CHECK(g.cpu().mode.code_bits == 64);
     CHECK(g.rip() == 0x6789);
     CHECK(g.reg(RSP) == Guest::kStack0 - 16);
     CHECK(g.machine().peek_value<u64>(Guest::kStack0 - 16) == Guest::kCode + 7);

@@ -198,7 +198,7 @@ class Guest {
     void set_all_gates() {
         for (unsigned vector = 0; vector < 64; ++vector) {
             const u32 entry = static_cast<u32>(kHandlers) + 16 * vector;
-            if (cpu().long_mode64 || (state().efer & efer::kLma) != 0) {
+            if (cpu().mode.long_mode64 || (state().efer & efer::kLma) != 0) {
                 set_gate64(static_cast<u8>(vector), kCode0, entry, access::kInterruptGate);
             } else {
                 set_gate(static_cast<u8>(vector), gate(kCode0, entry, access::kInterruptGate));
@@ -274,20 +274,21 @@ class Guest {
     // The stack as it lies in memory, from SS.base + RSP upwards.
     template <typename T>
     T stack(unsigned slot) {
-        return machine_.peek_value<T>(seg(SS).base + (reg(RSP) & cpu().stack_mask) +
+        return machine_.peek_value<T>(seg(SS).base + (reg(RSP) & cpu().mode.stack_mask) +
                                       slot * sizeof(T));
     }
     template <typename T>
     void push(T value) {
         reg(RSP) -= sizeof(T);
-        machine_.poke_value<T>(seg(SS).base + (reg(RSP) & cpu().stack_mask), value);
+        machine_.poke_value<T>(seg(SS).base + (reg(RSP) & cpu().mode.stack_mask), value);
     }
 
   private:
     Insn decoded(std::initializer_list<u8> bytes) {
         cpu().leave = 0;
         Insn insn;
-        const DecodeMode mode{cpu().code_bits, !cpu().protected_mode || cpu().virtual8086};
+        const DecodeMode mode{cpu().mode.code_bits,
+                              !cpu().mode.protected_mode || cpu().mode.virtual8086};
         REQUIRE(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) ==
                 DecodeResult::Ok);
         REQUIRE(insn.length == bytes.size());

@@ -43,7 +43,7 @@ TEST_CASE("IRET to an outer level pops SS:ESP and drops inner data segments", "[
     g.push<u32>(Guest::kStack3);
     push_frame32(g, rflags::kIf, Guest::kCode3, 0x5555);
     CHECK(g.exec(kIret) == kNoFault);
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.reg(RSP) == Guest::kStack3);
     CHECK(g.seg(DS).unusable());
     CHECK((g.flags() & rflags::kIf) != 0);
@@ -82,7 +82,7 @@ TEST_CASE("IRET: selector and stack faults leave everything in place", "[iret]")
     g.push<u32>(Guest::kStack3);
     push_frame32(g, 0, Guest::kCode3, 0x5555);
     CHECK(g.exec(kIret) == fault(Exception::GP, Guest::kData0));
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
 }
 
 TEST_CASE("IRETQ pops SS:RSP even to the same level", "[iret][long]") {
@@ -101,7 +101,7 @@ TEST_CASE("IRETQ: a null SS is legal for 64-bit code below ring 3 only", "[iret]
     push_frame64(g, 0, 0x7008, 0, Guest::kCode0, 0x5555);
     CHECK(g.exec(kIretq) == kNoFault);
     CHECK(g.seg(SS).unusable());
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     push_frame64(g, 3, 0x7008, 0, Guest::kCode3, 0x5555);
     CHECK(g.exec(kIretq) == fault(Exception::GP, 0));
 }
@@ -117,7 +117,7 @@ TEST_CASE("IRETQ to ring 3 keeps the FS base of a usable null selector", "[iret]
     set_segment(g.cpu(), FS, fs);
     push_frame64(g, Guest::kData3, Guest::kStack3, 0, Guest::kCode3, 0x5555);
     CHECK(g.exec(kIretq) == kNoFault);
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.seg(FS).unusable());
     CHECK(g.seg(FS).base == 0x1234'5678);
 }
@@ -144,7 +144,7 @@ TEST_CASE("A return to ring 3 nulls the selectors of inner segments and keeps FS
             push_frame64(g, Guest::kData3, Guest::kStack3, 0, Guest::kCode3, 0x5555);
             REQUIRE(g.exec(kIretq) == kNoFault);
         }
-        REQUIRE(g.cpu().cpl == 3);
+        REQUIRE(g.cpu().mode.cpl == 3);
         for (const SegReg reg : {DS, FS, GS}) {
             CAPTURE(static_cast<unsigned>(reg));
             CHECK(g.seg(reg).selector == 0);
@@ -196,7 +196,7 @@ TEST_CASE("IRETQ: a non-canonical RIP raises #GP(0) at the old level", "[iret][l
     g.long_mode();
     push_frame64(g, Guest::kData3, Guest::kStack3, 0, Guest::kCode3, 0x8000'0000'0000);
     CHECK(g.exec(kIretq) == fault(Exception::GP, 0));
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
 }
 
 TEST_CASE("IRETQ to compatibility mode", "[iret][long]") {
@@ -205,8 +205,8 @@ TEST_CASE("IRETQ to compatibility mode", "[iret][long]") {
     g.set_descriptor(Guest::kFree, flat(access::kCode | access::kDpl3, kFlags32));
     push_frame64(g, Guest::kData3, 0xFFFF'FFF0, rflags::kIf, Guest::kFree | 3, 0x5555);
     CHECK(g.exec(kIretq) == kNoFault);
-    CHECK(g.cpu().code_bits == 32);
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.code_bits == 32);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.reg(RSP) == 0xFFFF'FFF0);
 }
 

@@ -101,7 +101,7 @@ TEST_CASE("MOV SS: a 16-bit stack segment switches to SP", "[segment]") {
     g.protected_mode();
     g.set_descriptor(Guest::kFree, descriptor(0, 0xFFFF, access::kData, kFlags16));
     CHECK(load(g, kMovSsAx, Guest::kFree) == kNoFault);
-    CHECK(g.cpu().stack_mask == 0xFFFF);
+    CHECK(g.cpu().mode.stack_mask == 0xFFFF);
     CHECK((g.state().interruptibility & blocking::kMovSs) != 0);
 }
 
@@ -111,7 +111,7 @@ TEST_CASE("MOV SS: 64-bit mode accepts a null selector whose RPL is CPL below le
     g.long_mode();
     CHECK(load(g, kMovSsAx, 0) == kNoFault);
     CHECK(load(g, kMovSsAx, 1) == fault(Exception::GP, 0));
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     Guest user;
     user.long_mode(3);
     CHECK(load(user, kMovSsAx, 3) == fault(Exception::GP, 0));
@@ -277,7 +277,8 @@ TEST_CASE("SLDT and STR: 16 bits to memory, zero-extended to a register; UMIP hi
 }
 
 // The bases of the tables have 64 bits in compatibility mode too, so what is read of them can lie
-// at a non-canonical address: that is #GP(0), and not a walk of the tables with the upper bits lost.
+// at a non-canonical address: that is #GP(0), and not a walk of the tables with the upper bits
+// lost.
 TEST_CASE("A descriptor at a non-canonical address raises #GP(0) in compatibility mode",
           "[segment][compatibility]") {
     for (const u16 code : {Guest::kCode0, Guest::kFree}) {
@@ -286,7 +287,7 @@ TEST_CASE("A descriptor at a non-canonical address raises #GP(0) in compatibilit
         g.long_mode();
         g.set_descriptor(Guest::kFree, flat(access::kCode));
         g.load(CS, code);
-        REQUIRE(g.cpu().long_mode64 == (code == Guest::kCode0));
+        REQUIRE(g.cpu().mode.long_mode64 == (code == Guest::kCode0));
         g.machine().map(0x7FFF'FFFF'F000, Guest::kGdt);
         g.state().gdtr = {0x7FFF'FFFF'FFE0, 0xFF};
         g.reg(RAX) = 0x20;

@@ -93,7 +93,7 @@ TEST_CASE("SYSCALL and SYSRET: flat segments from STAR, flags through R11 and FM
     s.set_rflags(rflags::kIf | rflags::kCf);
     CHECK(g.exec({0x0F, 0x05}) == kNoFault);  // syscall
     CHECK(g.rip() == 0x6000);
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.reg(RCX) == Guest::kCode + 2);
     CHECK(g.reg(R11) == (rflags::kIf | rflags::kCf | rflags::kFixed1));
     CHECK(g.flags() == (rflags::kCf | rflags::kFixed1));
@@ -101,8 +101,8 @@ TEST_CASE("SYSCALL and SYSRET: flat segments from STAR, flags through R11 and FM
     CHECK(g.seg(SS).selector == 0x10);
     CHECK(g.exec({0x48, 0x0F, 0x07}) == kNoFault);  // sysretq
     CHECK(g.rip() == Guest::kCode + 2);
-    CHECK(g.cpu().cpl == 3);
-    CHECK(g.cpu().code_bits == 64);
+    CHECK(g.cpu().mode.cpl == 3);
+    CHECK(g.cpu().mode.code_bits == 64);
     CHECK(g.seg(CS).selector == 0x33);
     CHECK(g.seg(SS).selector == 0x2B);
     CHECK((g.flags() & rflags::kIf) != 0);
@@ -116,9 +116,9 @@ TEST_CASE("SYSRET: a non-canonical RCX faults at ring 0; with a 32-bit operand s
     g.state().star = u64{0x23} << 48;
     g.reg(RCX) = 0x8000'0000'0000;
     CHECK(g.exec({0x48, 0x0F, 0x07}) == fault(Exception::GP, 0));  // sysret
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.exec({0x0F, 0x07}) == kNoFault);  // sysret
-    CHECK(g.cpu().code_bits == 32);
+    CHECK(g.cpu().mode.code_bits == 32);
     CHECK(g.rip() == 0);
     CHECK(g.seg(CS).selector == 0x23);
 }
@@ -168,7 +168,7 @@ TEST_CASE("SYSENTER and SYSEXIT in protected mode", "[sysenter]") {
     s.sysenter_eip = 0x6000;
     s.set_rflags(rflags::kIf);
     CHECK(g.exec({0x0F, 0x34}) == kNoFault);  // sysenter
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.rip() == 0x6000);
     CHECK(g.reg(RSP) == 0x7000);
     CHECK(g.seg(CS).selector == 0x100);
@@ -177,7 +177,7 @@ TEST_CASE("SYSENTER and SYSEXIT in protected mode", "[sysenter]") {
     g.reg(RCX) = Guest::kStack3;
     g.reg(RDX) = 0x5555;
     CHECK(g.exec({0x0F, 0x35}) == kNoFault);  // sysexit
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.seg(CS).selector == 0x113);
     CHECK(g.seg(SS).selector == 0x11B);
     CHECK(g.rip() == 0x5555);
@@ -196,7 +196,7 @@ TEST_CASE("SYSEXIT with REX.W checks RCX and RDX", "[sysenter][long]") {
     CHECK(g.exec({0x48, 0x0F, 0x35}) == kNoFault);  // sysexit
     CHECK(g.seg(CS).selector == 0x123);
     CHECK(g.seg(SS).selector == 0x12B);
-    CHECK(g.cpu().code_bits == 64);
+    CHECK(g.cpu().mode.code_bits == 64);
 }
 
 TEST_CASE("SWAPGS exchanges the GS base with IA32_KERNEL_GS_BASE at ring 0", "[swapgs][long]") {

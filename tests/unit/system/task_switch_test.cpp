@@ -165,7 +165,7 @@ TEST_CASE("JMP through a task gate in the GDT", "[task]") {
     fill_tss32(g, {});
     g.set_descriptor(Guest::kFree, gate(Guest::kTr2, 0, access::kTaskGate | access::kDpl3));
     CHECK(g.exec({0xEA, 0, 0, 0, 0, Guest::kFree, 0}) == kNoFault);
-    CHECK(g.cpu().cpl == 0);
+    CHECK(g.cpu().mode.cpl == 0);
     g.protected_mode(3);
     g.set_descriptor(Guest::kFree, gate(Guest::kTr2, 0, access::kTaskGate));
     CHECK(g.exec({0xEA, 0, 0, 0, 0, Guest::kFree, 0}) == fault(Exception::GP, Guest::kFree));
@@ -186,7 +186,7 @@ TEST_CASE("A 16-bit TSS holds words", "[task]") {
     m.poke_value<u16>(Guest::kTss2 + 0x28, Guest::kData0);
     CHECK(g.exec(kCallTask) == kNoFault);
     CHECK(g.rip() == 0x5800);
-    CHECK(g.cpu().code_bits == 16);
+    CHECK(g.cpu().mode.code_bits == 16);
     CHECK((g.reg(RAX) & 0xFFFF) == 0x4444);
     CHECK(g.flags() == (rflags::kIf | rflags::kNt | rflags::kFixed1));
     CHECK(g.exec({0xCF}) == kNoFault);  // back to the 32-bit task
@@ -220,8 +220,8 @@ TEST_CASE("A task may be a virtual-8086 program", "[task][v86]") {
     g.protected_mode();
     fill_tss32(g, {.eflags = rflags::kVm | rflags::kFixed1, .cs = 0x600, .ss = 0x700, .ds = 0x800});
     CHECK(g.exec(kJmpTask) == kNoFault);
-    CHECK(g.cpu().virtual8086);
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.virtual8086);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.seg(CS).base == 0x6000);
     CHECK(g.seg(SS).base == 0x7000);
     CHECK(g.seg(DS).base == 0x8000);

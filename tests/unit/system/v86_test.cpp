@@ -26,8 +26,8 @@ TEST_CASE("An interrupt leaves virtual-8086 mode: all segments are pushed and nu
     load_real_mode_segment(g.cpu(), ES, 0x111);
     load_real_mode_segment(g.cpu(), GS, 0x444);
     g.interrupt(0x20);
-    CHECK_FALSE(g.cpu().virtual8086);
-    CHECK(g.cpu().cpl == 0);
+    CHECK_FALSE(g.cpu().mode.virtual8086);
+    CHECK(g.cpu().mode.cpl == 0);
     CHECK(g.seg(CS).selector == Guest::kCode0);
     CHECK(g.reg(RSP) == Guest::kStack0 - 36);
     CHECK(g.stack<u32>(0) == Guest::kCode);
@@ -46,8 +46,8 @@ TEST_CASE("IRETD at ring 0 with VM in the image re-enters virtual-8086 mode", "[
         g.push<u32>(value);
     }
     CHECK(g.exec({0xCF}) == kNoFault);  // iretd
-    CHECK(g.cpu().virtual8086);
-    CHECK(g.cpu().cpl == 3);
+    CHECK(g.cpu().mode.virtual8086);
+    CHECK(g.cpu().mode.cpl == 3);
     CHECK(g.rip() == 0x10);
     CHECK(g.seg(CS).base == 0x6000);
     CHECK(g.seg(SS).base == 0x7000);
@@ -88,10 +88,10 @@ TEST_CASE("INT n in virtual-8086 mode, methods 1 to 6", "[v86][vme]") {
         redirect(g, kVector, c.bitmap_set);
         g.step({0xCD, kVector});
         const std::string outcome =
-            g.cpu().virtual8086 && g.seg(CS).base == 0x6000 && g.rip() == 0x40 ? "program"
-            : g.rip() == 0x6FF0                                                ? "gate"
-            : g.rip() == Guest::handler(Exception::GP)                         ? "gp"
-                                                                               : "?";
+            g.cpu().mode.virtual8086 && g.seg(CS).base == 0x6000 && g.rip() == 0x40 ? "program"
+            : g.rip() == 0x6FF0                                                     ? "gate"
+            : g.rip() == Guest::handler(Exception::GP)                              ? "gp"
+                                                                                    : "?";
         CHECK(outcome == c.outcome);
     }
 }

@@ -188,7 +188,7 @@ TEST_CASE("\"load CET state\": guest and host state change places", "[vmx][cet]"
             const u64 s_cet = loaded ? kGuestSCet : kOldSCet, ssp = loaded ? kGuestSsp : kOldSsp,
                       table = loaded ? kGuestTable : kOldTable;
             check_state(m, s_cet, ssp, table);
-            CHECK(m.cpu().cet == (loaded ? Vcpu::kCetShadowStack | Vcpu::kCetTracked : 0));
+            CHECK(m.cpu().mode.cet == (loaded ? Vcpu::kCetShadowStack | Vcpu::kCetTracked : 0));
             REQUIRE(m.continue_guest(10));
             CHECK(m.exited_with(ExitReason::MONITOR_TRAP_FLAG));
             check_guest_fields(m, s_cet, ssp, table);  // with and without the controls
@@ -197,7 +197,7 @@ TEST_CASE("\"load CET state\": guest and host state change places", "[vmx][cet]"
             } else {
                 check_state(m, s_cet, ssp, table);
             }
-            CHECK(m.cpu().cet == 0);  // the host's CR4.CET is 0
+            CHECK(m.cpu().mode.cet == 0);  // the host's CR4.CET is 0
         }
     }
 }
@@ -209,10 +209,10 @@ TEST_CASE("what of CET is in force follows the VM entry and the VM exit", "[vmx]
     m.vmcs().host_cr4 |= cr4::kCet;
     m.set(&Vmcs::host_ia32_s_cet, cet::kShadowStack);
     REQUIRE(m.vmlaunch() == Status::Switched);
-    CHECK(m.cpu().cet == (Vcpu::kCetTracked | Vcpu::kCetWaiting));
+    CHECK(m.cpu().mode.cet == (Vcpu::kCetTracked | Vcpu::kCetWaiting));
     REQUIRE(m.continue_guest(10));
     CHECK(m.vmcs().guest_ia32_s_cet == (cet::kEndbranch | cet::kTracker));
-    CHECK(m.cpu().cet == Vcpu::kCetShadowStack);
+    CHECK(m.cpu().mode.cet == Vcpu::kCetShadowStack);
 }
 
 TEST_CASE("a processor without CET saves nothing into its fields", "[vmx][cet]") {

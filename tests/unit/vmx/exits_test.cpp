@@ -123,7 +123,7 @@ TEST_CASE("an intercepted instruction exits with its reason, qualification, leng
         CHECK(m.vmcs().guest_rip == VmxMachine::kGuestCode);
         CHECK(m.vmcs().idt_vectoring_info == 0);
         CHECK(m.state().rip() == VmxMachine::kHostCode);
-        CHECK(m.cpu().intercepts == nullptr);
+        CHECK(m.cpu().non_root.intercepts == nullptr);
     }
 }
 

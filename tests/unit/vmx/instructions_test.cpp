@@ -51,18 +51,18 @@ TEST_CASE("VMX instructions at CPL 3 raise #GP(0), in real mode and compatibilit
           "[vmx][instructions]") {
     VmxMachine m;
     m.prepare();
-    m.cpu().cpl = 3;
+    m.cpu().mode.cpl = 3;
     for (const Op op : kAll) {
         CHECK(faulted(m, m.execute(with_memory(op)), Exception::GP));
     }
     CHECK(faulted(m, m.execute(plain(Op::VMCALL)), Exception::GP));
-    m.cpu().cpl = 0;
-    m.cpu().long_mode64 = false;  // EFER.LMA = 1: compatibility mode
+    m.cpu().mode.cpl = 0;
+    m.cpu().mode.long_mode64 = false;  // EFER.LMA = 1: compatibility mode
     for (const Op op : kAll) {
         CHECK(faulted(m, m.execute(with_memory(op)), Exception::UD));
     }
-    m.cpu().long_mode64 = true;
-    m.cpu().protected_mode = false;
+    m.cpu().mode.long_mode64 = true;
+    m.cpu().mode.protected_mode = false;
     for (const Op op : kAll) {
         CHECK(faulted(m, m.execute(with_memory(op)), Exception::UD));
     }

@@ -390,7 +390,7 @@ TEST_CASE("failed and faulting VMX instructions say where, why and what is allow
     (void)m.vmread(0x2FFE, value);
     (void)m.invvpid(1, 0, 0);
     (void)m.vmxon();
-    m.cpu().cpl = 3;
+    m.cpu().mode.cpl = 3;
     (void)m.vmclear(VmxMachine::kOtherVmcs);
     const std::string text = m.log_text();
     for (const char* part :
