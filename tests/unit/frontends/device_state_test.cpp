@@ -69,7 +69,7 @@ struct TestBoard {
                           test_device_request()};
         vcpus.push_back(
             std::make_unique<Vcpu>(0, Vcpu::Wiring{*memory, bus, clock, events, log}, config.cpu));
-        own_code(*vcpus.front());
+        REQUIRE(own_code(*vcpus.front()));
         apics.attach(*vcpus.front()->apic);
         clock.set_counter(&vcpus.front()->icount);
         shadow = std::make_unique<BiosShadow>(*memory, rom);
@@ -189,7 +189,7 @@ TEST_CASE("Device state: after a reset every field is what it was at power-on", 
     TestBoard board;
     const SavedDevices power_on = board.devices().save();
     board.devices().reset();
-    CHECK(differences(power_on, board.devices().save(), true) == "");
+    CHECK(differences(power_on, board.devices().save(), false) == "");
     for (u32 seed = 1; seed <= 5; ++seed) {
         carry_out(board, storm(board.devices(), seed, kAccesses));
         CHECK(differences(power_on, board.devices().save(), false) != "");
@@ -225,7 +225,8 @@ TEST_CASE("Device state: a loaded copy answers every access as the original does
 class Scribbler final : public StateArchive {
   protected:
     void number(const std::string& /*path*/, u64& value, unsigned bits) override {
-        const u64 mask = bits == 64 ? ~u64{0} : (u64{1} << bits) - 1;
+        // Below the end of time, where all deadlines of timers are one.
+        const u64 mask = (u64{1} << std::min(bits, 60U)) - 1;
         value = (value ^ (u64{random_()} << 32 | random_() | 1)) & mask;
     }
     void bytes(const std::string& /*path*/, std::span<u8> contents) override {
