@@ -1,7 +1,7 @@
 // RCPPS, RCPSS, RSQRTPS, RSQRTSS and their VEX forms, computed here and not by the native unit: the
 // manual bounds the relative error by 1.5 * 2^-12 and leaves the bits open, and processors differ in
 // them, so that a guest's results would depend on the machine below
-// (docs/decisions/0009-own-elementary-functions.md).
+// (docs/decisions/0010-own-elementary-functions.md).
 //
 // Here the result is the true one rounded to 12 significant bits: an error of at most 2^-12, and
 // exact for powers of two (RSQRT: of four). Integers only.

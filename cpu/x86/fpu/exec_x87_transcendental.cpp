@@ -1,6 +1,6 @@
 // FSIN, FCOS, FSINCOS, FPTAN, FPATAN, F2XM1, FYL2X, FYL2XP1, computed here and not by the native unit:
 // the manual bounds their error but leaves the last bit open, and processors differ in it, so that a
-// guest's results would depend on the machine below (docs/decisions/0009-own-elementary-functions.md).
+// guest's results would depend on the machine below (docs/decisions/0010-own-elementary-functions.md).
 //
 // Each function below is one page of the manual: special values from its table of results, everything
 // else from elementary.hpp, rounded once. What all share is in exec_transcendental(): empty registers,

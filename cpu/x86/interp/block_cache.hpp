@@ -127,7 +127,8 @@ class BlockCache final : public CodePages::Keeper {
     std::size_t used_in_chunk_ = 0;
     std::deque<Block> blocks_;  // never moved nor freed before the cache is
     std::size_t used_blocks_ = 0;
-    std::array<Block*, kMaxBlockInsns + 1> dead_{};  // chains of dead blocks by count, ready for reuse
+    std::array<Block*, kMaxBlockInsns + 1>
+        dead_{};  // chains of dead blocks by count, ready for reuse
     std::vector<std::unique_ptr<PageLeaf>> pages_;  // by page number
     std::vector<Vcpu*> vcpus_;
     std::size_t live_ = 0;
