@@ -44,7 +44,7 @@ def without(*numbers):
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def prepare():
+    def prepare(kept=buffer):  # the header has only its address
         if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, header, 0, 0) != 0:
             os._exit(77)
 
