@@ -1,13 +1,24 @@
 #pragma once
 // Virtual time. One Clock drives TSC, PIT, HPET, APIC timer, PM timer and RTC of a machine.
 //
-// Virtual time always advances with retired instructions, so a guest that measures a short stretch
-// never sees a jump. What differs between the two modes is the rate and what idling does:
-//  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the native machine's
-//    monotonic clock; idling sleeps.
+// The problem: a guest compares its timers with each other and with the work it does between two
+// looks at them, a person compares them with the wall clock, and a test wants two runs to be the
+// same.
+//
+// The choice: virtual time always advances with retired instructions, so a guest that measures a
+// short stretch never sees a jump. What differs between the two modes is the rate and what idling
+// does:
+//  - free-running: at each synchronize() the rate is slewed so that virtual time tracks the native
+//    machine's monotonic clock; idling sleeps.
 //  - counting (--icount): a fixed number of ns for each instruction (--icount-ns,
 //    kCountingNsPerInsn unless told); idling skips to the next deadline. Two runs are identical.
 // Time is in nanoseconds from power-on. The guest's TSC ticks at kTscHz, i.e. once a nanosecond.
+//
+// Rejected: the native clock as it is (calibration loops see the emulator's pauses, a system call or
+// a vendor's TSC stands behind each RDTSC, and the sources of time drift apart in a stretch of
+// emulation); a fixed rate without a tie to the native clock (a guest's second would be as long as
+// the guest is hard to emulate); making a stopped process's time up afterwards (a storm of ticks:
+// what is missed by more than a little is given up). docs/decisions/0007-time-slewing.md tells more.
 
 #include "core/types.hpp"
 

@@ -1,10 +1,22 @@
 // Page walks. SDM Vol. 3A, "Paging".
 //
-// One loop serves all modes: a mode is its number of levels, entry size and index width. Rights are
-// collected on the way down, checked once at the leaf, and accessed/dirty bits are set last, from
-// the root down, by compare-exchange: if another processor changed an entry meanwhile, the walk
-// starts over. Every access to an entry goes through SecondStage when EPT is on. There are no
-// paging-structure caches: the TLB contexts absorb the repetition.
+// The problem: five ways of paging that differ in levels, widths and reserved bits, but agree on
+// what a right is; tables that other processors and devices change while they are read, and which
+// may themselves lie behind EPT; and a fault must leave them as they were.
+//
+// The choice: one loop serves all modes; a mode is its number of levels, entry size and index width.
+// Rights are collected on the way down and checked once, at the leaf. Accessed and dirty bits are
+// set last, from the root down, by compare-exchange: if an entry is no longer what was read, the
+// walk starts over. Every access to an entry goes through SecondStage when EPT is on. What an
+// access would be answered, without doing anything (a debugger, verify.hpp), is the same walk with
+// `set_accessed_dirty` off, so the two cannot disagree.
+//
+// Rejected: a function for each mode (the rules of rights, protection keys and error codes four
+// times over); setting accessed bits on the way down (a walk that faults or starts over has then
+// written pages, and under EPT logged them, for nothing); plain stores of the bits (they would undo
+// what another processor has just written there); paging-structure caches (the TLB contexts, which
+// survive switches of the address space, absorb the repetition, and INVLPG would have one more place
+// to look at).
 
 #include "cpu/x86/mmu/paging.hpp"
 
