@@ -28,7 +28,7 @@ TEST_CASE("VMASKMOVPS does not touch elements whose mask is clear", "[fpu][avx]"
     CHECK(guest.xmm<u64>(0, 1) == 0);
     CHECK(guest.xmm<u64>(0, 3) == 0);
     guest.set_xmm<u32>(1, {kOn, kOn, kOn, 0});
-    CHECK(guest.fault({0xC4, 0xE2, 0x75, 0x2C, 0x07}) == kPf);
+    CHECK(guest.fault({0xC4, 0xE2, 0x75, 0x2C, 0x07}) == kPf);  // vmaskmovps ymm0, ymm1, [rdi]
 }
 
 TEST_CASE("a faulting masked store writes no element", "[fpu][avx]") {
@@ -42,7 +42,7 @@ TEST_CASE("a faulting masked store writes no element", "[fpu][avx]") {
     CHECK(guest.fault({0xC4, 0xE2, 0x71, 0x8E, 0x07}) == kPf);  // vpmaskmovd [rdi], xmm1, xmm0
     CHECK(guest.peek<u64>(kEnd - 8) == 0);
     guest.set_xmm<u32>(1, {kOn, 0, 0, 0});
-    CHECK(guest.fault({0xC4, 0xE2, 0x71, 0x8E, 0x07}) == kNone);
+    CHECK(guest.fault({0xC4, 0xE2, 0x71, 0x8E, 0x07}) == kNone);  // vpmaskmovd [rdi], xmm1, xmm0
     CHECK(guest.peek<u64>(kEnd - 8) == 1);
 }
 
@@ -51,10 +51,10 @@ TEST_CASE("MASKMOVDQU stores the selected bytes at DS:rDI", "[fpu][sse]") {
     guest.state().gpr[RDI] = kEnd - 4;
     guest.set_xmm<u32>(0, {0x4433'2211, 0x8877'6655, 0, 0});
     guest.set_xmm<u32>(1, {0x8000'8000, 0, 0, 0});
-    CHECK(guest.fault({0x66, 0x0F, 0xF7, 0xC1}) == kNone);
+    CHECK(guest.fault({0x66, 0x0F, 0xF7, 0xC1}) == kNone);  // maskmovdqu xmm0, xmm1
     CHECK(guest.peek<u32>(kEnd - 4) == 0x4400'2200);
     guest.set_xmm<u32>(1, {0x80, 0x80, 0, 0});
-    CHECK(guest.fault({0x66, 0x0F, 0xF7, 0xC1}) == kPf);
+    CHECK(guest.fault({0x66, 0x0F, 0xF7, 0xC1}) == kPf);  // maskmovdqu xmm0, xmm1
     CHECK(guest.peek<u32>(kEnd - 4) == 0x4400'2200);
 }
 
@@ -69,6 +69,7 @@ TEST_CASE("a gather that faults keeps what it has and can be restarted", "[fpu][
     guest.set_xmm<u32>(1, {0, 1, (FpuGuest::kUnmapped - FpuGuest::kData) / 4, 0});
     guest.set_xmm<u32>(2, {kOn, kOn, kOn, kOn, 7, 7, 7, 7});
 
+    // vpgatherdd xmm0, [rdi + xmm1 * 4], xmm2
     CHECK(guest.fault({0xC4, 0xE2, 0x69, 0x90, 0x04, 0x8F}) ==
           kPf);  // vpgatherdd xmm0, [rdi+xmm1*4], xmm2
     CHECK(guest.cpu().fault.payload == FpuGuest::kUnmapped);
@@ -81,6 +82,7 @@ TEST_CASE("a gather that faults keeps what it has and can be restarted", "[fpu][
 
     guest.machine().map(FpuGuest::kUnmapped, FpuGuest::kUnmapped);
     guest.poke<u32>(FpuGuest::kUnmapped, 0xCCCC);
+    // vpgatherdd xmm0, [rdi + xmm1 * 4], xmm2
     CHECK(guest.fault({0xC4, 0xE2, 0x69, 0x90, 0x04, 0x8F}) == kNone);
     CHECK(guest.xmm<u32>(0, 2) == 0xCCCC);
     CHECK(guest.xmm<u32>(0, 3) == 0xAAAA);
@@ -99,6 +101,7 @@ TEST_CASE("alignment checking does not concern gathers and masked moves", "[fpu]
     guest.state().gpr[RDI] = FpuGuest::kData + 1;
     guest.set_xmm<u32>(1, {0, 1, 2, 3});
     guest.set_xmm<u32>(2, {kOn, kOn, kOn, kOn});
+    // vpgatherdd xmm0, [rdi + xmm1 * 4], xmm2
     CHECK(guest.fault({0xC4, 0xE2, 0x69, 0x90, 0x04, 0x8F}) == kNone);
     guest.set_xmm<u32>(1, {kOn, kOn, kOn, kOn});
     CHECK(guest.fault({0xC4, 0xE2, 0x71, 0x2C, 0x07}) == kNone);  // vmaskmovps xmm0, xmm1, [rdi]
@@ -112,11 +115,11 @@ TEST_CASE("VZEROUPPER and VZEROALL", "[fpu][avx]") {
     }
     FpuGuest guest;
     guest.set_xmm<u64>(15, {1, 2, 3, 4});
-    CHECK(guest.fault({0xC5, 0xF8, 0x77}) == kNone);
+    CHECK(guest.fault({0xC5, 0xF8, 0x77}) == kNone);  // vzeroupper
     CHECK(guest.xmm<u64>(15, 1) == 2);
     CHECK(guest.xmm<u64>(15, 2) == 0);
     CHECK(guest.xmm<u64>(15, 3) == 0);
-    CHECK(guest.fault({0xC5, 0xFC, 0x77}) == kNone);
+    CHECK(guest.fault({0xC5, 0xFC, 0x77}) == kNone);  // vzeroall
     CHECK(guest.xmm<u64>(15, 1) == 0);
 }
 

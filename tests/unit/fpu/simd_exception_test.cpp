@@ -47,7 +47,7 @@ TEST_CASE("the next instruction works after a SIMD exception", "[fpu][sse]") {
     guest.set_xmm<float>(1, {0.0F, 1.0F, 1.0F, 1.0F});
     guest.state().mxcsr = kAllMasked & ~kZeroDivideMask;
     for (int round = 0; round < 3; ++round) {
-        CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kXm);
+        CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kXm);    // divps xmm0, xmm1
         CHECK(guest.fault({0x0F, 0x58, 0xC1}) == kNone);  // addps xmm0, xmm1
     }
     CHECK(guest.xmm<float>(0, 0) == 1.0F);
@@ -61,14 +61,14 @@ TEST_CASE("without CR4.OSXMMEXCPT a SIMD exception is #UD", "[fpu][sse]") {
     guest.set_xmm<float>(0, {1.0F, 1.0F, 1.0F, 1.0F});
     guest.set_xmm<float>(1, {0.0F, 0.0F, 0.0F, 0.0F});
     guest.state().mxcsr = kAllMasked & ~kZeroDivideMask;
-    CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kUd);
+    CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kUd);  // divps xmm0, xmm1
 }
 
 TEST_CASE("masked exceptions only accumulate in MXCSR", "[fpu][sse]") {
     FpuGuest guest;
     guest.set_xmm<float>(0, {1.0F, 1.0F, 1.0F, 1.0F});
     guest.set_xmm<float>(1, {3.0F, 0.0F, 1.0F, 1.0F});
-    CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kNone);
+    CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kNone);  // divps xmm0, xmm1
     CHECK(guest.state().mxcsr == (kAllMasked | kZeroDivide | kPrecision));
     CHECK(native_mxcsr() == kAllMasked);
 }
@@ -106,7 +106,7 @@ TEST_CASE("a store that faults leaves MXCSR as it was", "[fpu][f16c]") {
     }
     guest.state().gpr[RDI] = FpuGuest::kReadOnly;
     guest.set_xmm<float>(0, {1.0F, 1.00001F, 1.0F, 1.0F});
-    CHECK(guest.fault({0xC4, 0xE3, 0x79, 0x1D, 0x07, 0x00}) == kPf);
+    CHECK(guest.fault({0xC4, 0xE3, 0x79, 0x1D, 0x07, 0x00}) == kPf);  // vcvtps2ph [rdi], xmm0, 0
     CHECK(guest.state().mxcsr == kAllMasked);
 }
 
@@ -115,7 +115,7 @@ TEST_CASE("COMISS of a signaling NaN with the exception unmasked leaves the flag
     guest.set_xmm<u32>(0, {0x7F80'0001, 0, 0, 0});
     guest.state().set_rflags(rflags::kFixed1 | rflags::kOf | rflags::kSf);
     guest.state().mxcsr = kAllMasked & ~(kInvalid << 7);
-    CHECK(guest.fault({0x0F, 0x2F, 0xC1}) == kXm);
+    CHECK(guest.fault({0x0F, 0x2F, 0xC1}) == kXm);  // comiss xmm0, xmm1
     CHECK(guest.state().rflags() == (rflags::kFixed1 | rflags::kOf | rflags::kSf));
 }
 
@@ -188,7 +188,7 @@ TEST_CASE("one thunk serves all register numbers, and each immediate has its own
     CHECK(guest.fault({0x66, 0x45, 0x0F, 0xFE, 0xFE}) == kNone);  // paddd xmm15, xmm14
     CHECK(thunks.thunk_count() == one);
     CHECK(guest.fault({0x66, 0x0F, 0x70, 0xC1, 0x00}) == kNone);  // pshufd xmm0, xmm1, 0
-    CHECK(guest.fault({0x66, 0x0F, 0x70, 0xC1, 0x1B}) == kNone);
+    CHECK(guest.fault({0x66, 0x0F, 0x70, 0xC1, 0x1B}) == kNone);  // pshufd xmm0, xmm1, 1Bh
     CHECK(thunks.thunk_count() == one + 2);
 }
 

@@ -43,18 +43,18 @@ TEST_CASE("an unmasked exception withholds the result and waits for the next wai
     CHECK(guest.fault({0xD9, 0x2F}) == kMf);    // fldcw
     CHECK(guest.fault({0x9B}) == kMf);          // fwait
     CHECK(guest.fault({0xDB, 0xE2}) == kNone);  // fnclex
-    CHECK(guest.fault({0xD8, 0xC1}) == kNone);
+    CHECK(guest.fault({0xD8, 0xC1}) == kNone);  // fadd st, st(1)
 }
 
 TEST_CASE("unmasking by FLDCW makes an old exception pending", "[fpu][x87]") {
     FpuGuest guest;
     guest.state().x87.status = x87::kPe;
-    guest.poke<u16>(FpuGuest::kData, 0x35F);  // PM = 0
-    CHECK(guest.fault({0xD9, 0x2F}) == kNone);
+    guest.poke<u16>(FpuGuest::kData, 0x35F);    // PM = 0
+    CHECK(guest.fault({0xD9, 0x2F}) == kNone);  // fldcw [rdi]
     CHECK((guest.state().x87.status & x87::kEs) != 0);
-    CHECK(guest.fault({0x9B}) == kMf);
+    CHECK(guest.fault({0x9B}) == kMf);          // wait
     CHECK(guest.fault({0xDB, 0xE3}) == kNone);  // fninit
-    CHECK(guest.fault({0x9B}) == kNone);
+    CHECK(guest.fault({0x9B}) == kNone);        // wait
 }
 
 TEST_CASE("with CR0.NE = 0 an error asserts FERR# until it is cleared", "[fpu][x87]") {
@@ -65,9 +65,9 @@ TEST_CASE("with CR0.NE = 0 an error asserts FERR# until it is cleared", "[fpu][x
     guest.refresh();
     divide_by_zero(guest);
     CHECK_FALSE(ferr.level);
-    CHECK(guest.fault({0xD9, 0xE8}) == kNone);
+    CHECK(guest.fault({0xD9, 0xE8}) == kNone);  // fld1
     CHECK(ferr.level);
-    CHECK(guest.fault({0xDB, 0xE2}) == kNone);
+    CHECK(guest.fault({0xDB, 0xE2}) == kNone);  // fnclex
     CHECK_FALSE(ferr.level);
 }
 
@@ -77,7 +77,7 @@ TEST_CASE("a store that raises an unmasked exception neither writes nor pops", "
     fpu.control = kUnmaskAll;
     x87::push(fpu) = {0x8000'0000'0000'0000, 0x7000};  // too large for a single
     guest.poke<u32>(FpuGuest::kData, 0x1234'5678);
-    CHECK(guest.fault({0xD9, 0x1F}) == kNone);
+    CHECK(guest.fault({0xD9, 0x1F}) == kNone);  // fstp dword [rdi]
     CHECK(guest.peek<u32>(FpuGuest::kData) == 0x1234'5678);
     CHECK(x87::top(fpu) == 7);
     CHECK((fpu.status & (x87::kOe | x87::kEs)) == (x87::kOe | x87::kEs));
@@ -88,13 +88,14 @@ TEST_CASE("a store that page-faults changes no x87 state", "[fpu][x87]") {
     X87State& fpu = guest.state().x87;
     x87::push(fpu) = {0xFFFF'FFFF'FFFF'FFFF, 0x3FFF};
     guest.state().gpr[RDI] = FpuGuest::kReadOnly;
-    for (const std::initializer_list<u8> bytes : {std::initializer_list<u8>{0xD9, 0x1F},
-                                                  {0xDD, 0x1F},
-                                                  {0xDB, 0x3F},
-                                                  {0xDF, 0x3F},
-                                                  {0xDF, 0x37},
-                                                  {0xD9, 0x37},
-                                                  {0xDD, 0x37}}) {
+    for (const std::initializer_list<u8> bytes :
+         {std::initializer_list<u8>{0xD9, 0x1F},  // fstp dword [rdi]
+          {0xDD, 0x1F},                           // fstp qword [rdi]
+          {0xDB, 0x3F},                           // fstp tbyte [rdi]
+          {0xDF, 0x3F},                           // fistp qword [rdi]
+          {0xDF, 0x37},                           // fbstp [rdi]
+          {0xD9, 0x37},                           // fnstenv [rdi]
+          {0xDD, 0x37}}) {                        // fnsave [rdi]
         const X87State before = fpu;
         CHECK(guest.fault(bytes) == kPf);
         CHECK(fpu.status == before.status);
@@ -108,7 +109,7 @@ TEST_CASE("a load that page-faults leaves the stack, even when it would overflow
     FpuGuest guest;
     guest.state().x87.tag_valid = 0xFF;
     guest.state().gpr[RDI] = FpuGuest::kUnmapped;
-    CHECK(guest.fault({0xD9, 0x07}) == kPf);
+    CHECK(guest.fault({0xD9, 0x07}) == kPf);  // fld dword [rdi]
     CHECK(guest.state().x87.status == 0);
 }
 
@@ -142,12 +143,12 @@ TEST_CASE("the pointers name the last instruction that was not a control instruc
 TEST_CASE("FDP_EXCPTN_ONLY and ZERO_FCS_FDS", "[fpu][x87]") {
     FpuGuest guest;  // has both
     X87State& fpu = guest.state().x87;
-    CHECK(guest.fault({0xD9, 0x07}) == kNone);
+    CHECK(guest.fault({0xD9, 0x07}) == kNone);  // fld dword [rdi]
     CHECK(fpu.data_pointer == 0);
     CHECK(fpu.instruction_selector == 0);
     fpu.control = kUnmaskAll;
     guest.poke<u32>(FpuGuest::kData, 0x7F80'0001);  // signaling NaN
-    CHECK(guest.fault({0xD8, 0x07}) == kNone);
+    CHECK(guest.fault({0xD8, 0x07}) == kNone);      // fadd dword [rdi]
     CHECK((fpu.status & x87::kEs) != 0);
     CHECK(fpu.data_pointer == FpuGuest::kData);
     CHECK(fpu.data_selector == 0);
@@ -178,7 +179,7 @@ TEST_CASE("FNSTENV, protected mode, 32-bit", "[fpu][x87]") {
     FpuGuest guest;
     guest.machine().enter_protected_mode();
     fill(guest.state().x87);
-    CHECK(guest.fault({0xD9, 0x37}) == kNone);
+    CHECK(guest.fault({0xD9, 0x37}) == kNone);  // fnstenv [rdi]
     const std::array<u32, 7> expected = {0xFFFF'027F, 0xFFFF'5820, 0xFFFF'0000U | kFullTags,
                                          0x0007'1234, 0x05A5'0008, 0x0009'5678,
                                          0xFFFF'0010};
@@ -190,7 +191,7 @@ TEST_CASE("FNSTENV, protected mode, 16-bit", "[fpu][x87]") {
     FpuGuest guest;
     guest.machine().enter_protected_mode();
     fill(guest.state().x87);
-    CHECK(guest.fault({0x66, 0xD9, 0x37}) == kNone);
+    CHECK(guest.fault({0x66, 0xD9, 0x37}) == kNone);  // fnstenv [rdi], 16 bits
     const std::array<u16, 7> expected = {0x027F, 0x5820, kFullTags, 0x1234, 0x0008, 0x5678, 0x0010};
     CHECK((memory<u16, 7>(guest) == expected));
 }
@@ -210,7 +211,7 @@ TEST_CASE("FNSTENV, real mode, 32-bit and 16-bit", "[fpu][x87]") {
                                      0xFFFF'1234, 0x0000'75A5, 0xFFFF'5678,
                                      0x0000'9000};
     CHECK((guest.peek<std::array<u32, 7>>(0x8'0000) == wide));
-    CHECK(guest.fault({0xD9, 0x35}) == kNone);
+    CHECK(guest.fault({0xD9, 0x35}) == kNone);  // fnstenv [di]
     const std::array<u16, 7> narrow = {0x027F, 0x5820, kFullTags, 0x1234, 0x75A5, 0x5678, 0x9000};
     CHECK((guest.peek<std::array<u16, 7>>(0x8'0000) == narrow));
 
@@ -225,10 +226,10 @@ TEST_CASE("FNSTENV masks all exceptions after it stored; FLDENV brings them back
     FpuGuest guest;
     divide_by_zero(guest);
     const X87State before = guest.state().x87;
-    CHECK(guest.fault({0xD9, 0x37}) == kNone);
+    CHECK(guest.fault({0xD9, 0x37}) == kNone);  // fnstenv [rdi]
     CHECK(guest.state().x87.control == 0x37F);
     CHECK((guest.state().x87.status & x87::kEs) == 0);
-    CHECK(guest.fault({0xD9, 0x27}) == kNone);
+    CHECK(guest.fault({0xD9, 0x27}) == kNone);  // fldenv [rdi]
     CHECK(guest.state().x87.control == before.control);
     CHECK(guest.state().x87.status == before.status);
     CHECK(guest.state().x87.tag_valid == before.tag_valid);
@@ -238,13 +239,13 @@ TEST_CASE("FNSAVE stores ST(0) first and initializes; FRSTOR is its inverse", "[
     FpuGuest guest;
     fill(guest.state().x87);
     const X87State before = guest.state().x87;
-    CHECK(guest.fault({0xDD, 0x37}) == kNone);
+    CHECK(guest.fault({0xDD, 0x37}) == kNone);  // fnsave [rdi]
     CHECK(guest.peek<u64>(FpuGuest::kData + 28) == before.st[3].significand);
     CHECK(guest.peek<u16>(FpuGuest::kData + 36) == before.st[3].sign_exponent);
     CHECK(guest.state().x87.tag_valid == 0);
     CHECK(guest.state().x87.control == 0x37F);
     guest.state().x87.st.fill({});
-    CHECK(guest.fault({0xDD, 0x27}) == kNone);
+    CHECK(guest.fault({0xDD, 0x27}) == kNone);  // frstor [rdi]
     CHECK(guest.state().x87.status == before.status);
     CHECK(guest.state().x87.tag_valid == before.tag_valid);
     for (unsigned i = 0; i < 8; ++i) {
@@ -258,7 +259,7 @@ TEST_CASE("FNSAVE that crosses into an unwritable page writes nothing", "[fpu][x
     fill(guest.state().x87);
     const u64 edge = FpuGuest::kData + 2 * kPageBytes;
     guest.state().gpr[RDI] = edge - 50;
-    CHECK(guest.fault({0xDD, 0x37}) == kPf);
+    CHECK(guest.fault({0xDD, 0x37}) == kPf);  // fnsave [rdi]
     CHECK(guest.cpu().fault.payload == edge);
     CHECK(guest.peek<u64>(edge - 50) == 0);
     CHECK(guest.state().x87.control == 0x27F);
@@ -270,16 +271,16 @@ TEST_CASE("FLDCW keeps only the bits that exist", "[fpu][x87]") {
     u16 native = 0;
     const u16 all = 0xFFFF;
     asm volatile("fldcw %1; fnstcw %0; fninit" : "=m"(native) : "m"(all));
-    CHECK(guest.fault({0xD9, 0x2F}) == kNone);
+    CHECK(guest.fault({0xD9, 0x2F}) == kNone);  // fldcw [rdi]
     CHECK(guest.state().x87.control == native);
 }
 
 TEST_CASE("obsolete 8087 and 80287 instructions do nothing", "[fpu][x87]") {
     FpuGuest guest;
     const X87State before = guest.state().x87;
-    CHECK(guest.fault({0xDB, 0xE0}) == kNone);
-    CHECK(guest.fault({0xDB, 0xE1}) == kNone);
-    CHECK(guest.fault({0xDB, 0xE4}) == kNone);
+    CHECK(guest.fault({0xDB, 0xE0}) == kNone);  // fneni
+    CHECK(guest.fault({0xDB, 0xE1}) == kNone);  // fndisi
+    CHECK(guest.fault({0xDB, 0xE4}) == kNone);  // fsetpm
     CHECK(guest.state().x87.status == before.status);
 }
 

@@ -307,7 +307,7 @@ TEST_CASE("FBLD: digits, signs, and digits above 9 at their face value", "[fpu][
     CHECK(same(load(0xF, 0x7F00), {0xF000'0000'0000'0000, 0x4002}));
     CHECK(guest.state().x87.status == (7U << 11));
     guest.state().x87.tag_valid = 0xFF;
-    REQUIRE(guest.fault({0xDF, 0x27}) == kNone);
+    REQUIRE(guest.fault({0xDF, 0x27}) == kNone);  // fbld [rdi]
     CHECK((guest.state().x87.status & (x87::kSf | x87::kC1 | x87::kIe)) ==
           (x87::kSf | x87::kC1 | x87::kIe));
 }

@@ -137,7 +137,7 @@ TEST_CASE("FXSAVE64 writes what the CPU writes, and FXRSTOR64 reads it back", "[
         guest.randomize(seed);
         const X87State x87 = guest.state().x87;
         const auto ymm = guest.state().ymm;
-        REQUIRE(guest.fault({0x48, 0x0F, 0xAE, 0x07}) == kNone);
+        REQUIRE(guest.fault({0x48, 0x0F, 0xAE, 0x07}) == kNone);  // fxsave64 [rdi]
         Area ours = guest.area();
         NativeArea in{ours};
         NativeArea out;
@@ -151,7 +151,7 @@ TEST_CASE("FXSAVE64 writes what the CPU writes, and FXRSTOR64 reads it back", "[
         CHECK(std::equal(ours.begin(), ours.begin() + 416, out.bytes.begin()));
 
         guest.randomize(seed + 100);
-        REQUIRE(guest.fault({0x48, 0x0F, 0xAE, 0x0F}) == kNone);
+        REQUIRE(guest.fault({0x48, 0x0F, 0xAE, 0x0F}) == kNone);  // fxrstor64 [rdi]
         CHECK(guest.state().x87.status == x87.status);
         CHECK(guest.state().x87.tag_valid == x87.tag_valid);
         CHECK(guest.state().x87.st[5].significand == x87.st[5].significand);
@@ -164,10 +164,10 @@ TEST_CASE("FXSAVE64 writes what the CPU writes, and FXRSTOR64 reads it back", "[
 TEST_CASE("FXSAVE needs 16-byte alignment, XSAVE 64", "[fpu][xsave]") {
     XsaveGuest guest;
     guest.state().gpr[RDI] = FpuGuest::kData + 8;
-    CHECK(guest.fault({0x0F, 0xAE, 0x07}) == kGp);
-    CHECK(guest.fault({0x0F, 0xAE, 0x0F}) == kGp);
+    CHECK(guest.fault({0x0F, 0xAE, 0x07}) == kGp);  // fxsave [rdi]
+    CHECK(guest.fault({0x0F, 0xAE, 0x0F}) == kGp);  // fxrstor [rdi]
     guest.state().gpr[RDI] = FpuGuest::kData + 16;
-    CHECK(guest.fault({0x0F, 0xAE, 0x07}) == kNone);
+    CHECK(guest.fault({0x0F, 0xAE, 0x07}) == kNone);  // fxsave [rdi]
     CHECK(guest.run_masked(7, kXsave64) == kGp);
     CHECK(guest.run_masked(7, kXrstor64) == kGp);
     CHECK(guest.run_masked(7, kXsavec64) == kGp);
@@ -181,10 +181,10 @@ TEST_CASE("without REX.W the pointers are 32 bits and selectors", "[fpu][xsave]"
     guest.state().x87.instruction_selector = 0x5555;
     guest.state().x87.data_pointer = 0x6666'7777'8888'9999;
     guest.state().x87.data_selector = 0xAAAA;
-    REQUIRE(guest.fault({0x0F, 0xAE, 0x07}) == kNone);
+    REQUIRE(guest.fault({0x0F, 0xAE, 0x07}) == kNone);  // fxsave [rdi]
     CHECK(guest.peek<u64>(FpuGuest::kData + 8) == 0x0000'5555'3333'4444);
     CHECK(guest.peek<u64>(FpuGuest::kData + 16) == 0x0000'AAAA'8888'9999);
-    REQUIRE(guest.fault({0x48, 0x0F, 0xAE, 0x07}) == kNone);
+    REQUIRE(guest.fault({0x48, 0x0F, 0xAE, 0x07}) == kNone);  // fxsave64 [rdi]
     CHECK(guest.peek<u64>(FpuGuest::kData + 8) == 0x1111'2222'3333'4444);
     CHECK(guest.peek<u64>(FpuGuest::kData + 16) == 0x6666'7777'8888'9999);
 }
@@ -195,7 +195,7 @@ TEST_CASE("outside 64-bit mode XMM8 to XMM15 are not stored", "[fpu][xsave]") {
     guest.set_xmm<u64>(7, {0x77, 0x77});
     guest.set_xmm<u64>(8, {0x88, 0x88});
     guest.poke<u64>(FpuGuest::kData + 160 + 8 * 16, 0x1234);
-    REQUIRE(guest.fault({0x0F, 0xAE, 0x07}) == kNone);
+    REQUIRE(guest.fault({0x0F, 0xAE, 0x07}) == kNone);  // fxsave [rdi]
     CHECK(guest.peek<u64>(FpuGuest::kData + 160 + 7 * 16) == 0x77);
     CHECK(guest.peek<u64>(FpuGuest::kData + 160 + 8 * 16) == 0x1234);
 }
@@ -341,7 +341,7 @@ TEST_CASE("XSAVES, XRSTORS and XSETBV need CPL 0; XRSTORS needs the compacted fo
     XsaveGuest user(3);
     CHECK(user.run_masked(7, kXsaves64) == kGp);
     CHECK(user.run_masked(7, kXrstors64) == kGp);
-    CHECK(user.fault({0x0F, 0x01, 0xD1}) == kGp);
+    CHECK(user.fault({0x0F, 0x01, 0xD1}) == kGp);  // xsetbv
     XsaveGuest guest;
     CHECK(guest.run_masked(7, kXsaves64) == kNone);
     CHECK(guest.run_masked(7, kXrstors64) == kNone);
@@ -352,27 +352,27 @@ TEST_CASE("XSAVES, XRSTORS and XSETBV need CPL 0; XRSTORS needs the compacted fo
 TEST_CASE("XGETBV and XSETBV", "[fpu][xsave]") {
     XsaveGuest guest;
     guest.state().gpr[RCX] = 0;
-    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kNone);
+    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kNone);  // xgetbv
     CHECK(guest.state().gpr[RAX] == (kX87SseAvx | kPkru));
     CHECK(guest.state().gpr[RDX] == 0);
     guest.state().gpr[RCX] = 1;
-    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kNone);
+    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kNone);  // xgetbv
     CHECK(guest.state().gpr[RAX] == 0);
     guest.set_xmm<u64>(1, {0, 0, 1, 0});
-    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kNone);
+    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kNone);  // xgetbv
     CHECK(guest.state().gpr[RAX] == 4);
     guest.state().gpr[RCX] = 2;
-    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kGp);
+    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kGp);  // xgetbv
 
     guest.state().gpr[RCX] = 0;
-    CHECK(guest.run_masked(5, {0x0F, 0x01, 0xD1}) == kGp);  // AVX without SSE
-    CHECK(guest.run_masked(3, {0x0F, 0x01, 0xD1}) == kNone);
+    CHECK(guest.run_masked(5, {0x0F, 0x01, 0xD1}) == kGp);    // AVX without SSE
+    CHECK(guest.run_masked(3, {0x0F, 0x01, 0xD1}) == kNone);  // xsetbv
     CHECK(guest.state().xcr0 == 3);
     CHECK(guest.fault({0xC5, 0xF8, 0x77}) == kUd);  // vzeroupper
     guest.state().cr4 &= ~cr4::kOsxsave;
     guest.refresh();
-    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kUd);
-    CHECK(guest.run_masked(3, {0x0F, 0x01, 0xD1}) == kUd);
+    CHECK(guest.fault({0x0F, 0x01, 0xD0}) == kUd);          // xgetbv
+    CHECK(guest.run_masked(3, {0x0F, 0x01, 0xD1}) == kUd);  // xsetbv
 }
 
 // VMX non-root operation, as far as these instructions ask.
@@ -430,7 +430,7 @@ TEST_CASE("in VMX non-root operation XSAVES and XRSTORS may be off or exit, and 
     CHECK(guest.run(kXsaves64) == Status::Switched);
     CHECK(vmx.operand == 0x1'0000'0007);
     CHECK(guest.run(kXrstors64) == Status::Switched);
-    CHECK(guest.run({0x0F, 0x01, 0xD1}) == Status::Switched);
+    CHECK(guest.run({0x0F, 0x01, 0xD1}) == Status::Switched);  // xsetbv
     CHECK(guest.state().xcr0 == (kX87SseAvx | kPkru));
 }
 
@@ -443,7 +443,7 @@ TEST_CASE("PKRU loaded by XRSTOR takes effect at once", "[fpu][xsave]") {
     guest.poke<u64>(FpuGuest::kData + kHeader, kPkru);
     guest.poke<u64>(FpuGuest::kData + 2688, 1);  // key 0: access disabled
     CHECK(guest.run_masked(kPkru, kXrstor64) == kNone);
-    CHECK(guest.fault({0x48, 0x8B, 0x07}) == kPf);
+    CHECK(guest.fault({0x48, 0x8B, 0x07}) == kPf);  // mov rax, [rdi]
 }
 
 }  // namespace

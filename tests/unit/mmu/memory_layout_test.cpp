@@ -98,6 +98,7 @@ TEST_CASE("the access behind an OUT that changes the layout reads the new owner"
 TEST_CASE("code that is switched away under itself: the new owner's code runs", "[mmu][layout]") {
     // out 99h, al; mov eax, N; hlt - N is 1 in RAM and 2 in ROM.
     std::vector<u8> rom(kPageBytes, 0xF4);
+    // out 99h, al; mov eax, 1; hlt
     const std::vector<u8> code = {0xE6, 0x99, 0xB8, 1, 0, 0, 0, 0xF4};
     std::copy(code.begin(), code.end(), rom.begin());
     rom[3] = 2;
@@ -239,7 +240,7 @@ TEST_CASE("code in a device's window: one instruction at a time, only its own by
     // The same code in RAM a moment later is not what was decoded in the window.
     t.map(kPage, kA | kLegal);
     t.invlpg(kPage);
-    t.g.machine().poke(kA, {0xB8, 8, 0, 0, 0, 0xF4});
+    t.g.machine().poke(kA, {0xB8, 8, 0, 0, 0, 0xF4});  // mov eax, 8; hlt
     t.cpu().state.activity = Activity::Active;
     t.run(kPage, 10);
     CHECK(static_cast<u32>(t.g.reg(RAX)) == 8);

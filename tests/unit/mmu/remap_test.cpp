@@ -39,6 +39,7 @@ TEST_CASE("code: another page is mapped and invalidated: the new code runs", "[m
 TEST_CASE("code: INVLPG inside the hot block takes effect behind it", "[mmu][code]") {
     // In page V: mov [rbx], rcx; invlpg [rdx]; mov eax, N; hlt - and V's entry is at rbx.
     TlbGuest t;
+    // mov [rbx], rcx; invlpg [rdx]; mov eax, 1; hlt
     const std::vector<u8> code = {0x48, 0x89, 0x0B, 0x0F, 0x01, 0x3A, 0xB8, 1, 0, 0, 0, 0xF4};
     t.g.machine().poke(kA, code);
     t.g.machine().poke(kB, code);

@@ -57,7 +57,7 @@ TEST_CASE("MOV CR8 reads and writes VTPR", "[vmx][apic]") {
 
 TEST_CASE("TPR below threshold exits behind the instruction, and at once after VM entry",
           "[vmx][apic]") {
-    ApicGuest m({0x44, 0x0F, 0x22, 0xC0, 0x90}, 0);
+    ApicGuest m({0x44, 0x0F, 0x22, 0xC0, 0x90}, 0);  // mov cr8, rax; nop
     m.set_vapic(0x80, 0x90);
     m.set(&Vmcs::tpr_threshold, 5);
     m.state().gpr[RAX] = 4;
@@ -65,7 +65,7 @@ TEST_CASE("TPR below threshold exits behind the instruction, and at once after V
     CHECK(m.exited_with(ExitReason::TPR_BELOW_THRESHOLD));
     CHECK(m.vmcs().guest_rip == kCode + 4);
 
-    ApicGuest at_once({0x90}, kXapic);
+    ApicGuest at_once({0x90}, kXapic);  // nop
     at_once.set(&Vmcs::tpr_threshold, 5);
     REQUIRE(at_once.run_guest());
     CHECK(at_once.exited_with(ExitReason::TPR_BELOW_THRESHOLD));
@@ -106,11 +106,13 @@ TEST_CASE("APIC-access page: exits with offset and type unless the register is v
 TEST_CASE(
     "writes to the APIC-access page: virtualized TPR, APIC-write exits behind the instruction",
     "[vmx][apic]") {
+    // mov dword [rbx + 0x80], 0x30; cpuid
     ApicGuest tpr({0xC7, 0x83, 0x80, 0, 0, 0, 0x30, 0, 0, 0, 0x0F, 0xA2},
                   kXapic);  // mov dword [rbx+80h], 30h
     REQUIRE(tpr.run_guest());
     CHECK(tpr.exited_with(ExitReason::CPUID));
     CHECK(tpr.vapic(0x80) == 0x30);
+    // mov dword [rbx + 0xF0], 0x1FF; nop; cpuid
     ApicGuest svr({0xC7, 0x83, 0xF0, 0, 0, 0, 0xFF, 1, 0, 0, 0x90, 0x0F, 0xA2},
                   kXapic | kRegisters);
     REQUIRE(svr.run_guest());
@@ -121,6 +123,7 @@ TEST_CASE(
 }
 
 TEST_CASE("an access to the APIC-access page is never cached", "[vmx][apic]") {
+    // mov ecx, [rbx + 0x20]; mov edx, [rbx + 0x30]; mov edi, [rbx + 0x50]; cpuid
     ApicGuest m({0x8B, 0x4B, 0x20, 0x8B, 0x53, 0x30, 0x8B, 0x7B, 0x50, 0x0F, 0xA2},
                 kXapic | kRegisters);
     m.set_vapic(0x20, 1);
@@ -148,7 +151,7 @@ TEST_CASE("x2APIC mode: TPR always, everything readable with APIC-register virtu
     tpr.state().gpr[RDX] = 0;
     REQUIRE(tpr.run_guest());
     CHECK(tpr.vapic(0x80) == 0x40);
-    ApicGuest bad({0x0F, 0x30, 0x0F, 0xA2}, kX2apic);
+    ApicGuest bad({0x0F, 0x30, 0x0F, 0xA2}, kX2apic);  // wrmsr; cpuid
     bad.state().gpr[RCX] = 0x808;
     bad.state().gpr[RAX] = 0x100;
     bad.state().gpr[RDX] = 0;
@@ -190,7 +193,7 @@ TEST_CASE(
     "[vmx][apic]") {
     for (const bool exits : {false, true}) {
         CAPTURE(exits);
-        ApicGuest m({0x0F, 0x30, 0x90, 0x0F, 0xA2}, kX2apic | kVid);
+        ApicGuest m({0x0F, 0x30, 0x90, 0x0F, 0xA2}, kX2apic | kVid);  // wrmsr; nop; cpuid
         m.state().gpr[RCX] = 0x80B;
         m.state().gpr[RAX] = m.state().gpr[RDX] = 0;
         m.set_vapic(virtual_apic::kIsr + 0x20, 1U << 1);
@@ -209,13 +212,14 @@ TEST_CASE(
 }
 
 TEST_CASE("self-IPI virtualization: through the ICR and MSR 83Fh", "[vmx][apic]") {
+    // mov dword [rbx + 0x300], 0x40041; jmp $
     ApicGuest icr({0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 4, 0, 0xEB, 0xFE},
                   kXapic | kVid);  // mov dword [rbx+300h], 40041h
     icr.vmcs().guest_rflags |= rflags::kIf;
     icr.vmx().current->stale_checks = ~0U;
     REQUIRE(icr.run_guest());
     CHECK(icr.vmcs().guest_rip == VmxMachine::kHandlers + 0x41 * 16);
-    ApicGuest msr({0x0F, 0x30, 0xEB, 0xFE}, kX2apic | kVid);
+    ApicGuest msr({0x0F, 0x30, 0xEB, 0xFE}, kX2apic | kVid);  // wrmsr; jmp $
     msr.state().gpr[RCX] = 0x83F;
     msr.state().gpr[RAX] = 0x51;
     msr.state().gpr[RDX] = 0;
@@ -223,6 +227,7 @@ TEST_CASE("self-IPI virtualization: through the ICR and MSR 83Fh", "[vmx][apic]"
     msr.vmx().current->stale_checks = ~0U;
     REQUIRE(msr.run_guest());
     CHECK(msr.vmcs().guest_rip == VmxMachine::kHandlers + 0x51 * 16);
+    // mov dword [rbx + 0x300], 0x41; nop
     ApicGuest other({0xC7, 0x83, 0x00, 0x03, 0, 0, 0x41, 0, 0, 0, 0x90},
                     kXapic | kVid);  // not to self
     REQUIRE(other.run_guest());
@@ -233,7 +238,7 @@ TEST_CASE("self-IPI virtualization: through the ICR and MSR 83Fh", "[vmx][apic]"
 TEST_CASE("posted interrupts: the notification vector moves PIR to VIRR without an exit",
           "[vmx][apic]") {
     constexpr u64 kDescriptor = VmxMachine::kBitmaps + 0x2000;
-    ApicGuest m({0xEB, 0xFE}, kVid);
+    ApicGuest m({0xEB, 0xFE}, kVid);  // jmp $
     m.vmcs().pin_controls |= pin::kPostedInterrupts;
     m.vmcs().posted_interrupt_vector = 0xF2;
     m.vmcs().posted_interrupt_descriptor = kDescriptor;
@@ -255,7 +260,7 @@ TEST_CASE("posted interrupts: the notification vector moves PIR to VIRR without 
 }
 
 TEST_CASE("a virtual interrupt wakes a guest in HLT", "[vmx][apic]") {
-    ApicGuest m({0x90}, kVid);
+    ApicGuest m({0x90}, kVid);  // nop
     m.vmcs().guest_rflags |= rflags::kIf;
     m.vmcs().guest_activity_state = 1;
     m.set_vapic(virtual_apic::kIrr + 0x20, 1U << 1);

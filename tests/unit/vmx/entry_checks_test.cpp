@@ -406,7 +406,7 @@ TEST_CASE("violating one check fails the VM entry with its error and its name", 
             CAPTURE(check.name);
             VmxMachine m(config);
             m.prepare();
-            m.guest_code({0x0F, 0xA2});
+            m.guest_code({0x0F, 0xA2});  // cpuid
             tests.at(std::string(check.name))(m);
             const Status status = m.vmlaunch();
             CHECK(m.log_text().find("check:   " + std::string(check.name) + "\n") !=
@@ -482,7 +482,7 @@ TEST_CASE("an MSR list of absurd length ends", "[vmx][entry]") {
 TEST_CASE("memoized checks agree with full checks under random VMWRITEs", "[vmx][entry]") {
     VmxMachine m;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     u64 random = 88172645463325252;
     const auto next = [&random] {
         random ^= random << 13;

@@ -75,8 +75,8 @@ class Matrix : public M {
                 machine().peek_value<u64>(guest_leaf_ + ((kData >> shift) & 511) * 8) & kPageMask;
         }
         make_tables(level);
-        machine().poke(kFrame, {0x0F, 0xA2});
-        machine().poke(0, {0x0F, 0xA2});  // the 1-GiB page maps frame 0
+        machine().poke(kFrame, {0x0F, 0xA2});  // cpuid
+        machine().poke(0, {0x0F, 0xA2});       // the 1-GiB page maps frame 0
         good_ = v;
     }
 

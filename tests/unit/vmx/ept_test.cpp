@@ -66,12 +66,12 @@ enum class Kind : u8 { Read, Write, Fetch };
 // mov al,[rbx] / mov [rbx],al / jmp rbx, and CPUID where it ends up.
 void arrange_access(EptGuest& m, Kind kind, u64 address) {
     switch (kind) {
-    case Kind::Read: m.guest_code({0x8A, 0x03, 0x0F, 0xA2}); break;
-    case Kind::Write: m.guest_code({0x88, 0x03, 0x0F, 0xA2}); break;
-    case Kind::Fetch: m.guest_code({0xFF, 0xE3}); break;
+    case Kind::Read: m.guest_code({0x8A, 0x03, 0x0F, 0xA2}); break;   // mov al, [rbx]; cpuid
+    case Kind::Write: m.guest_code({0x88, 0x03, 0x0F, 0xA2}); break;  // mov [rbx], al; cpuid
+    case Kind::Fetch: m.guest_code({0xFF, 0xE3}); break;              // jmp rbx
     }
-    m.machine().poke(kFrame, {0x0F, 0xA2});
-    m.machine().poke(0, {0x0F, 0xA2});  // the 1-GiB page maps frame 0
+    m.machine().poke(kFrame, {0x0F, 0xA2});  // cpuid
+    m.machine().poke(0, {0x0F, 0xA2});       // the 1-GiB page maps frame 0
     m.state().gpr[RBX] = address;
 }
 
@@ -248,7 +248,7 @@ TEST_CASE("accessed and dirty flags are set as used, at every size", "[vmx][ept]
 TEST_CASE("a write after a read of the same page still sets dirty", "[vmx][ept]") {
     EptGuest m(0, true);
     m.map_data(kRwx, 1);
-    m.guest_code({0x8A, 0x03, 0x88, 0x03, 0x0F, 0xA2});
+    m.guest_code({0x8A, 0x03, 0x88, 0x03, 0x0F, 0xA2});  // mov al, [rbx]; mov [rbx], al; cpuid
     m.state().gpr[RBX] = kData;
     REQUIRE(m.run_guest());
     CHECK((m.machine().peek_value<u64>(m.entry) & 0x200) != 0);
@@ -261,6 +261,7 @@ TEST_CASE("page-modification logging: one entry for each page that becomes dirty
     m.map_data(kRwx, 1);
     m.vmcs().pml_address = kLog;
     m.set(&Vmcs::pml_index, 511);
+    // mov [rbx + 0x10], al; mov [rbx + 0x20], al; cpuid
     m.guest_code({0x88, 0x43, 0x10, 0x88, 0x43, 0x20, 0x0F, 0xA2});
     m.state().gpr[RBX] = kData;
     REQUIRE(m.run_guest());
@@ -289,7 +290,7 @@ TEST_CASE("EPT violation while delivering an event fills the IDT-vectoring field
     m.make_guest_idt();
     m.map_data(kRwx, 1);
     m.machine().poke_value<u64>(m.ept_entry_address(VmxMachine::kGuestIdt), 0);
-    m.guest_code({0x0F, 0x0B});
+    m.guest_code({0x0F, 0x0B});  // ud2
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::EPT_VIOLATION));
     CHECK(m.vmcs().idt_vectoring_info == (interruption::kValid | 3U << 8 | 6));
@@ -347,7 +348,7 @@ TEST_CASE("VMFUNC 0 switches the EPTP; bad index or EPTP exits; other functions 
         m.vmcs().ve_information_address = VmxMachine::kBitmaps + 0x3000;
         m.set(&Vmcs::exception_bitmap, 1U << 6);
         m.machine().poke_value<u64>(kList + 3 * 8, m.eptp | eptp::kAccessedDirty);
-        m.guest_code({0x0F, 0x01, 0xD4, 0x0F, 0xA2});
+        m.guest_code({0x0F, 0x01, 0xD4, 0x0F, 0xA2});  // vmfunc; cpuid
         m.state().gpr[RAX] = rax;
         m.state().gpr[RCX] = rcx;
         REQUIRE(m.run_guest());
@@ -362,7 +363,7 @@ TEST_CASE("VMFUNC 0 switches the EPTP; bad index or EPTP exits; other functions 
 TEST_CASE("VMFUNC outside non-root operation or without its control raises #UD", "[vmx][ept]") {
     EptGuest m;
     m.map_data(kRwx, 1);
-    m.guest_code({0x0F, 0x01, 0xD4});
+    m.guest_code({0x0F, 0x01, 0xD4});  // vmfunc
     m.set(&Vmcs::exception_bitmap, 1U << 6);
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::EXCEPTION_OR_NMI));
@@ -371,7 +372,7 @@ TEST_CASE("VMFUNC outside non-root operation or without its control raises #UD",
 TEST_CASE("translations survive exits until INVEPT or INVVPID says otherwise", "[vmx][ept]") {
     EptGuest m;
     m.map_data(kRwx, 1);
-    m.guest_code({0x8A, 0x03, 0x0F, 0xA2});
+    m.guest_code({0x8A, 0x03, 0x0F, 0xA2});  // mov al, [rbx]; cpuid
     m.machine().poke_value<u8>(kFrame, 0x11);
     m.machine().poke_value<u8>(kFrame + 0x1000, 0x22);
     m.state().gpr[RBX] = kData;
@@ -408,7 +409,7 @@ bool write_is_logged(EptGuest& m) {
     constexpr u16 kLastIndex = 511;
     m.vmcs().pml_address = VmxMachine::kGuestData;
     m.vmcs().pml_index = kLastIndex;
-    m.guest_code({0x88, 0x03, 0x0F, 0xA2});
+    m.guest_code({0x88, 0x03, 0x0F, 0xA2});  // mov [rbx], al; cpuid
     m.state().gpr[RBX] = kData;
     m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode);
     REQUIRE(m.run_guest());
@@ -478,7 +479,7 @@ TEST_CASE("a right taken from a leaf without INVEPT is missed behind a VM entry 
 TEST_CASE("guests with different VPIDs and EPTs do not share translations", "[vmx][ept]") {
     EptGuest m;
     m.map_data(kRwx, 1);
-    m.guest_code({0x8A, 0x03, 0x0F, 0xA2});
+    m.guest_code({0x8A, 0x03, 0x0F, 0xA2});  // mov al, [rbx]; cpuid
     m.machine().poke_value<u8>(kFrame, 0x11);
     m.state().gpr[RBX] = kData;
     REQUIRE(m.run_guest());
@@ -531,7 +532,7 @@ TEST_CASE("PAE guests take their PDPTEs from the VMCS", "[vmx][ept]") {
     constexpr u64 kDirectory = 0x100'2000;
     m.machine().poke_value<u64>(kDirectory, 0x83 | 0x60);  // one 2-MiB page at 0
     m.set(&Vmcs::guest_pdpte0, kDirectory | 1);
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::CPUID));
     CHECK(m.vmcs().guest_pdpte0 == (kDirectory | 1));

@@ -53,7 +53,7 @@ TEST_CASE("the exception bitmap turns an exception into an exit", "[vmx][events]
 }
 
 TEST_CASE("without its bit the exception is delivered in the guest", "[vmx][events]") {
-    Guest m{0x0F, 0x0B};
+    Guest m{0x0F, 0x0B};  // ud2
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::HLT));
     CHECK(m.vmcs().guest_rip == handler(6));
@@ -70,7 +70,7 @@ TEST_CASE("page faults: error-code mask and match, qualification, CR2 unchanged"
          {Row{1U << 14, 0, 0, true}, Row{1U << 14, 1, 1, false}, Row{0, 1, 1, true},
           Row{0, 0, 0, false}}) {
         CAPTURE(bitmap, mask, match);
-        Guest m{0x8A, 0x03};
+        Guest m{0x8A, 0x03};  // mov al, [rbx]
         m.state().gpr[RBX] = 0x4000'0123;
         m.state().cr2 = 0x55;
         m.vmcs().page_fault_error_code_mask = mask;
@@ -92,16 +92,16 @@ TEST_CASE("page faults: error-code mask and match, qualification, CR2 unchanged"
 TEST_CASE(
     "INT3, INTO-like and INT1 exit as software exceptions with their length; INT n does not exit",
     "[vmx][events]") {
-    Guest int3{0xCC};
+    Guest int3{0xCC};  // int3
     int3.set(&Vmcs::exception_bitmap, ~0U);
     REQUIRE(int3.run_guest());
     CHECK(int3.vmcs().exit_interruption_info == (kValid | 6U << 8 | 3));
     CHECK(int3.vmcs().exit_instruction_length == 1);
-    Guest int1{0xF1};
+    Guest int1{0xF1};  // int1
     int1.set(&Vmcs::exception_bitmap, 1U << 1);
     REQUIRE(int1.run_guest());
     CHECK(int1.vmcs().exit_interruption_info == (kValid | 5U << 8 | 1));
-    Guest int_n{0xCD, 0x06};
+    Guest int_n{0xCD, 0x06};  // int 6
     int_n.set(&Vmcs::exception_bitmap, 1U << 6);
     REQUIRE(int_n.run_guest());
     CHECK(int_n.exited_with(ExitReason::HLT));
@@ -109,7 +109,7 @@ TEST_CASE(
 }
 
 TEST_CASE("#DB exit: qualification holds the conditions, DR6 is unchanged", "[vmx][events]") {
-    Guest m{0x90, 0x90};
+    Guest m{0x90, 0x90};  // nop; nop
     m.vmcs().guest_rflags |= rflags::kTf;
     m.set(&Vmcs::exception_bitmap, 1U << 1);
     const u64 before = m.state().dr6;
@@ -137,7 +137,7 @@ TEST_CASE("injection reaches the guest's handler with the right frame", "[vmx][e
           Row{kValid | 5U << 8 | 1, 0, 1, 1, kCode + 1, false},
           Row{kValid | 4U << 8 | 0x80, 0, 0, 0x80, kCode, false}}) {
         CAPTURE(info);
-        Guest m{0x90};
+        Guest m{0x90};  // nop
         m.vmcs().guest_rflags |= rflags::kIf;
         m.inject(info, error_code, length);
         m.state().cr2 = 0x1234;
@@ -155,12 +155,12 @@ TEST_CASE("injection reaches the guest's handler with the right frame", "[vmx][e
 
 TEST_CASE("an injected page fault leaves CR2, an injected #DB leaves DR6 as the host set them",
           "[vmx][events]") {
-    Guest m{0x90};
+    Guest m{0x90};  // nop
     m.inject(kValid | kErrorCode | 3U << 8 | 14, 2);
     m.state().cr2 = 0xABC;
     REQUIRE(m.run_guest());
     CHECK(m.state().cr2 == 0xABC);
-    Guest db{0x90};
+    Guest db{0x90};  // nop
     db.inject(kValid | 3U << 8 | 1);
     db.state().dr6 = dr6::kReset;
     REQUIRE(db.run_guest());
@@ -170,7 +170,7 @@ TEST_CASE("an injected page fault leaves CR2, an injected #DB leaves DR6 as the 
 
 TEST_CASE("an exit while injecting reports the event in the IDT-vectoring fields",
           "[vmx][events]") {
-    Guest m{0x90};
+    Guest m{0x90};  // nop
     m.inject(kValid | kErrorCode | 3U << 8 | 13, 0x28);
     m.vmcs().guest_idtr_limit = 13 * 16 - 1;  // the gate lies beyond the limit: #GP during delivery
     m.set(&Vmcs::exception_bitmap, 1U << 8);
@@ -178,7 +178,7 @@ TEST_CASE("an exit while injecting reports the event in the IDT-vectoring fields
     // #GP while delivering #GP: double fault, which exits directly.
     CHECK(m.vmcs().exit_interruption_info == (kValid | kErrorCode | 3U << 8 | 8));
     CHECK(m.vmcs().idt_vectoring_info == 0);
-    Guest gp{0x90};
+    Guest gp{0x90};  // nop
     gp.inject(kValid | kErrorCode | 3U << 8 | 13, 0x28);
     gp.vmcs().guest_idtr_limit = 13 * 16 - 1;
     gp.set(&Vmcs::exception_bitmap, 1U << 13);
@@ -190,7 +190,7 @@ TEST_CASE("an exit while injecting reports the event in the IDT-vectoring fields
 
 TEST_CASE("INT n whose gate faults reports a software interrupt with the instruction's length",
           "[vmx][events]") {
-    Guest m{0xCD, 0x80};
+    Guest m{0xCD, 0x80};  // int 80h
     m.vmcs().guest_idtr_limit = 0x7FF;
     m.set(&Vmcs::exception_bitmap, 1U << 13);
     REQUIRE(m.run_guest());
@@ -200,7 +200,7 @@ TEST_CASE("INT n whose gate faults reports a software interrupt with the instruc
 }
 
 TEST_CASE("a triple fault exits with reason 2", "[vmx][events]") {
-    Guest m{0x0F, 0x0B};
+    Guest m{0x0F, 0x0B};  // ud2
     m.set(&Vmcs::guest_idtr_limit, 0);
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::TRIPLE_FAULT));
@@ -212,7 +212,7 @@ TEST_CASE("external-interrupt exiting: with IF clear too; acknowledged or left p
           "[vmx][events]") {
     for (const bool acknowledge : {false, true}) {
         CAPTURE(acknowledge);
-        Guest m{0xEB, 0xFE};
+        Guest m{0xEB, 0xFE};  // jmp $
         m.vmcs().pin_controls |= pin::kExternalInterruptExiting;
         m.vmcs().exit_controls |= acknowledge ? vm_exit_control::kAcknowledgeInterrupt : 0;
         m.vmx().current->stale_checks = ~0U;
@@ -226,7 +226,7 @@ TEST_CASE("external-interrupt exiting: with IF clear too; acknowledged or left p
 
 TEST_CASE("without external-interrupt exiting the guest's own IDT takes the interrupt",
           "[vmx][events]") {
-    Guest m{0xEB, 0xFE};
+    Guest m{0xEB, 0xFE};  // jmp $
     m.set(&Vmcs::guest_rflags, rflags::kFixed1 | rflags::kIf);
     m.pend_interrupt(0x55);
     REQUIRE(m.run_guest());
@@ -235,7 +235,7 @@ TEST_CASE("without external-interrupt exiting the guest's own IDT takes the inte
 
 TEST_CASE("NMI exiting: exit, host NMIs blocked; virtual NMIs leave guest blocking in the VMCS",
           "[vmx][events]") {
-    Guest m{0xEB, 0xFE};
+    Guest m{0xEB, 0xFE};  // jmp $
     m.vmcs().pin_controls |= pin::kNmiExiting | pin::kVirtualNmis;
     m.set(&Vmcs::guest_interruptibility, blocking::kNmi);  // virtual-NMI blocking
     m.cpu().request(attention::kNmi);
@@ -358,7 +358,7 @@ TEST_CASE("a segment that IRET nulled exits unusable, with its base", "[vmx][eve
 }
 
 TEST_CASE("a fault in IRET after it unblocked NMIs sets bit 12", "[vmx][events]") {
-    Guest m{0x48, 0xCF};
+    Guest m{0x48, 0xCF};  // iretq
     m.vmcs().pin_controls |= pin::kNmiExiting | pin::kVirtualNmis;
     m.vmcs().guest_interruptibility = blocking::kNmi;
     m.vmcs().exception_bitmap = 1U << 14;
@@ -370,7 +370,7 @@ TEST_CASE("a fault in IRET after it unblocked NMIs sets bit 12", "[vmx][events]"
 }
 
 TEST_CASE("interrupt-window exiting: at once if open, after STI's shadow if not", "[vmx][events]") {
-    Guest open{0x90};
+    Guest open{0x90};  // nop
     open.vmcs().guest_rflags |= rflags::kIf;
     open.set(&Vmcs::proc_controls, open.vmcs().proc_controls | proc::kInterruptWindowExiting);
     REQUIRE(open.run_guest());
@@ -386,7 +386,7 @@ TEST_CASE("interrupt-window exiting: at once if open, after STI's shadow if not"
 
 TEST_CASE("HLT exit in an STI shadow saves the shadow; the host starts without one",
           "[vmx][events]") {
-    Guest m{0xFB, 0xF4};
+    Guest m{0xFB, 0xF4};  // sti; hlt
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::HLT));
     CHECK(m.vmcs().guest_interruptibility == blocking::kSti);
@@ -394,7 +394,7 @@ TEST_CASE("HLT exit in an STI shadow saves the shadow; the host starts without o
 }
 
 TEST_CASE("activity HLT: the guest sleeps until an interrupt exits", "[vmx][events]") {
-    Guest m{0x90};
+    Guest m{0x90};  // nop
     m.vmcs().pin_controls |= pin::kExternalInterruptExiting;
     m.set(&Vmcs::guest_activity_state, 1);
     CHECK_FALSE(m.run_guest());
@@ -408,11 +408,11 @@ TEST_CASE("activity HLT: the guest sleeps until an interrupt exits", "[vmx][even
 
 TEST_CASE("INIT exits; wait-for-SIPI takes only a SIPI, whose vector is the qualification",
           "[vmx][events]") {
-    Guest init{0xEB, 0xFE};
+    Guest init{0xEB, 0xFE};  // jmp $
     init.cpu().request(attention::kInit);
     REQUIRE(init.run_guest());
     CHECK(init.exited_with(ExitReason::INIT_SIGNAL));
-    Guest sipi{0x90};
+    Guest sipi{0x90};  // nop
     sipi.vmcs().pin_controls |= pin::kExternalInterruptExiting | pin::kNmiExiting;
     sipi.set(&Vmcs::guest_activity_state, 3);
     sipi.pend_interrupt(0x60);
@@ -427,7 +427,7 @@ TEST_CASE("INIT exits; wait-for-SIPI takes only a SIPI, whose vector is the qual
 TEST_CASE("monitor trap flag: after one instruction, before the first after injection, after a "
           "fault's delivery",
           "[vmx][events]") {
-    Guest one{0x90, 0x90, 0x90};
+    Guest one{0x90, 0x90, 0x90};  // nop; nop; nop
     one.set(&Vmcs::proc_controls, one.vmcs().proc_controls | proc::kMonitorTrapFlag);
     REQUIRE(one.run_guest());
     CHECK(one.exited_with(ExitReason::MONITOR_TRAP_FLAG));
@@ -435,14 +435,14 @@ TEST_CASE("monitor trap flag: after one instruction, before the first after inje
     REQUIRE(one.run_guest());
     CHECK(one.vmcs().guest_rip == kCode + 2);
 
-    Guest injected{0x90};
+    Guest injected{0x90};  // nop
     injected.vmcs().proc_controls |= proc::kMonitorTrapFlag;
     injected.inject(kValid | 3U << 8 | 6);
     REQUIRE(injected.run_guest());
     CHECK(injected.exited_with(ExitReason::MONITOR_TRAP_FLAG));
     CHECK(injected.vmcs().guest_rip == handler(6));
 
-    Guest fault{0x0F, 0x0B};
+    Guest fault{0x0F, 0x0B};  // ud2
     fault.set(&Vmcs::proc_controls, fault.vmcs().proc_controls | proc::kMonitorTrapFlag);
     REQUIRE(fault.run_guest());
     CHECK(fault.exited_with(ExitReason::MONITOR_TRAP_FLAG));
@@ -469,7 +469,7 @@ TEST_CASE("an exit behind MOV SS with RFLAGS.TF = 1 saves BS as pending, and can
 
 TEST_CASE("injecting a pending MTF exit (type 7) exits before the first instruction",
           "[vmx][events]") {
-    Guest m{0x90};
+    Guest m{0x90};  // nop
     m.inject(kValid | 7U << 8);
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::MONITOR_TRAP_FLAG));
@@ -478,14 +478,14 @@ TEST_CASE("injecting a pending MTF exit (type 7) exits before the first instruct
 
 TEST_CASE("preemption timer: zero exits before the first instruction, otherwise after its time",
           "[vmx][events]") {
-    Guest zero{0xEB, 0xFE};
+    Guest zero{0xEB, 0xFE};  // jmp $
     zero.set(&Vmcs::pin_controls, zero.vmcs().pin_controls | pin::kPreemptionTimer);
     const u64 icount = zero.cpu().icount;
     REQUIRE(zero.run_guest());
     CHECK(zero.exited_with(ExitReason::PREEMPTION_TIMER));
     CHECK(zero.cpu().icount - icount <= 1);
 
-    Guest later{0xEB, 0xFE};
+    Guest later{0xEB, 0xFE};  // jmp $
     later.vmcs().pin_controls |= pin::kPreemptionTimer;
     later.vmcs().exit_controls |= vm_exit_control::kSavePreemptionTimer;
     later.set(&Vmcs::preemption_timer_value, 100);
@@ -499,7 +499,7 @@ TEST_CASE("preemption timer: zero exits before the first instruction, otherwise 
 }
 
 TEST_CASE("the preemption timer wakes a guest in HLT, and its rest is saved", "[vmx][events]") {
-    Guest m{0xF4};
+    Guest m{0xF4};  // hlt
     m.vmcs().proc_controls &= ~proc::kHltExiting;
     m.vmcs().pin_controls |= pin::kPreemptionTimer;
     m.set(&Vmcs::preemption_timer_value, 1000);
@@ -507,7 +507,7 @@ TEST_CASE("the preemption timer wakes a guest in HLT, and its rest is saved", "[
     CHECK(m.exited_with(ExitReason::PREEMPTION_TIMER));
     CHECK(m.vmcs().guest_activity_state == 1);
 
-    Guest rest{0x0F, 0xA2};
+    Guest rest{0x0F, 0xA2};  // cpuid
     rest.vmcs().pin_controls |= pin::kPreemptionTimer;
     rest.vmcs().exit_controls |= vm_exit_control::kSavePreemptionTimer;
     rest.set(&Vmcs::preemption_timer_value, 1000);
@@ -519,21 +519,21 @@ TEST_CASE("the preemption timer wakes a guest in HLT, and its rest is saved", "[
 
 TEST_CASE("pending debug exceptions are delivered after VM entry unless an event is injected",
           "[vmx][events]") {
-    Guest m{0x90};
+    Guest m{0x90};  // nop
     m.vmcs().guest_pending_debug = 0x4000;
     m.set(&Vmcs::exception_bitmap, 1U << 1);
     REQUIRE(m.run_guest());
     CHECK(m.vmcs().exit_interruption_info == (kValid | 3U << 8 | 1));
     CHECK(m.vmcs().exit_qualification == 0x4000);
     CHECK(m.vmcs().guest_rip == kCode);
-    Guest none{0x0F, 0xA2};
+    Guest none{0x0F, 0xA2};                   // cpuid
     none.set(&Vmcs::guest_pending_debug, 3);  // breakpoints met, none enabled
     REQUIRE(none.run_guest());
     CHECK(none.exited_with(ExitReason::CPUID));
 }
 
 TEST_CASE("a guest with TF does not single-step the host after an exit", "[vmx][events]") {
-    Guest m{0x0F, 0xA2};
+    Guest m{0x0F, 0xA2};  // cpuid
     m.set(&Vmcs::guest_rflags, rflags::kFixed1 | rflags::kTf);
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::CPUID));
@@ -541,7 +541,7 @@ TEST_CASE("a guest with TF does not single-step the host after an exit", "[vmx][
 }
 
 TEST_CASE("guest state and host state change places", "[vmx][events]") {
-    Guest m{0x0F, 0xA2};
+    Guest m{0x0F, 0xA2};  // cpuid
     Vmcs& v = m.vmcs();
     v.entry_controls |= vm_entry_control::kLoadPat | vm_entry_control::kLoadEfer |
                         vm_entry_control::kLoadDebugControls;
@@ -578,7 +578,7 @@ TEST_CASE("guest state and host state change places", "[vmx][events]") {
 }
 
 TEST_CASE("MSR-store and MSR-load lists of a VM exit; a bad host list aborts", "[vmx][events]") {
-    Guest m{0x0F, 0xA2};
+    Guest m{0x0F, 0xA2};  // cpuid
     const u64 list = VmxMachine::kMsrLists;
     m.machine().poke_value<u64>(list, 0x10);  // TSC
     m.machine().poke_value<u64>(list + 16, 0xC000'0082);

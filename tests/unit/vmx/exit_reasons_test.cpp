@@ -199,7 +199,8 @@ TEST_CASE("an event or access exits with all its VM-exit information", "[vmx][ex
 }
 
 TEST_CASE("GETSEC and RSM in a guest raise #UD", "[vmx][exits]") {
-    for (const std::vector<u8>& code : {std::vector<u8>{0x0F, 0x37}, {0x0F, 0xAA}}) {
+    for (const std::vector<u8>& code :
+         {std::vector<u8>{0x0F, 0x37}, {0x0F, 0xAA}}) {  // getsec; rsm
         CAPTURE(code);
         M m;
         m.prepare();
@@ -214,14 +215,14 @@ TEST_CASE("RFLAGS.RF is saved as 0 for an intercepted instruction, as 1 for an a
           "[vmx][exits]") {
     M cpuid;
     cpuid.prepare();
-    cpuid.guest_code({0x0F, 0xA2});
+    cpuid.guest_code({0x0F, 0xA2});  // cpuid
     cpuid.set(&Vmcs::guest_rflags, rflags::kFixed1 | rflags::kRf);
     REQUIRE(cpuid.run_guest());
     CHECK((cpuid.vmcs().guest_rflags & rflags::kRf) == 0);
 
     M violation;
     violation.prepare();
-    violation.guest_code({0x88, 0x03});
+    violation.guest_code({0x88, 0x03});  // mov [rbx], al
     ept(violation, kPage | 0x31);
     violation.vmx().current->stale_checks = ~0U;
     REQUIRE(violation.run_guest());
@@ -230,7 +231,7 @@ TEST_CASE("RFLAGS.RF is saved as 0 for an intercepted instruction, as 1 for an a
 
     M interrupt;  // between instructions: what it was
     interrupt.prepare();
-    interrupt.guest_code({0x90});
+    interrupt.guest_code({0x90});  // nop
     interrupt.vmcs().pin_controls |= pin::kExternalInterruptExiting;
     interrupt.set(&Vmcs::guest_rflags, rflags::kFixed1 | rflags::kRf);
     pend(interrupt, 0x40);
@@ -242,7 +243,7 @@ TEST_CASE("an exit in the middle of a delivery finds no shadow and an active pro
           "[vmx][exits]") {
     const auto without_idt = [](M& m) {
         m.prepare();
-        m.guest_code({0x0F, 0x0B});
+        m.guest_code({0x0F, 0x0B});  // ud2
         ept(m, kPage | 0x37);
         m.machine().poke_value<u64>(m.ept_entry_address(M::kGuestIdt), 0);
         m.vmcs().guest_rflags |= rflags::kIf;
@@ -269,7 +270,7 @@ TEST_CASE("an exit in the middle of a delivery finds no shadow and an active pro
 TEST_CASE("reserved access rights of an unusable segment are saved as 0", "[vmx][exits]") {
     M m;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     m.set(&Vmcs::guest_ldtr_access_rights, 0xFFFF'0F82);
     REQUIRE(m.run_guest());
     CHECK(m.vmcs().guest_ldtr_access_rights == 0x1'0082);

@@ -140,11 +140,11 @@ TEST_CASE("the same instructions without their control do not exit", "[vmx][exit
 }
 
 TEST_CASE("RDTSCP, INVPCID, XSAVES and TPAUSE raise #UD unless enabled", "[vmx][exits]") {
-    for (const std::vector<u8>& code : {std::vector<u8>{0x0F, 0x01, 0xF9},
-                                        {0x66, 0x0F, 0x38, 0x82, 0x08},
-                                        {0x0F, 0xC7, 0x2B},
-                                        {0x66, 0x0F, 0xAE, 0xF1},
-                                        {0xF3, 0x0F, 0xC7, 0xF8}}) {
+    for (const std::vector<u8>& code : {std::vector<u8>{0x0F, 0x01, 0xF9},  // rdtscp
+                                        {0x66, 0x0F, 0x38, 0x82, 0x08},     // invpcid rcx, [rax]
+                                        {0x0F, 0xC7, 0x2B},                 // xsaves [rbx]
+                                        {0x66, 0x0F, 0xAE, 0xF1},           // tpause ecx
+                                        {0xF3, 0x0F, 0xC7, 0xF8}}) {        // rdpid rax
         CAPTURE(code);
         VmxMachine m;
         m.prepare();

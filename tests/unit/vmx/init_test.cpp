@@ -43,7 +43,7 @@ TEST_CASE("an INIT in VMX root operation stays pending until VMXOFF", "[vmx][ini
                      100);
     REQUIRE(m.vmx().in_operation);
     m.send_init();
-    (void)m.run_host({0xEB, 0xFE}, 100);
+    (void)m.run_host({0xEB, 0xFE}, 100);  // jmp $
     CHECK(m.vmx().in_operation);
     CHECK(m.state().rip() == VmxMachine::kHostCode + 0x100);
     CHECK(m.pending(attention::kInit));
@@ -95,7 +95,7 @@ TEST_CASE("VM entry to wait-for-SIPI forgets an INIT and a SIPI of before", "[vm
     Guest m;
     m.send_init();
     m.send_sipi(0x77);
-    (void)m.run_host({0x90}, 1);
+    (void)m.run_host({0x90}, 1);  // nop
     m.wait_for_sipi();
     CHECK_FALSE(m.run_guest());
     CHECK(m.vmx().non_root);
@@ -159,10 +159,10 @@ TEST_CASE("nothing but a reset wakes a processor from the VMX-abort shutdown sta
     m.send_init();
     m.cpu().request(attention::kNmi | attention::kMachineCheck | attention::kSipi);
     CHECK((m.cpu().attention.load() & m.cpu().attention_mask) == 0);
-    CHECK(m.run_host({0x90}, 10) == RunResult::Idle);
+    CHECK(m.run_host({0x90}, 10) == RunResult::Idle);  // nop
     CHECK(m.state().activity == Activity::Shutdown);
     m.cpu().request(attention::kStop);
-    CHECK(m.run_host({0x90}, 10) == RunResult::Stopped);
+    CHECK(m.run_host({0x90}, 10) == RunResult::Stopped);  // nop
     m.cpu().withdraw(attention::kStop);
     m.vmx().reset(m.cpu());
     update_attention(m.cpu());
@@ -183,7 +183,7 @@ TEST_CASE("each change of VMX operation leaves the mask of pending events right"
     CHECK((m.cpu().attention_mask & attention::kInit) != 0);
     m.prepare();
     CHECK(current());
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     (void)m.vmlaunch();
     REQUIRE(m.vmx().non_root);
     CHECK(current());

@@ -104,7 +104,7 @@ void check(const Injection& e, u32 interruptibility, u32 activity, bool virtual_
     M m(config);
     m.prepare();
     m.make_guest_idt();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     Vmcs& v = m.vmcs();
     v.proc_controls |= proc::kHltExiting;  // handlers are HLT
     v.pin_controls |= virtual_nmis ? pin::kNmiExiting | pin::kVirtualNmis : 0;
@@ -226,7 +226,7 @@ TEST_CASE("at one boundary MTF goes before the preemption timer, the timer befor
         CAPTURE(proc, pin);
         M m;
         m.prepare();
-        m.guest_code({0x90});
+        m.guest_code({0x90});  // nop
         m.vmcs().proc_controls |= proc;
         m.vmcs().pin_controls |= pin;
         m.set(&Vmcs::guest_rflags, rflags::kFixed1 | rflags::kIf);

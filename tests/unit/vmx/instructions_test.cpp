@@ -167,7 +167,7 @@ TEST_CASE("VMLAUNCH and VMRESUME: launch state, shadow VMCS, MOV SS", "[vmx][ins
     (void)m.vmlaunch();
     CHECK(error(m, 26));
     m.state().interruptibility = 0;
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     REQUIRE(m.run_guest());
     (void)m.vmlaunch();
     CHECK(error(m, 4));

@@ -51,10 +51,10 @@ TEST_CASE("MTF exits behind HLT at once, with activity state HLT", "[vmx][events
 }
 
 TEST_CASE("MTF exits behind instructions that wait or yield", "[vmx][events]") {
-    Guest pause{0xF3, 0x90, 0x90};
+    Guest pause{0xF3, 0x90, 0x90};  // pause; nop
     REQUIRE(pause.run_guest(20));
     pause.trapped_at(kCode + 2, kActive);
-    Guest mwait{0x0F, 0x01, 0xC9, 0x90};
+    Guest mwait{0x0F, 0x01, 0xC9, 0x90};  // mwait; nop
     mwait.state().gpr[RCX] = 0;
     REQUIRE(mwait.run_guest(20));
     mwait.trapped_at(kCode + 3, kActive);
@@ -70,7 +70,7 @@ TEST_CASE("MTF exits behind instructions that wait or yield", "[vmx][events]") {
 TEST_CASE("MTF waits with a guest entered in HLT, and exits before the first instruction of the "
           "handler that wakes it",
           "[vmx][events]") {
-    Guest m{0x90};
+    Guest m{0x90};  // nop
     m.vmcs().guest_rflags |= rflags::kIf;
     m.set(&Vmcs::guest_activity_state, kHlt);
     CHECK_FALSE(m.run_guest(20));
@@ -81,7 +81,7 @@ TEST_CASE("MTF waits with a guest entered in HLT, and exits before the first ins
 }
 
 TEST_CASE("MTF goes before an interrupt that waits behind HLT", "[vmx][events]") {
-    Guest m{0xF4};
+    Guest m{0xF4};  // hlt
     m.vmcs().guest_rflags |= rflags::kIf;
     m.vmcs().pin_controls |= pin::kExternalInterruptExiting;
     m.vmcs().guest_interruptibility = blocking::kSti;
@@ -98,7 +98,7 @@ TEST_CASE("MTF goes before an interrupt that waits behind HLT", "[vmx][events]")
 
 TEST_CASE("MTF does not exit from shutdown or wait-for-SIPI; an NMI's handler is trapped",
           "[vmx][events]") {
-    Guest shutdown{0x90};
+    Guest shutdown{0x90};  // nop
     shutdown.set(&Vmcs::guest_activity_state, kShutdown);
     CHECK_FALSE(shutdown.run_guest(20));
     shutdown.cpu().icount += 3;  // of another stay, should somebody count
@@ -108,7 +108,7 @@ TEST_CASE("MTF does not exit from shutdown or wait-for-SIPI; an NMI's handler is
     REQUIRE(shutdown.continue_guest(20));
     shutdown.trapped_at(handler(2), kActive);
 
-    Guest sipi{0x90};
+    Guest sipi{0x90};  // nop
     sipi.set(&Vmcs::guest_activity_state, kWaitForSipi);
     CHECK_FALSE(sipi.run_guest(20));
     sipi.send_sipi(0x10);
@@ -120,7 +120,7 @@ TEST_CASE("an event injected into HLT is delivered and trapped; an injected MTF 
           "[vmx][events]") {
     for (const u32 info : {kValid | 0x41, kValid | 2U << 8 | 2, kValid | 3U << 8 | 1}) {
         CAPTURE(info);
-        Guest m{0x90};
+        Guest m{0x90};  // nop
         m.vmcs().guest_rflags |= rflags::kIf;
         m.vmcs().guest_activity_state = kHlt;
         m.set(&Vmcs::entry_interruption_info, info);
@@ -128,7 +128,7 @@ TEST_CASE("an event injected into HLT is delivered and trapped; an injected MTF 
         m.trapped_at(handler(info & 0xFF), kActive);
     }
     for (const bool flag : {false, true}) {
-        Guest m{0x90};
+        Guest m{0x90};  // nop
         if (!flag) {
             m.vmcs().proc_controls &= ~proc::kMonitorTrapFlag;
         }

@@ -45,17 +45,17 @@ TEST_CASE("shadowed VMREAD and VMWRITE reach the shadow VMCS and do not exit", "
 }
 
 TEST_CASE("a bitmap bit or an encoding above 15 bits exits", "[vmx][shadowing]") {
-    ShadowGuest read{0x0F, 0x78, 0xC1};
+    ShadowGuest read{0x0F, 0x78, 0xC1};  // vmread rcx, rax
     read.machine().poke_value<u8>(kReadBitmap + 0x681E / 8, 1U << (0x681E % 8));
     read.state().gpr[RAX] = 0x681E;
     REQUIRE(read.run_guest());
     CHECK(read.exited_with(ExitReason::VMREAD));
-    ShadowGuest write{0x0F, 0x79, 0xC1};
+    ShadowGuest write{0x0F, 0x79, 0xC1};  // vmwrite rax, rcx
     write.machine().poke_value<u8>(kWriteBitmap + 0x4402 / 8, 1U << (0x4402 % 8));
     write.state().gpr[RAX] = 0x4402;
     REQUIRE(write.run_guest());
     CHECK(write.exited_with(ExitReason::VMWRITE));
-    ShadowGuest wide{0x0F, 0x78, 0xC1};
+    ShadowGuest wide{0x0F, 0x78, 0xC1};  // vmread rcx, rax
     wide.state().gpr[RAX] = 0x8000;
     REQUIRE(wide.run_guest());
     CHECK(wide.exited_with(ExitReason::VMREAD));
@@ -98,7 +98,7 @@ TEST_CASE("a shadowed access that fails reports in the current VMCS, not in the 
 TEST_CASE("without VMCS shadowing every VMREAD in the guest exits", "[vmx][shadowing]") {
     VmxMachine m;
     m.prepare();
-    m.guest_code({0x0F, 0x78, 0xC1});
+    m.guest_code({0x0F, 0x78, 0xC1});  // vmread rcx, rax
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::VMREAD));
 }

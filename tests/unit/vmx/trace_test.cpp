@@ -185,7 +185,7 @@ TEST_CASE("levels: a VMLAUNCH that was not answered by a deeper guest is forgott
     CHECK(m.exited_with(ExitReason::VMLAUNCH));
     m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode + 3);  // L1 let it fail
     REQUIRE(m.run_guest());
-    make_guest(m, VmxMachine::kOtherVmcs, {0x0F, 0xA2}, VmxMachine::kGuestCode + 0x100);
+    make_guest(m, VmxMachine::kOtherVmcs, {0x0F, 0xA2}, VmxMachine::kGuestCode + 0x100);  // cpuid
     m.vmcs() = good;
     m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode + 0x100);
     REQUIRE(m.run_guest());
@@ -324,7 +324,7 @@ TEST_CASE("a failed entry can dump the VMCS with its difference to the last good
     VmxMachine m;
     m.vmx().dump_failed_entries = true;
     m.prepare();
-    m.guest_code({0x0F, 0xA2});
+    m.guest_code({0x0F, 0xA2});  // cpuid
     REQUIRE(m.run_guest());
     m.set(&Vmcs::guest_rflags, 8);
     (void)m.run_guest();
