@@ -3,9 +3,9 @@
 //
 //   differential [--seed N] [--count N] [--family integer|x87|vector|any] [--one N] [--keep-going]
 //
-// Case i of a run has seed N + i; a failing case prints the command that replays it alone. Cases
-// run in child processes, so that a crash of either side is a reported failure and not the end of
-// the run.
+// Case i of a run has seed N + i; a failing case prints the command that replays it alone. A case
+// fails if the native CPU, asked four times, differs each time. Cases run in child processes, so
+// that a crash of either side is a reported failure and not the end of the run.
 
 #include "cpu/x86/decode/decoder.hpp"
 #include "tests/differential/exceptions.hpp"
@@ -62,45 +62,67 @@ std::string listing(const Candidate& candidate) {
 class Harness {
   public:
     // Empty if both agree.
+    //
+    // On a busy virtual machine the native side was seen to differ once in some hundred thousand
+    // runs and never again from the same start: #UD for a legal MULX, two bytes of a faulting
+    // element. So it is asked again, up to three times, and a line says so. The interpreter is not:
+    // an outcome of ours that does not repeat is a fault, too.
     std::string run_case(u64 seed, Family family, Op& op) {
         Rng rng(seed * 0x2545F4914F6CDD1D + 1);
         const Candidate candidate = draw(rng, family, guest_.machine().cpu().features);
         op = candidate.insn.op;
         const u64 rip =
             rng.one_in(8) ? kCodeAddress + kPageBytes - 1 - rng.below(14) : kCodeAddress + 64;
-        auto start = std::make_unique<Outcome>();
-        randomize(rng, start->state, start->scratch);
-        place_operands(rng, candidate, rip, start->state);
-        const std::span<const u8> bytes{candidate.bytes.data(), candidate.length};
-        auto guest = std::make_unique<Outcome>();
-        guest_.run(*start, bytes, rip, *guest);
-        auto native = std::make_unique<Outcome>();
-        native_state() = start->state;
-        std::memcpy(native_scratch(), start->scratch.data(), kScratchBytes);
-        native_run(bytes, rip);
-        native->state = native_state();
-        std::memcpy(native->scratch.data(), native_scratch(), kScratchBytes);
-        forget_undefined(candidate.insn, *start, *guest, *native);
-        const std::string difference = compare(*guest, *native);
-        if (difference.empty() || accepted(candidate.insn, *guest, *native)) {
+        randomize(rng, start_.state, start_.scratch);
+        place_operands(rng, candidate, rip, start_.state);
+        guest_.run(start_, {candidate.bytes.data(), candidate.length}, rip, guest_made_);
+        const std::string difference = against_native(candidate, rip);
+        if (difference.empty()) {
             return {};
         }
-        return fmt::format("case {}: {} [{}]\n{}", seed, listing(candidate),
-                           mnemonic(candidate.insn.op), difference);
+        const std::string what = fmt::format("case {}: {} [{}]\n{}", seed, listing(candidate),
+                                             mnemonic(candidate.insn.op), difference);
+        for (unsigned again = 1; again <= kRepeats; ++again) {
+            if (against_native(candidate, rip).empty()) {
+                fmt::print("{}  the native CPU agreed when asked again ({})\n", what, again);
+                std::fflush(stdout);
+                return {};
+            }
+        }
+        return what;
     }
 
   private:
+    static constexpr unsigned kRepeats = 3;
+
+    // Empty if the native CPU makes of the start what the interpreter made of it.
+    std::string against_native(const Candidate& candidate, u64 rip) {
+        native_state() = start_.state;
+        std::memcpy(native_scratch(), start_.scratch.data(), kScratchBytes);
+        native_run({candidate.bytes.data(), candidate.length}, rip);
+        native_.state = native_state();
+        std::memcpy(native_.scratch.data(), native_scratch(), kScratchBytes);
+        guest_compared_ = guest_made_;
+        forget_undefined(candidate.insn, start_, guest_compared_, native_);
+        std::string difference = compare(guest_compared_, native_);
+        if (!difference.empty() && accepted(candidate.insn, guest_compared_, native_)) {
+            difference.clear();
+        }
+        return difference;
+    }
+
     GuestRunner guest_;
+    Outcome start_{}, guest_made_{}, guest_compared_{}, native_{};
 };
 
 // Runs [first, last) in this (child) process; the exit status says whether all agreed.
 int run_range(const Options& options, u64 first, u64 last) {
     (void)native_setup();
-    Harness harness;
+    const auto harness = std::make_unique<Harness>();
     u64 failed = 0;
     for (u64 seed = first; seed < last; ++seed) {
         Op op{};
-        const std::string text = harness.run_case(seed, options.family, op);
+        const std::string text = harness->run_case(seed, options.family, op);
         if (!text.empty()) {
             ++failed;
             fmt::print("{}  replay: differential --family {} --one {}\n", text, options.family_name,
