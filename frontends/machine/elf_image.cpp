@@ -142,6 +142,48 @@ bool is_elf(std::span<const u8> image) {
     return field(image, 0, 4) == 0x464C'457F;
 }
 
+namespace {
+
+// Adds what program header `index`, at `phdr`, names. Empty, or what is wrong with it.
+std::string
+add_segment(std::span<const u8> image, u64 index, u64 phdr, u64& note_bytes, ElfImage& elf) {
+    const ElfLayout& layout = elf.is_64 ? kElf64 : kElf32;
+    const u64 type = field(image, static_cast<std::size_t>(phdr), 4);
+    const u64 offset = at(image, phdr, layout.p_offset);
+    const u64 file_bytes = at(image, phdr, layout.p_filesz);
+    const u64 memory_bytes = at(image, phdr, layout.p_memsz);
+    if (type != kPtLoad && type != kPtNote) {
+        return {};
+    }
+    if (!inside(image, offset, file_bytes)) {
+        return fmt::format("is truncated: ELF segment {} ends beyond the end of the file", index);
+    }
+    const auto bytes = image.subspan(offset, file_bytes);
+    if (type == kPtNote) {
+        note_bytes += file_bytes;
+        if (note_bytes > image.size()) {
+            return "is damaged: its ELF notes overlap each other";
+        }
+        elf.notes.push_back({bytes, at(image, phdr, layout.p_align)});
+        return {};
+    }
+    if (memory_bytes == 0) {
+        return {};
+    }
+    if (memory_bytes < file_bytes) {
+        return fmt::format("ELF segment {} is larger in the file than in memory", index);
+    }
+    if (elf.segments.size() == KernelImage::kMostSegments) {
+        return fmt::format("has more than {} ELF segments to load: no kernel does",
+                           KernelImage::kMostSegments);
+    }
+    elf.segments.push_back(
+        {at(image, phdr, layout.p_vaddr), at(image, phdr, layout.p_paddr), bytes, memory_bytes});
+    return {};
+}
+
+}  // namespace
+
 Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path) {
     const auto bad = [&](std::string_view why) {
         return Error{fmt::format("kernel '{}': {}", path, why)};
@@ -169,39 +211,10 @@ Expected<ElfImage> parse_elf(std::span<const u8> image, const std::string& path)
     }
     u64 note_bytes = 0;
     for (u64 i = 0; i < count; ++i) {
-        const u64 phdr = table + i * stride;
-        const u64 type = field(image, static_cast<std::size_t>(phdr), 4);
-        const u64 offset = at(image, phdr, layout.p_offset);
-        const u64 file_bytes = at(image, phdr, layout.p_filesz);
-        const u64 memory_bytes = at(image, phdr, layout.p_memsz);
-        if (type != kPtLoad && type != kPtNote) {
-            continue;
+        if (const std::string why = add_segment(image, i, table + i * stride, note_bytes, elf);
+            !why.empty()) {
+            return bad(why);
         }
-        if (!inside(image, offset, file_bytes)) {
-            return bad(
-                fmt::format("is truncated: ELF segment {} ends beyond the end of the file", i));
-        }
-        const auto bytes = image.subspan(offset, file_bytes);
-        if (type == kPtNote) {
-            note_bytes += file_bytes;
-            if (note_bytes > image.size()) {
-                return bad("is damaged: its ELF notes overlap each other");
-            }
-            elf.notes.push_back({bytes, at(image, phdr, layout.p_align)});
-            continue;
-        }
-        const PhysAddr address = at(image, phdr, layout.p_paddr);
-        if (memory_bytes == 0) {
-            continue;
-        }
-        if (memory_bytes < file_bytes) {
-            return bad(fmt::format("ELF segment {} is larger in the file than in memory", i));
-        }
-        if (elf.segments.size() == KernelImage::kMostSegments) {
-            return bad(fmt::format("has more than {} ELF segments to load: no kernel does",
-                                   KernelImage::kMostSegments));
-        }
-        elf.segments.push_back({at(image, phdr, layout.p_vaddr), address, bytes, memory_bytes});
     }
     if (elf.segments.empty()) {
         return bad("is an ELF file with nothing to load");

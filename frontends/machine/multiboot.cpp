@@ -46,7 +46,8 @@ image_of(std::span<const u8> file, std::size_t header, u32 flags, const std::str
     if (!elf) {
         return elf.error();
     }
-    return KernelImage(std::move(elf).value());
+    // What an ELF file has beyond that is for other ways of starting it.
+    return KernelImage(std::move(elf).value());  // NOLINT(cppcoreguidelines-slicing)
 }
 
 // The boot information and everything it points to, in one block at `base`.

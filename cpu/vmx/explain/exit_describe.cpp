@@ -40,7 +40,7 @@ std::string io(u64 q) {
 }
 
 std::string ept_violation_text(u64 q, const Vmcs& v) {
-    using namespace ept_violation;
+    using namespace ept_violation;  // NOLINT(google-build-using-namespace): its bits, all of them
     const std::string_view kind = (q & kFetch) != 0   ? "fetch"
                                   : (q & kWrite) != 0 ? "write"
                                                       : "read";
@@ -87,8 +87,7 @@ std::string vmcs_field_text(const Vcpu& cpu, const Vmcs& v) {
 }  // namespace
 
 std::string describe_exit(const VmExitRecord& record) {
-    const std::string text =
-        describe_qualification(record.reason, record.qualification, *record.vmcs);
+    std::string text = describe_qualification(record.reason, record.qualification, *record.vmcs);
     if (record.cpu == nullptr) {
         return text;
     }

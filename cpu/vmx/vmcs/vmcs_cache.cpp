@@ -3,6 +3,7 @@
 #include "core/guest_memory.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace droste {
@@ -30,26 +31,24 @@ VmcsCache::bind(Vcpu& cpu, PhysAddr address, const BoundVmcs* keep, const BoundV
     if (BoundVmcs* found = find(address); found != nullptr) {
         return *found;
     }
-    BoundVmcs* victim = nullptr;
-    for (BoundVmcs& entry : entries_) {
-        if (&entry == keep || &entry == keep_too) {
-            continue;
-        }
-        if (victim == nullptr || !entry.bound() ||
-            (victim->bound() && entry.last_use < victim->last_use)) {
-            victim = &entry;
-        }
-    }
-    if (victim->bound()) {
+    // The longest unused one; before those an empty one, behind them those to be kept.
+    const auto rank = [&](const BoundVmcs& entry) {
+        const bool kept = &entry == keep || &entry == keep_too;
+        return kept ? ~u64{0} : entry.bound() ? entry.last_use : 0;
+    };
+    BoundVmcs& victim = *std::min_element(
+        entries_.begin(), entries_.end(),
+        [&](const BoundVmcs& a, const BoundVmcs& b) { return rank(a) < rank(b); });
+    if (victim.bound()) {
         ++evictions;
-        write_back(cpu, *victim);
-        release(*victim);
+        write_back(cpu, victim);
+        release(victim);
     }
     ++binds;
-    victim->address = address;
-    victim->last_use = ++use_counter_;
-    load(cpu, *victim);
-    return *victim;
+    victim.address = address;
+    victim.last_use = ++use_counter_;
+    load(cpu, victim);
+    return victim;
 }
 
 void VmcsCache::load(Vcpu& cpu, BoundVmcs& vmcs) {

@@ -121,6 +121,7 @@ class InsnReader {
     unsigned rex(u8 which) const { return (rex_ & which) != 0 ? 8U : 0U; }
 
     void read_prefixes();
+    void segment_prefix(u8 byte);
     void find_leaf();
     void enter_vex(bool three_bytes);
     const MapView* enter(Escape escape);
@@ -160,6 +161,16 @@ class InsnReader {
     unsigned column_ = kColumnNP;
 };
 
+void InsnReader::segment_prefix(u8 byte) {
+    const u8 seg =
+        byte >= 0x64 ? static_cast<u8>(byte - 0x64 + FS) : static_cast<u8>((byte - 0x26) >> 3);
+    if (!long64_ || seg >= FS) {
+        seg_override_ = seg;
+        set(kInsnSegOverride);
+    }
+    flags_ = seg == DS ? flags_ | kInsnNoTrack : flags_ & ~unsigned{kInsnNoTrack};
+}
+
 // Prefixes come in any order. Of F2 and F3, and of the segment overrides, the last one counts; in
 // 64-bit mode only FS and GS are overrides. REX counts only directly before the opcode. SDM Vol.
 // 2A, "Instruction Prefixes", "REX Prefixes".
@@ -182,16 +193,7 @@ void InsnReader::read_prefixes() {
         case Prefix::Repne: flags_ = (flags_ & ~unsigned{kInsnRep}) | kInsnRepne; break;
         case Prefix::Rep: flags_ = (flags_ & ~unsigned{kInsnRepne}) | kInsnRep; break;
         case Prefix::Lock: set(kInsnLock); break;
-        case Prefix::Segment: {
-            const u8 seg = byte >= 0x64 ? static_cast<u8>(byte - 0x64 + FS)
-                                        : static_cast<u8>((byte - 0x26) >> 3);
-            if (!long64_ || seg >= FS) {
-                seg_override_ = seg;
-                set(kInsnSegOverride);
-            }
-            flags_ = seg == DS ? flags_ | kInsnNoTrack : flags_ & ~unsigned{kInsnNoTrack};
-            break;
-        }
+        case Prefix::Segment: segment_prefix(byte); break;
         case Prefix::Rex:
         case Prefix::None: break;
         }

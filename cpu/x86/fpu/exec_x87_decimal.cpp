@@ -13,7 +13,7 @@ namespace {
 X87State::Register from_packed_decimal(const std::array<u8, 10>& bytes) {
     u64 magnitude = 0;
     for (unsigned i = 9; i-- > 0;) {
-        magnitude = magnitude * 100 + (bytes[i] >> 4) * 10U + (bytes[i] & 0xFU);
+        magnitude = magnitude * 100 + (u64{bytes[i]} >> 4) * 10 + (bytes[i] & 0xFU);
     }
     const bool negative = (bytes[9] & 0x80) != 0;
     if (magnitude == 0) {
@@ -28,7 +28,7 @@ Status exec_fbld(Vcpu& cpu, const Insn& insn) {
     if (const Status status = x87_ready(cpu); status != Status::Next) [[unlikely]] {
         return status;
     }
-    std::array<u8, 10> bytes;
+    std::array<u8, 10> bytes{};
     if (const Status status = load(cpu, insn, bytes); status != Status::Next) [[unlikely]] {
         return status;
     }

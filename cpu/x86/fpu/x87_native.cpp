@@ -207,10 +207,11 @@ void fill_image(const X87State& fpu, X87Image& image) {
     std::memcpy(bytes + 2, &status, 2);
     bytes[4] = fpu.tag_valid;
     std::memcpy(bytes + 24, &kNativeMxcsr, 4);
-    for (unsigned i = 0; i < 8; ++i) {
+    u8* slot = bytes + 32;
+    for (unsigned i = 0; i < 8; ++i, slot += 16) {
         const X87State::Register& value = fpu.st[x87::physical(fpu, i)];
-        std::memcpy(bytes + 32 + 16 * i, &value.significand, 8);
-        std::memcpy(bytes + 40 + 16 * i, &value.sign_exponent, 2);
+        std::memcpy(slot, &value.significand, 8);
+        std::memcpy(slot + 8, &value.sign_exponent, 2);
     }
 }
 
@@ -222,10 +223,11 @@ void take_image(const X87Image& image, X87State& fpu) {
     fpu.status = static_cast<u16>((status & (x87::kTopMask | x87::kConditions | kSticky)) |
                                   (fpu.status & kSticky));
     fpu.tag_valid = bytes[4];
-    for (unsigned i = 0; i < 8; ++i) {
+    const u8* slot = bytes + 32;
+    for (unsigned i = 0; i < 8; ++i, slot += 16) {
         X87State::Register& value = fpu.st[x87::physical(fpu, i)];
-        std::memcpy(&value.significand, bytes + 32 + 16 * i, 8);
-        std::memcpy(&value.sign_exponent, bytes + 40 + 16 * i, 2);
+        std::memcpy(&value.significand, slot, 8);
+        std::memcpy(&value.sign_exponent, slot + 8, 2);
     }
     x87::update_summary(fpu);
 }

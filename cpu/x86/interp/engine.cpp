@@ -370,6 +370,7 @@ void Interpreter::step(Vcpu& cpu) {
     }
 }
 
+// NOLINTNEXTLINE(readability-function-cognitive-complexity): what a boundary asks, in its order
 RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
     const u64 limit = budget > ~u64{0} - cpu.icount ? ~u64{0} : cpu.icount + budget;
     cpu.icount_limit = limit;

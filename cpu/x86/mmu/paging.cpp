@@ -358,6 +358,7 @@ Outcome Walker::start_level(unsigned& level, GuestPhysAddr& table) {
     return Outcome::Done;
 }
 
+// NOLINTNEXTLINE(readability-function-cognitive-complexity): one walk, read from the root down
 Outcome Walker::run_paged(Translation& out) {
     unsigned level = 0;
     GuestPhysAddr table = 0;
