@@ -449,24 +449,6 @@ TEST_CASE("monitor trap flag: after one instruction, before the first after inje
     CHECK(fault.vmcs().guest_rip == handler(6));
 }
 
-TEST_CASE("an exit behind MOV SS with RFLAGS.TF = 1 saves BS as pending, and can be entered again",
-          "[vmx][events]") {
-    Guest g{0x8E, 0xD0, 0x90, 0x90};  // mov ss, eax
-    const auto selector = static_cast<u16>(g.vmcs().guest_ss_selector);
-    g.cpu().state.gpr[RAX] = selector;
-    g.set(&Vmcs::proc_controls, g.vmcs().proc_controls | proc::kMonitorTrapFlag);
-    g.set(&Vmcs::guest_rflags, g.vmcs().guest_rflags | rflags::kTf);
-    REQUIRE(g.run_guest());
-    REQUIRE(g.exited_with(ExitReason::MONITOR_TRAP_FLAG));
-    CHECK(g.vmcs().guest_rip == kCode + 2);
-    CHECK(g.vmcs().guest_interruptibility == blocking::kMovSs);
-    CHECK(g.vmcs().guest_pending_debug == dr6::kBs);
-    REQUIRE(g.run_guest());
-    CHECK(g.exited_with(ExitReason::MONITOR_TRAP_FLAG));
-    CHECK(g.vmcs().guest_rip == kCode + 3);
-    CHECK(g.vmcs().guest_pending_debug == dr6::kBs);
-}
-
 TEST_CASE("injecting a pending MTF exit (type 7) exits before the first instruction",
           "[vmx][events]") {
     Guest m{0x90};  // nop
