@@ -14,8 +14,8 @@ A mutant is a row in one of the *.toml files beside this one, a file an area:
     tests = ["unit-mmu"]                    # names of meson's tests; the first that fails ends the mutant
 
 The tree is copied and built once, and the tests that rows name must pass there. Then each mutant
-is put in, and its tests are rebuilt and run one after the other. A test that fails, crashes or takes ten times as long kills
-the mutant; a mutant that no test kills has survived. So does one that does not compile: it is no mutant. A row whose
+is put in, and its tests are rebuilt and run one after the other. A test that fails, crashes or needs ten times the CPU time
+kills the mutant; a mutant that no test kills has survived. So does one that does not compile: it is no mutant. A row whose
 old text is not there exactly once has rotted and fails too: change it with the code.
 
 --check looks at the rows only. --area takes one file, --only the rows whose name contains TEXT. --work keeps the
@@ -26,11 +26,13 @@ import json
 import os
 import pathlib
 import queue
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 
@@ -97,8 +99,8 @@ def read_rows(folder, areas):
 class Tree:
     """A copy of the source with a build of its own."""
 
-    def __init__(self, source, work):
-        self.source, self.root = source, work
+    def __init__(self, source, work, ninja_jobs):
+        self.source, self.root, self.ninja_jobs = source, work, ninja_jobs
         self.build = work / "build-test"  # where test.sh has it, so that ccache sees the same commands
         for name in COPIED:
             if (source / name).exists():
@@ -113,6 +115,8 @@ class Tree:
         self.tests = {test["name"]: test for test in tests}
         for test in self.tests.values():
             test["files"] = [os.path.relpath(name, self.build) for id_ in test["depends"] for name in targets[id_]["filename"]]
+            if test["name"].startswith("unit-"):
+                test["cmd"].append("--abort")  # of Catch2: the first failure will do
         self.seconds = {}  # of each test, unmutated
 
     def copy(self, old, new):
@@ -140,28 +144,33 @@ class Tree:
 
     def compile(self, tests):
         files = sorted({name for test in tests for name in self.tests[test]["files"]})
-        return subprocess.run(["ninja", "-C", str(self.build), "-j", str(ninja_jobs), *files], capture_output=True, text=True,
+        return subprocess.run(["ninja", "-C", str(self.build), "-j", str(self.ninja_jobs), *files], capture_output=True, text=True,
                               errors="replace", check=False)
 
+    def run(self, test, cpu_seconds):
+        """Whether one test passes in so many CPU seconds, and how many it took. A clock on the wall would take a busy
+        machine for a killed mutant; only a test that waits for ever is ended by it."""
+        process = subprocess.Popen(test["cmd"], cwd=test["workdir"] or self.build, env={**os.environ, **test["env"]},
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+        watchdog = threading.Timer(3 * test["timeout"], os.kill, (process.pid, signal.SIGKILL))
+        watchdog.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        watchdog.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # whatever it started
+        except ProcessLookupError:
+            pass
+        return process.returncode == 0, usage.ru_utime + usage.ru_stime
+
     def passes(self, name):
-        """Whether one test passes, in no more than ten times the time it needs unmutated."""
+        """Whether one test passes, in no more than ten times the CPU time it needs unmutated."""
         test = self.tests[name]
-        limit = 10 * self.seconds[name] + 5 if name in self.seconds else test["timeout"] * 3
-        begin = time.monotonic()
-        with subprocess.Popen(test["cmd"], cwd=test["workdir"] or self.build, env={**os.environ, **test["env"]},
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              start_new_session=True) as process:
-            try:
-                good = process.wait(limit) == 0
-            except subprocess.TimeoutExpired:
-                good = False
-            finally:
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
-                except ProcessLookupError:
-                    pass
-        if good and name not in self.seconds:
-            self.seconds[name] = time.monotonic() - begin
+        if name in self.seconds:
+            return self.run(test, int(10 * self.seconds[name] + 5))[0]
+        good, self.seconds[name] = self.run(test, 3 * test["timeout"])
         return good
 
     def prepare(self, tests):
@@ -202,8 +211,9 @@ def run_all(mutants, options):
     with tempfile.TemporaryDirectory(prefix="droste-mutate-") as scratch:
         work = pathlib.Path(options.work or scratch)
         trees = queue.Queue()
+        ninja_jobs = max(1, len(os.sched_getaffinity(0)) // options.jobs)
         for number in range(options.jobs):
-            trees.put(Tree(options.source, work / f"tree{number}"))
+            trees.put(Tree(options.source, work / f"tree{number}", ninja_jobs))
         killed = survivors = 0
         first = trees.queue[0]
         for mutant in list(mutants):
@@ -274,6 +284,5 @@ def main():
     return 1 if failed else 0
 
 
-ninja_jobs = os.cpu_count() or 1
 if __name__ == "__main__":
     sys.exit(main())
