@@ -65,12 +65,15 @@ def bochs(work, iso, megs, timeout):
                          {"SDL_VIDEODRIVER": "dummy"})
 
 
-def lines_of_pipe(command, timeout):
-    """Yields (native time, line) as the console prints them."""
+def lines_of_pipe(command, timeout, environment=None, started=None):
+    """Yields (native time, line) as the console prints them; `started` is told the process."""
     start = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               env={**os.environ, **(environment or {})})
     pending = b""
     try:
+        if started:
+            started(process)
         while time.monotonic() - start < timeout:
             if not select.select([process.stdout], [], [], 0.5)[0]:
                 if process.poll() is not None:

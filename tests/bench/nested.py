@@ -13,7 +13,7 @@ so on. Each level runs nested_rows.c before it starts the next. Times are the na
 "slow clock" is Droste with --icount-ns 1: virtual time runs at about a sixth of the native machine's, so that timer ticks, each of them
 many exits in L3, take a share of the rows that can be neglected. What is left between the levels is the cost of translation.
 
-    tests/bench/nested.py --droste BINARY --guests DIR [--levels 3] [--rounds 3] [--peers bochs,qemu] [--json FILE]
+    tests/bench/nested.py --droste BINARY [--accel interp|jit] --guests DIR [--levels 3] [--rounds 3] [--peers bochs,qemu] [--json FILE]
 
 --guests is the cache that tests/boot/guests.sh fills. Peers run once unless --peer-rounds says otherwise: they take minutes.
 A level that did not come up within --timeout seconds is shown as "-".
@@ -32,6 +32,7 @@ import emulators
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
 EXITS = 2_000_000
+ROWS = (("userland", "s"), ("compute", "s"), ("walk", "s"), ("cpuid", "us"))
 CPUIDS = {1: 200_000, 2: 20_000, 3: 2_000}  # a level's count; deeper ones: 200
 
 LEVEL_SCRIPT = """\
@@ -133,11 +134,12 @@ def runners(options, work, initrd):
     kernel = options.guests / "vmlinuz-6.1"
     linux = ["-m", str(megs), "-kernel", kernel, "-initrd", initrd, "-append", emulators.APPEND + " poweroff", "-no-reboot",
              "-nographic"]
-    droste = [options.droste.resolve(), "-cpu", "nested,+vmx"]
+    droste = [options.droste.resolve(), "-accel", options.accel, "-cpu", "nested,+vmx"]
     found = {"droste": (options.rounds, lambda: emulators.lines_of_pipe([*droste, *linux], options.timeout),
                         lambda: emulators.lines_of_pipe([*droste, "-kernel", exits, "-nographic", "-no-reboot"], 120))}
-    found["slow clock"] = (options.rounds,
-                           lambda: emulators.lines_of_pipe([*droste, *linux, "--icount-ns", "1"], options.timeout), None)
+    if options.slow_clock:
+        found["slow clock"] = (options.rounds,
+                               lambda: emulators.lines_of_pipe([*droste, *linux, "--icount-ns", "1"], options.timeout), None)
     wanted = [p for p in options.peers.split(",") if p]
     if "bochs" in wanted and emulators.bochs_installed():
         iso = {}
@@ -152,8 +154,8 @@ def runners(options, work, initrd):
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,+svm", *linux]
         found["qemu"] = (options.peer_rounds, lambda: emulators.lines_of_pipe(command, options.timeout), None)
     for peer in wanted:
-        if peer not in found:
-            print(f"{peer}: not installed, left out", file=sys.stderr)
+        if peer not in found and peer != "native":
+            print(f"nested.py: {peer} is not installed and left out", file=sys.stderr)
     return found
 
 
@@ -161,7 +163,7 @@ def table(results, exits, ghz, levels):
     names = list(results)
     lines = [f"{'':16}" + "".join(f"{n:>12}" for n in names)]
     for level in range(1, levels + 1):
-        for row, unit in (("userland", "s"), ("compute", "s"), ("walk", "s"), ("cpuid", "us")):
+        for row, unit in ROWS:
             cells = [results[n].get((level, row)) for n in names]
             lines.append(f"L{level} {row + ', ' + unit:13}" + "".join(f"{c:12.3f}" if c is not None else f"{'-':>12}" for c in cells))
     for unit, factor in (("ns", 1.0), ("cycles", ghz)):
@@ -170,9 +172,44 @@ def table(results, exits, ghz, levels):
     return "\n".join(lines)
 
 
+def collect(options, work):
+    """What the rounds found: medians {emulator: {(level, row): figure}}, rounds, exit {emulator: ns}, failures, keys in order."""
+    found = runners(options, work, build_initramfs(work, options.guests, options.levels))
+    rounds = {n: [] for n in found}
+    exit_rounds = {n: [] for n in found}
+    sums, failures = {}, []
+    for i in range(max(count for count, _, _ in found.values())):
+        for emulator, (count, linux, bare) in found.items():
+            if i >= count:
+                continue
+            times, checks = measure(linux())
+            rounds[emulator].append(times)
+            for (row, level), value in checks.items():
+                if sums.setdefault(row, value) != value:
+                    failures.append(f"{emulator}: L{level} {row} computed {value}, others {sums[row]}")
+            ns = measure_exits(bare()) if bare else None
+            if ns is not None:
+                exit_rounds[emulator].append(ns)
+    medians = {n: {key: statistics.median([r[key] for r in rs if key in r]) for key in {k for r in rs for k in r}}
+               for n, rs in rounds.items()}
+    if (options.levels, "userland") not in medians["droste"]:
+        failures.append(f"droste: L{options.levels} did not come up within {options.timeout:.0f} s")
+    return {"medians": medians, "rounds": rounds, "exits": {n: statistics.median(v) for n, v in exit_rounds.items() if v},
+            "failures": failures, "keys": [(level, row, unit) for level in range(1, options.levels + 1) for row, unit in ROWS]}
+
+
+def compare(options, work):
+    """For run.py: Droste in real time and QEMU once."""
+    settings = argparse.Namespace(**{**vars(options), "rounds": 1, "peer_rounds": 1, "slow_clock": False})
+    folder = work / "nested"
+    folder.mkdir()
+    return collect(settings, folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--droste", type=pathlib.Path, required=True)
+    parser.add_argument("--accel", default="interp")
     parser.add_argument("--guests", type=pathlib.Path, required=True)
     parser.add_argument("--levels", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
@@ -181,37 +218,23 @@ def main():
     parser.add_argument("--timeout", type=float, default=600)
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
+    options.slow_clock = True
     if not options.droste.is_file():
         sys.exit(f"nested.py: {options.droste}: no such file")
     with tempfile.TemporaryDirectory(prefix="droste-nested-") as name:
-        work = pathlib.Path(name)
-        found = runners(options, work, build_initramfs(work, options.guests, options.levels))
-        rounds = {n: [] for n in found}
-        exit_rounds = {n: [] for n in found}
-        sums = {}
-        for i in range(max(count for count, _, _ in found.values())):
-            for emulator, (count, linux, bare) in found.items():
-                if i >= count:
-                    continue
-                times, checks = measure(linux())
-                rounds[emulator].append(times)
-                for (row, level), value in checks.items():
-                    if sums.setdefault(row, value) != value:
-                        sys.exit(f"nested.py: {emulator}: L{level} {row} computed {value}, others {sums[row]}")
-                ns = measure_exits(bare()) if bare else None
-                if ns is not None:
-                    exit_rounds[emulator].append(ns)
-    results = {n: {key: statistics.median([r[key] for r in rs if key in r]) for key in {k for r in rs for k in r}}
-               for n, rs in rounds.items()}
-    exits = {n: statistics.median(v) for n, v in exit_rounds.items() if v}
+        result = collect(options, pathlib.Path(name))
     ghz = tsc_ghz()
-    print(table(results, exits, ghz, options.levels))
+    print(table(result["medians"], result["exits"], ghz, options.levels))
+    for failure in result["failures"]:
+        print(f"FAILED {failure}")
     if options.json:
         options.json.write_text(json.dumps(
-            {"tsc_ghz": ghz, "exit_ns": exits,
-             "medians": {n: {f"L{level} {row}": v for (level, row), v in sorted(r.items())} for n, r in results.items()},
+            {"tsc_ghz": ghz, "exit_ns": result["exits"], "failures": result["failures"],
+             "medians": {n: {f"L{level} {row}": v for (level, row), v in sorted(r.items())} for n, r in result["medians"].items()},
              "rounds": {n: [{f"L{level} {row}": v for (level, row), v in sorted(r.items())} for r in rs]
-                        for n, rs in rounds.items()}}, indent=2) + "\n")
+                        for n, rs in result["rounds"].items()}}, indent=2) + "\n")
+    if result["failures"]:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""check.py DROSTE: the CPU rows of the benchmark compute in every engine what they compute natively, and with --icount each takes the same
+number of instructions in every engine and with blocks of every length. No time is measured."""
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import build
+import run
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from claims import claim, finish  # noqa: E402
+
+ANSWER = re.compile(r"^BENCH (\w+) (\w+) (\d+) (\d+)", re.M)
+
+
+def settings(droste):
+    """(engine for -accel, pages of the bare kernel)."""
+    listed = subprocess.run([droste, "-accel", "help"], capture_output=True, text=True, timeout=10, check=True).stdout
+    jit = [("jit", "2m"), ("jit", "4k")] if re.search(r"^jit\b", listed, re.M) else []
+    return [("interp,block=64", "2m"), ("interp,block=1", "4k"), *jit]
+
+
+def main():
+    droste = pathlib.Path(sys.argv[1]).resolve()
+    rows = list(run.rows_of_inc())
+    with tempfile.TemporaryDirectory(prefix="droste-bench-") as name:
+        built = build.build(pathlib.Path(name))
+        native = subprocess.run([built["program"]], input="".join(f"{row} 1\n" for row in rows), capture_output=True, text=True,
+                                timeout=60, check=True)
+        sums = {row: checksum for row, checksum, _, _ in ANSWER.findall(native.stdout)}
+        left_out = [row for row in rows if row not in sums]
+        claim("natively all rows run but those of newer CPUs", set(left_out) <= {"avx2"}, left_out)
+        expected = None
+        for engine, pages in settings(droste):
+            command = [droste, "-accel", engine, "-icount-ns", "1", "-m", "128", "-no-reboot", "-kernel", built["bare"], "-append",
+                       f"pages={pages} run=" + ",".join(f"{row}:1,{row}:1" for row in rows)]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
+            answers = ANSWER.findall(done.stdout)
+            what = f"{engine}, {pages} pages"
+            claim(f"{what}: runs all rows twice and switches off",
+                  done.returncode == 0 and [a[0] for a in answers] == [row for row in rows for _ in range(2)],
+                  f"status {done.returncode}, {len(answers)} answers: {done.stderr.strip()}")
+            wrong = [f"{row}: {checksum}, natively {sums[row]}" for row, checksum, _, _ in answers if sums.get(row, checksum) != checksum]
+            claim(f"{what}: computes what the native CPU does", answers and not wrong, "; ".join(wrong))
+            counts = [(row, int(ticks)) for row, _, _, ticks in answers]
+            expected = expected or counts
+            differ = [f"{row}: {ticks}, {other}" for (row, ticks), (_, other) in zip(expected, counts) if ticks != other]
+            claim(f"{what}: as many instructions as in the others, and some in each row",
+                  len(counts) == len(expected) > 0 and not differ and all(ticks > 1000 for _, ticks in counts), "; ".join(differ))
+    finish()
+
+
+if __name__ == "__main__":
+    main()
