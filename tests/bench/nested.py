@@ -19,6 +19,7 @@ many exits in L3, take a share of the rows that can be neglected. What is left b
 A level that did not come up within --timeout seconds is shown as "-".
 """
 import argparse
+import functools
 import json
 import pathlib
 import shutil
@@ -128,6 +129,7 @@ def tsc_ghz():
 
 def runners(options, work, initrd):
     """{emulator: (rounds, megabytes -> lines of the Linux stack, lines of exits.asm or None)}"""
+    lines = functools.partial(emulators.lines_of_pipe, cpu=options.time == "cpu")
     exits = work / "exits.bin"
     subprocess.run(["nasm", "-f", "bin", "-o", exits, HERE / "exits.asm"], check=True)
     megs = 256 * options.levels + 512
@@ -135,11 +137,11 @@ def runners(options, work, initrd):
     linux = ["-m", str(megs), "-kernel", kernel, "-initrd", initrd, "-append", emulators.APPEND + " poweroff", "-no-reboot",
              "-nographic"]
     droste = [options.droste.resolve(), "-accel", options.accel, "-cpu", "nested,+vmx"]
-    found = {"droste": (options.rounds, lambda: emulators.lines_of_pipe([*droste, *linux], options.timeout),
-                        lambda: emulators.lines_of_pipe([*droste, "-kernel", exits, "-nographic", "-no-reboot"], 120))}
+    found = {"droste": (options.rounds, lambda: lines([*droste, *linux], options.timeout),
+                        lambda: lines([*droste, "-kernel", exits, "-nographic", "-no-reboot"], 120))}
     if options.slow_clock:
         found["slow clock"] = (options.rounds,
-                               lambda: emulators.lines_of_pipe([*droste, *linux, "--icount-ns", "1"], options.timeout), None)
+                               lambda: lines([*droste, *linux, "--icount-ns", "1"], options.timeout), None)
     wanted = [p for p in options.peers.split(",") if p]
     if "bochs" in wanted and emulators.bochs_installed():
         iso = {}
@@ -152,7 +154,7 @@ def runners(options, work, initrd):
                           lambda: emulators.bochs(work / "exits", iso["exits"], 64, 300))
     if "qemu" in wanted and shutil.which("qemu-system-x86_64"):
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,+svm", *linux]
-        found["qemu"] = (options.peer_rounds, lambda: emulators.lines_of_pipe(command, options.timeout), None)
+        found["qemu"] = (options.peer_rounds, lambda: lines(command, options.timeout), None)
     for peer in wanted:
         if peer not in found and peer != "native":
             print(f"nested.py: {peer} is not installed and left out", file=sys.stderr)
@@ -195,7 +197,7 @@ def collect(options, work):
     if (options.levels, "userland") not in medians["droste"]:
         failures.append(f"droste: L{options.levels} did not come up within {options.timeout:.0f} s")
     return {"medians": medians, "rounds": rounds, "exits": {n: statistics.median(v) for n, v in exit_rounds.items() if v},
-            "failures": failures, "keys": [(level, row, unit) for level in range(1, options.levels + 1) for row, unit in ROWS]}
+            "tsc_ghz": tsc_ghz(), "failures": failures, "keys": [(level, row, unit) for level in range(1, options.levels + 1) for row, unit in ROWS]}
 
 
 def compare(options, work):
@@ -215,6 +217,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-rounds", type=int, default=1)
     parser.add_argument("--peers", default="bochs,qemu")
+    parser.add_argument("--time", choices=("wall", "cpu"), default="wall", help="cpu: of the process, on a machine shared with others; not of Bochs")
     parser.add_argument("--timeout", type=float, default=600)
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
@@ -223,13 +226,12 @@ def main():
         sys.exit(f"nested.py: {options.droste}: no such file")
     with tempfile.TemporaryDirectory(prefix="droste-nested-") as name:
         result = collect(options, pathlib.Path(name))
-    ghz = tsc_ghz()
-    print(table(result["medians"], result["exits"], ghz, options.levels))
+    print(table(result["medians"], result["exits"], result["tsc_ghz"], options.levels))
     for failure in result["failures"]:
         print(f"FAILED {failure}")
     if options.json:
         options.json.write_text(json.dumps(
-            {"tsc_ghz": ghz, "exit_ns": result["exits"], "failures": result["failures"],
+            {"tsc_ghz": result["tsc_ghz"], "exit_ns": result["exits"], "failures": result["failures"],
              "medians": {n: {f"L{level} {row}": v for (level, row), v in sorted(r.items())} for n, r in result["medians"].items()},
              "rounds": {n: [{f"L{level} {row}": v for (level, row), v in sorted(r.items())} for r in rs]
                         for n, rs in result["rounds"].items()}}, indent=2) + "\n")

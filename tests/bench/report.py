@@ -36,6 +36,7 @@ NESTED_GOALS = {
     (3, "cpuid"): (None, 40.0),
     (4, "userland"): (None, 90.0),
 }
+EXIT_CYCLES = 500  # of this machine's time-stamp counter
 NEAR = 0.10  # how far apart the computing rows of levels may be
 
 
@@ -151,10 +152,14 @@ class Report:
             values = {n: medians[n].get((level, row)) for n in names}
             ratio = values["qemu"] / values["droste"] if values.get("qemu") and values.get("droste") else None
             quick, most = NESTED_GOALS.get((level, row), (None, None))
-            goal = " ".join([f"{quick:.1f}x"] * bool(quick) + [f"<= {most:.0f} {unit}"] * bool(most))
+            goal = " ".join(([f"{quick:.1f}x"] if quick else []) + ([f"<= {most:.0f} {unit}"] if most else []))
             slow = missed(ratio, quick) or (most and values["droste"] is not None and values["droste"] > most)
             lines.append(f"L{level} {row + ', ' + unit:15}" + "".join(cell(values[n], 13, 3) for n in names) +
                          cell(ratio, 14, 2, "x") + f"{goal:>16}" + ("  misses" if slow else ""))
+        if "droste" in self.nested["exits"]:
+            cycles = self.nested["exits"]["droste"] * self.nested["tsc_ghz"]
+            lines.append(f"exit and entry under the smallest hypervisor: {self.nested['exits']['droste']:.0f} ns, {cycles:.0f} cycles; "
+                         f"goal {EXIT_CYCLES}" + ("  misses" if cycles > EXIT_CYCLES else ""))
         computing = [v for (_, row), v in medians["droste"].items() if row == "compute" and v]
         if len(computing) > 1:
             apart = max(computing) / min(computing) - 1
@@ -179,6 +184,7 @@ class Report:
         if self.nested:
             out["nested"] = {name: {f"L{level} {row}": v for (level, row), v in sorted(found.items())}
                              for name, found in self.nested["medians"].items()}
+            out["exit_ns"], out["tsc_ghz"] = self.nested["exits"], self.nested["tsc_ghz"]
         return out
 
 

@@ -218,9 +218,9 @@ def main():
             result.add_footprint(*footprint.measure(runners, [*rows_of_inc(), *SYSTEM_ROWS]))
         if selection.nested:
             result.add_nested(nested.compare(options, work))
-        print(result.table())
         if options.json:
             options.json.write_text(json.dumps(result.data(), indent=2) + "\n")
+        print(result.table())
     if result.failures:
         sys.exit(1)
 

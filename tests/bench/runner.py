@@ -12,6 +12,8 @@ import signal
 import subprocess
 import time
 
+import emulators
+
 MOST_UNITS = 1 << 30
 
 
@@ -70,10 +72,6 @@ class Runner:
             self.process.wait()
             self.process = None
 
-    def cpu_time(self):
-        """Of all threads, in seconds: clock_getcpuclockid(3)."""
-        return time.clock_gettime(~self.process.pid << 3 | 2)
-
     def read_line(self, deadline):
         """(line, wall clock and CPU time when it came)."""
         while b"\n" not in self.pending:
@@ -82,7 +80,7 @@ class Runner:
                 raise Failure(f"no answer within {self.timeout:.0f} s", False)
             if select.select([self.process.stdout], [], [], left)[0]:
                 chunk = os.read(self.process.stdout.fileno(), 65536)
-                self.when = time.monotonic(), self.cpu_time() if chunk else 0
+                self.when = time.monotonic(), emulators.cpu_seconds(self.process) if chunk else 0
                 if not chunk:
                     raise Failure(f"ended with status {self.process.wait()}", False)
                 self.pending += chunk
