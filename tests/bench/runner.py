@@ -49,7 +49,8 @@ class Runner:
     def start(self):
         """Native seconds (wall, CPU) from the start to userland; the runner is stopped then."""
         began = time.monotonic()
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, bufsize=0)
         self.pending = b""
         try:
             while True:
@@ -93,7 +94,6 @@ class Runner:
         usable = False
         try:
             self.process.stdin.write(f"{row} {units}\n".encode())
-            self.process.stdin.flush()
             deadline = time.monotonic() + self.timeout
             begin = end = None
             while True:
@@ -104,15 +104,17 @@ class Runner:
                     end = wall, cpu
                 elif found := re.search(rf"BENCH {row} (\w+) (.*)", line):
                     break
-            usable = True
+            usable = True  # from here on: it waits for the next command
             if found[1] == "out":
                 raise Failure(f"left out: {found[2]}", True)
             if found[1] == "wrong":
                 raise Failure(f"computed {found[2].replace(' ', ' and then ')}", True)
+            if not begin or not end:
+                raise Failure("its marks did not come", True)
             operations, ticks = (int(w) for w in found[2].split())
             return Batch(end[1] - begin[1], end[0] - begin[0], operations, found[1], ticks)
-        except (BrokenPipeError, TypeError) as error:
-            raise Failure(f"its answer is incomplete ({error})", False) from error
+        except BrokenPipeError as error:
+            raise Failure(f"ended with status {self.process.wait()}", False) from error
         finally:
             if usable:
                 self.stop()

@@ -104,7 +104,10 @@ int run_command(const char* line, const struct Table* tables, unsigned table_cou
     if (line[0] == 'q') {
         return 0;
     }
-    add_text(&answer, line);
+    for (char name[2] = {0}; *line && *line != ' '; line++) {
+        name[0] = *line;
+        add_text(&answer, name);
+    }
     add_text(&answer, " out there is no such row\n");
     place->print(answer.text);
     return 1;
