@@ -50,8 +50,8 @@ def build(directory):
     make_initramfs(made["program"], made["initramfs"])
     run("nasm", "-f", "elf64", HERE / "bare/start.asm", "-o", directory / "start.o")
     run("gcc", *FLAGS, *FREESTANDING, "-c", HERE / "bare/main.c", "-o", directory / "bare_main.o")
-    run("ld", "-nostdlib", "-static", "-z", "max-page-size=4096", "-z", "noexecstack", "--no-warn-rwx-segments", "-T", HERE / "bare/link.ld",
-        directory / "start.o", directory / "bare_main.o", *objects, "-o", directory / "bare64.elf")
+    run("ld", "-nostdlib", "-static", "-z", "max-page-size=4096", "-z", "noexecstack", "--no-warn-rwx-segments",
+        "-T", HERE / "bare/link.ld", directory / "start.o", directory / "bare_main.o", *objects, "-o", directory / "bare64.elf")
     run("objcopy", "-O", "elf32-i386", directory / "bare64.elf", made["bare"])  # what QEMU's multiboot loader takes
     return made
 

@@ -1,7 +1,8 @@
 """How much memory an emulator needs beyond the guest RAM that its guest has touched: translations, tables, devices, itself.
 
-/proc/PID/smaps tells what of each mapping is in memory (Pss: a page that two mappings share counts once). Guest RAM is the mapping that has at least
-its size and most of it in memory; what the others hold is the figure. It is taken when the rows have run, on one vCPU and on four.
+/proc/PID/smaps tells what of each mapping is in memory (Pss: a page that two mappings share counts once). Guest RAM is the mapping
+that has at least its size and most of it in memory; what the others hold is the figure. It is taken when the rows have run, in a
+machine with one vCPU and in one with four.
 """
 import pathlib
 import re

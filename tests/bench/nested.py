@@ -197,7 +197,8 @@ def collect(options, work):
     if (options.levels, "userland") not in medians["droste"]:
         failures.append(f"droste: L{options.levels} did not come up within {options.timeout:.0f} s")
     return {"medians": medians, "rounds": rounds, "exits": {n: statistics.median(v) for n, v in exit_rounds.items() if v},
-            "tsc_ghz": tsc_ghz(), "failures": failures, "keys": [(level, row, unit) for level in range(1, options.levels + 1) for row, unit in ROWS]}
+            "tsc_ghz": tsc_ghz(), "failures": failures,
+            "keys": [(level, row, unit) for level in range(1, options.levels + 1) for row, unit in ROWS]}
 
 
 def compare(options, work):
@@ -217,7 +218,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-rounds", type=int, default=1)
     parser.add_argument("--peers", default="bochs,qemu")
-    parser.add_argument("--time", choices=("wall", "cpu"), default="wall", help="cpu: of the process, on a machine shared with others; not of Bochs")
+    parser.add_argument("--time", choices=("wall", "cpu"), default="wall",
+                        help="cpu: of the process, on a machine shared with others; not of Bochs")
     parser.add_argument("--timeout", type=float, default=600)
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()

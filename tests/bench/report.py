@@ -117,7 +117,8 @@ class Report:
             line += cell(of_native * 100 if of_native else None, 11, 0, "%") + f"{goal:>12}"
             slow = missed(row.get("qemu/droste"), quick), missed(of_native, share)
             lines.append(line + ("  misses" + (" QEMU" if slow[0] else "") + (" native" if slow[1] else "") if any(slow) else ""))
-        lines.append(f"ns of {'wall' if self.options.time == 'wall' else 'CPU'} time an operation, medians of {self.options.rounds} rounds")
+        which = "wall" if self.options.time == "wall" else "CPU"
+        lines.append(f"ns of {which} time an operation, medians of {self.options.rounds} rounds")
         wall = [f["wall_ns"] / f["ns"] for row in self.rows.values() for f in row["rounds"]["droste"]]
         if statistics.median(wall) > BUSY:
             lines.append(f"the machine is busy: wall time is {statistics.median(wall):.1f} times CPU time")

@@ -10,14 +10,14 @@
            nested     userland, CPUID exit, computing in L1, L2, L3 under KVM: minutes
          default: all of them, with --bare: cpu
 --bare   the CPU rows without a system, in the multiboot kernel of tests/bench/bare: seconds
---baseline  what an earlier run wrote with --json: its peers stand in for those that do not run now (--peers ''), and Droste is compared
-         with itself before
+--baseline  what an earlier run wrote with --json: its peers stand in for those that do not run now (--peers ''), and Droste is
+         compared with itself before
 --counts instructions an operation instead of times, and of a boot, with Droste alone: the same in every run
 
 The rows are compiled once; /init of the guest and the native program are the same file. Each row tells its checksum, which has
-to be everybody's: a row whose checksums differ fails, and the exit status is 1. Rounds alternate between the runners, batch by batch; a figure is
-the median of the rounds in CPU time of the process, so that others on the machine matter little (--time wall: on a quiet one). Peers that are not installed are left out and said so.
-docs/benchmarks.md
+to be everybody's: a row whose checksums differ fails, and the exit status is 1. Rounds alternate between the runners, batch by
+batch; a figure is the median of the rounds in CPU time of the process, so that others on the machine matter little (--time wall:
+on a quiet one). Peers that are not installed are left out and said so. docs/benchmarks.md
 """
 import argparse
 import json
@@ -141,7 +141,8 @@ def count(options, selection, built):
     wanted = [row for row in selection.timed if row in cpu_rows]
     rows = {}
     # The first unit makes the data of some rows, the second is counted.
-    counted = subprocess.run([*command, "-m", "128", "-kernel", built["bare"], "-append", "run=" + ",".join(f"{r}:1,{r}:1" for r in wanted)],
+    script = "run=" + ",".join(f"{r}:1,{r}:1" for r in wanted)
+    counted = subprocess.run([*command, "-m", "128", "-kernel", built["bare"], "-append", script],
                              stdin=subprocess.DEVNULL, capture_output=True, timeout=options.timeout, check=True, text=True)
     for name, checksum, operations, ticks in re.findall(r"^BENCH (\w+) (\w+) (\d+) (\d+)", counted.stdout, re.M):
         rows[name] = {"sum": checksum, "count": int(ticks) / int(operations)}

@@ -5,7 +5,8 @@
 //   run=NAME:UNITS,...  runs these and switches off
 //   pages=4k            maps memory by 4-KiB pages; 2 MiB otherwise
 //
-// Interrupts are off. With Droste's -icount-ns 1 a tick of the time-stamp counter is an instruction, and the ticks of a row the same in every run.
+// Interrupts are off. With Droste's -icount-ns 1 a tick of the time-stamp counter is an instruction, and the ticks of a row are the
+// same in every run.
 #include "../rows/harness.h"
 
 extern uint64_t page_directory[512];

@@ -1,5 +1,5 @@
-; The bare kernel's way from multiboot to 64-bit mode: flat memory, SSE and AVX on, interrupts off. `tables` is filled by
-; main.c's `map_small_pages` when 4-KiB pages are asked for; here the first GiB is mapped by 2-MiB pages.
+; The bare kernel's way from multiboot to 64-bit mode: flat memory, SSE and AVX on, interrupts off. The first GiB is
+; mapped by 2-MiB pages; map_small_pages() of main.c splits some.
 bits 32
 extern bare_main
 global start, page_directory
