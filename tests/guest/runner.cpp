@@ -1,4 +1,4 @@
-// Runs one guest test: guest_runner TEST.bin TEST.asm [-v] [--fresh]
+// Runs one guest test: guest_runner TEST.bin TEST.asm [-accel NAME] [-v] [--fresh]
 //
 // TEST.bin is loaded at 0000:8000 and entered there in real mode on a bare vCPU (no devices, no
 // firmware). What it writes to port E9h is compared, line by line, with the "; expect: TEXT" lines
@@ -12,8 +12,10 @@
 #include "tests/support/test_machine.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +27,15 @@ namespace {
 using namespace droste;
 
 constexpr u64 kLoadAddress = 0x8000;
+
+// -accel NAME: what executes the program; the first one if none is named.
+struct NamedEngine {
+    std::string_view name;
+    std::unique_ptr<ExecutionEngine> (*make)();
+};
+constexpr auto kEngines = std::to_array<NamedEngine>({
+    {"interp", [] { return make_interpreter(); }},
+});
 
 // The debug console of Bochs and QEMU.
 class Console final : public PioDevice {
@@ -110,7 +121,13 @@ void start_in_real_mode(Vcpu& cpu) {
     mode_changed(cpu);
 }
 
-int run(const char* binary, const char* source, bool verbose, bool fresh) {
+struct Options {
+    const NamedEngine* engine = kEngines.data();
+    bool verbose = false;
+    bool fresh = false;
+};
+
+int run(const char* binary, const char* source, const Options& options) {
     const Expectations expectations = read_expectations(source);
     std::ifstream file(binary, std::ios::binary);
     const std::vector<char> image{std::istreambuf_iterator<char>(file), {}};
@@ -125,22 +142,22 @@ int run(const char* binary, const char* source, bool verbose, bool fresh) {
     }
     machine.poke(kLoadAddress, {reinterpret_cast<const u8*>(image.data()), image.size()});
     Vcpu& cpu = machine.cpu();
-    if (verbose) {
+    if (options.verbose) {
         machine.log().enable(LogCategory::Interrupts);
         machine.log().enable(LogCategory::CpuReset);
     }
     start_in_real_mode(cpu);
-    const auto engine = make_interpreter();
+    const auto engine = options.engine->make();
     while (cpu.icount < expectations.limit) {
-        if (fresh) {
+        if (options.fresh) {
             cpu.blocks->flush();
         }
-        const u64 budget = fresh ? 1 : expectations.limit - cpu.icount;
+        const u64 budget = options.fresh ? 1 : expectations.limit - cpu.icount;
         if (engine->run(cpu, budget) == RunResult::Idle) {
             break;
         }
     }
-    if (verbose) {
+    if (options.verbose) {
         fmt::print("{}", console.text());
     }
     bool passed = same_output(expectations.lines, split_lines(console.text()));
@@ -156,12 +173,27 @@ int run(const char* binary, const char* source, bool verbose, bool fresh) {
 
 int main(int argc, char** argv) {
     if (argc < 3) {
-        fmt::print("usage: guest_runner TEST.bin TEST.asm [-v] [--fresh]\n");
+        fmt::print("usage: guest_runner TEST.bin TEST.asm [-accel NAME] [-v] [--fresh]\n");
         return 2;
     }
-    const std::vector<std::string_view> options(argv + 3, argv + argc);
-    const auto given = [&](std::string_view option) {
-        return std::find(options.begin(), options.end(), option) != options.end();
-    };
-    return run(argv[1], argv[2], given("-v"), given("--fresh"));
+    Options options;
+    for (int i = 3; i < argc; ++i) {
+        const std::string_view option = argv[i];
+        if (option == "-v") {
+            options.verbose = true;
+        } else if (option == "--fresh") {
+            options.fresh = true;
+        } else if (option == "-accel" && i + 1 < argc) {
+            const std::string_view name = argv[++i];
+            options.engine = std::find_if(kEngines.begin(), kEngines.end(),
+                                          [&](const NamedEngine& e) { return e.name == name; });
+        } else {
+            options.engine = kEngines.end();
+        }
+        if (options.engine == kEngines.end()) {
+            fmt::print("what is {}?\n", argv[i]);
+            return 2;
+        }
+    }
+    return run(argv[1], argv[2], options);
 }

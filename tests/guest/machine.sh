@@ -1,0 +1,21 @@
+#!/bin/sh
+# Runs a guest program that defines MACHINE (system/machine.inc) in a whole machine:
+#   tests/guest/machine.sh DROSTE TEST.bin TEST.asm [OPTIONS]
+# What it writes to port E9h is compared with the "; expect: TEXT" lines of TEST.asm; it ends by switching off. "; options: TEXT"
+# there are further options of the machine.
+set -eu
+droste=$1 image=$2 source=$3
+shift 3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# shellcheck disable=SC2046  # a word each
+set -- "$@" $(sed -n 's/^; options: //p' "$source")
+status=0
+timeout 50 "$droste" -kernel "$image" -cpu max -m 64 -nodefaults -debugcon stdio --icount -no-reboot "$@" \
+    < /dev/null > "$work/got" 2> "$work/errors" || status=$?
+sed -n 's/^; expect: //p' "$source" > "$work/want"
+if ! diff "$work/want" "$work/got" || [ $status -ne 0 ]; then
+    cat "$work/errors"
+    echo "status $status"
+    exit 1
+fi
