@@ -9,6 +9,7 @@
 ; expect: misaligned MOVAPS: ok
 ; expect: division by zero: ok
 ; expect: CR0.TS: ok
+; expect: CR4.OSFXSR: ok
 ; expect: string instruction: ok
 %include "lm64.inc"
 GOOD equ 0x202000
@@ -72,6 +73,7 @@ GOOD equ 0x202000
     call check_place
     EXPECT r9d, 2
     clts
+    call set_osfxsr
     AGAIN
 %endmacro
 
@@ -102,6 +104,9 @@ start64:
     mov dword [want], 7
     IN_ALL_PLACES 7, 0, {call set_ts}, {movups xmm0, [rdi]}
     CLAIM "CR0.TS"
+    mov dword [want], 6
+    IN_ALL_PLACES 6, 0, {call clear_osfxsr}, {movups xmm0, [rdi]}
+    CLAIM "CR4.OSFXSR"
     mov dword [want], 14
     IN_ALL_PLACES 14, 0, {mov esi, 0x204000}, movsb
     CLAIM "string instruction"
@@ -109,6 +114,16 @@ start64:
 
 want:       dd 0
 want_error: dd 0
+set_osfxsr:
+    mov rax, cr4
+    or eax, 0x200
+    jmp new_cr4
+clear_osfxsr:
+    mov rax, cr4
+    and eax, ~0x200
+new_cr4:
+    mov cr4, rax
+    ret
 set_ts:
     mov rax, cr0
     or eax, 8

@@ -1,24 +1,13 @@
 ; An operand that ends with its page does not touch the next one: every memory form has exactly the size the manual says. One
 ; byte further it faults with the next page in CR2.
-;
+; limit: 60000000
 ; expect: scalar and packed loads: ok
 ; expect: integer vector loads: ok
 ; expect: vector stores: ok
 ; expect: x87: ok
 ; expect: integer: ok
 %include "lm64.inc"
-END equ 0x204000                ; absent from here on
-
-; %1 = bytes, %2 = 0 for a load, 2 for a store, %3.. the instruction on [rdi]
-%macro OPERAND 3+
-    mov edi, END - %1
-    xor eax, eax
-    WORKS %3
-    mov edi, END - %1 + 1
-    xor eax, eax
-    FAULTS 14, %2, %3
-    EXPECT dword [f_cr2], END
-%endmacro
+%include "operand.inc"
 
 start64:
 %include "claims.inc"

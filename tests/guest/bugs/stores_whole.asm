@@ -1,13 +1,14 @@
 ; A store over a page end whose second page says no has not written the first one, and the instruction has changed nothing
 ; else.
 ;
-; limit: 8000000
+; limit: 200000000
 ; expect: integer stores: ok
 ; expect: vector stores: ok
 ; expect: x87 stores: ok
 ; expect: system stores: ok
 ; expect: states of 512 bytes: ok
 %include "lm64.inc"
+PASSES equ 130                  ; each at several distances
 
 ; %1 = bytes, %2.. = the store to [rdi]. At every distance from the page end, into an absent page and into a read-only one.
 %macro STORE 2+
@@ -50,7 +51,7 @@ start64:
     fninit
     fld1
     fldpi
-    mov dword [passes], 20
+    mov dword [passes], PASSES
 .integer:
     STORE 2, mov [rdi], ax
     STORE 4, mov [rdi], eax
@@ -70,7 +71,7 @@ start64:
     CLAIM "integer stores"
     movq mm1, [ones]
     emms
-    mov dword [passes], 20
+    mov dword [passes], PASSES
 .vector:
     STORE 16, movups [rdi], xmm0
     STORE 16, movdqu [rdi], xmm0
@@ -89,6 +90,8 @@ start64:
     fld1
     fldpi
     fnstenv [env]
+    mov dword [passes], PASSES
+.x87:
     STORE 4, fst dword [rdi]
     STORE 8, fstp qword [rdi]
     STORE 10, fstp tword [rdi]
@@ -97,20 +100,26 @@ start64:
     STORE 8, fisttp qword [rdi]
     STORE 28, fnstenv [rdi]
     STORE 94, fnsave [rdi]
+    dec dword [passes]
+    jnz .x87
     fnstsw ax
     and eax, 0x3800
     EXPECT eax, 6 << 11         ; nothing was popped or initialized
     fnstcw [env]
     EXPECT word [env], 0x37F
     CLAIM "x87 stores"
+    mov dword [passes], PASSES
+.system:
     STORE 10, sgdt [rdi]
     STORE 10, sidt [rdi]
     STORE 4, stmxcsr [rdi]
     STORE 2, mov [rdi], ss
+    dec dword [passes]
+    jnz .system
     CLAIM "system stores"
     ; FXSAVE and XSAVE demand alignment, so only some distances exist.
+    mov dword [passes], PASSES
     mov r12d, 0x204000
-    mov r13d, 64
     mov rax, cr4
     or eax, 0x40000             ; OSXSAVE
     mov cr4, rax
@@ -118,6 +127,8 @@ start64:
     xor edx, edx
     mov eax, 3
     xsetbv
+.every_state:
+    mov r13d, 64
 .states:
     call paint
     mov edi, r12d
@@ -138,6 +149,8 @@ start64:
     add r13d, 64
     cmp r13d, 512
     jb .states
+    dec dword [passes]
+    jnz .every_state
     CLAIM "states of 512 bytes"
     jmp finish
 
