@@ -537,16 +537,19 @@ Status load_pdptes(Vcpu& cpu, u64 cr3) {
     return Status::Next;
 }
 
+// The local APIC answers for its page before memory is asked: IA32_APIC_BASE may lay it over RAM.
+// SDM Vol. 3A, "Relocating the Local APIC Registers".
 u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
     u64 value = 0;
-    if (const NativePage page = cpu.memory.lookup(address & kPageMask); page.native != nullptr)
-        [[likely]] {
+    const bool apic = cpu.apic->claims(address);
+    if (const NativePage page = cpu.memory.lookup(address & kPageMask);
+        page.native != nullptr && !apic) [[likely]] {
         std::memcpy(&value, page.native + address % kPageBytes, bytes);
         return value;
     }
     ++cpu.counters.mmio_accesses;
     cpu.leave_block(leave::kDevice);
-    if (cpu.apic->claims(address)) {
+    if (apic) {
         return cpu.apic->mmio_read(static_cast<u32>(address % kPageBytes), bytes);
     }
     value = cpu.bus.mmio_read(address, bytes);
@@ -556,18 +559,19 @@ u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
 
 void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
     const NativePage page = cpu.memory.lookup(address & kPageMask);
-    if (page.kind == PageKind::Ram) [[likely]] {
+    const bool apic = cpu.apic->claims(address);
+    if (page.kind == PageKind::Ram && !apic) [[likely]] {
         // Through GuestMemory, so that decoded code there is noticed.
         (void)cpu.memory.write(address, {reinterpret_cast<const u8*>(&value), bytes});
         return;
     }
-    if (page.kind == PageKind::Rom) {
+    if (page.kind == PageKind::Rom && !apic) {
         cpu.log.write(LogCategory::GuestErrors, "write of {:#x} to ROM at {:#x}", value, address);
         return;
     }
     ++cpu.counters.mmio_accesses;
     cpu.leave_block(leave::kDevice);
-    if (cpu.apic->claims(address)) {
+    if (apic) {
         cpu.apic->mmio_write(static_cast<u32>(address % kPageBytes), bytes,
                              static_cast<u32>(value));
         return;
