@@ -2,7 +2,7 @@
 ; the result it has in RAM: accesses of all widths at all offsets, over page ends, half in RAM; locked operations, strings, the
 ; stack, and code. docs/devices/testdev.md; SDM Vol. 3A, "Memory Types" (UC).
 ;
-; Pitfalls: C4 C7 E11 E12
+; Pitfalls: C4 C7 E11 E12 H6
 ;
 ; options: -device pc-testdev -global isa-debugcon.iobase=0x99
 ; expect: all_widths_at_all_offsets: ok
@@ -14,6 +14,7 @@
 ; expect: code_in_a_device: ok
 ; expect: code_in_a_device_changes: ok
 ; expect: code_over_the_edge_of_a_device: ok
+; expect: dma_into_a_device: ok
 ; expect: odd_accesses_to_the_local_APIC: ok
 %define MACHINE
 %define CONSOLE 0x99             ; pc-testdev has E9h
@@ -22,6 +23,7 @@ DEVICE  equ 0x240000            ; 64 KBytes of testdev; a page of RAM in front, 
 FRONT   equ DEVICE - 0x1000
 TAIL    equ DEVICE + 0x10000
 APIC    equ 0x260000
+REQUEST equ 0x261000
 MODEL   equ 0x1A0000            ; RAM with the same contents
 
 ; The bytes around R12 in the device are those of the model.
@@ -326,6 +328,30 @@ start64:
     EXPECT eax, 0x44332211
     AGAIN
     CLAIM "code_over_the_edge_of_a_device"
+
+    ; One device writes into the window of another: refused and nothing written, or done.
+    mov eax, 0x330007
+    mov [PT + 8 * 0x61], rax
+    REPEATEDLY
+    mov dword [DEVICE + 0x100], 0x5A5A5A5A
+    mov dword [REQUEST], 0x0A000000     ; big-endian: select item 0 ("QEMU"), read
+    mov dword [REQUEST + 4], 0x04000000
+    mov dword [REQUEST + 8], 0
+    mov dword [REQUEST + 12], 0x000100FF        ; FF000100h
+    mov dx, 0x514
+    xor eax, eax
+    out dx, eax
+    mov dx, 0x518
+    mov eax, 0x330000
+    bswap eax
+    out dx, eax
+    mov ecx, 0x5A5A5A5A
+    mov edx, 'QEMU'
+    cmp dword [REQUEST], 0
+    cmove ecx, edx
+    EXPECT [DEVICE + 0x100], ecx
+    AGAIN
+    CLAIM "dma_into_a_device"
 
     ; What these give is the processor's own affair; that the aligned register is right in between is not.
     REPEATEDLY

@@ -2,7 +2,7 @@
 ; turns end where they must and that nothing is lost between them; with a thread each the same claims ask for atomicity and
 ; order. SDM Vol. 3A, "Guaranteed Atomic Operations", "Memory Ordering", "Interrupt Command Register".
 ;
-; Pitfalls: E4 F5 F9 H1 H2 H3 H10
+; Pitfalls: E4 F5 F9 H1 H2 H3 H7 H10
 ;
 ; options: -smp 2
 ; expect: interrupt_ping_pong: ok
@@ -14,11 +14,13 @@
 ; expect: unaligned_quadword_in_a_line: ok
 ; expect: store_buffering: ok
 ; expect: message_passing: ok
+; expect: memory_map_changes: ok
 %define MACHINE
 %include "lm64.inc"
 PAGE    equ 0x240000            ; 241000h: another frame; its entry comes and goes
 ENTRY   equ PT + 8 * 0x41
 CODE    equ 0x242000
+WINDOW  equ 0x243000
 MOVES   equ 5000
 
 ; The other processor begins with the procedure.
@@ -221,6 +223,34 @@ start64:
     OTHER_IS_DONE
     EXPECT dword [data], MOVES
     CLAIM "message_passing"
+
+    ; The RAM of C4000h (82441FX, PAM) comes and goes; who reads between two equal flags reads what they say.
+    mov dword [PT + 8 * 0x43], 0xC4007
+    mov eax, 3
+    call change_map
+    mov dword [WINDOW + 0x40], 0x1234
+    mov dword [flag], 1
+    OTHER read_map
+    REPEATEDLY
+    mov dword [flag], 2
+    xor eax, eax
+    call change_map
+    mov dword [flag], 0
+    EXPECT dword [WINDOW + 0x40], -1
+    call dawdle
+    mov dword [flag], 2
+    mov eax, 3
+    call change_map
+    mov dword [flag], 1
+    EXPECT dword [WINDOW + 0x40], 0x1234
+    call dawdle
+    AGAIN
+    mov dword [enough], 4
+    OTHER_IS_DONE
+    cmp dword [data], MOVES + 100       ; both states were seen
+    setae al
+    EXPECT al, 1
+    CLAIM "memory_map_changes"
     EXPECT dword [f_count], 0
     jmp finish
 
@@ -278,6 +308,20 @@ dawdle:
     pause
 .no_pause:
     loop .next
+    ret
+
+; PAM of C4000h-C7FFFh := EAX.
+change_map:
+    shl eax, 4
+    mov ecx, eax
+    mov dx, 0xCF8
+    mov eax, 0x80000058
+    out dx, eax
+    mov dx, 0xCFE
+    in al, dx
+    and al, 0x0F
+    or al, cl
+    out dx, al
     ret
 
 ; Counts in seven ways, R12 times.
@@ -429,6 +473,24 @@ send_messages:
     inc r13d
     cmp r13d, MOVES
     jbe .next
+    ret
+read_map:
+    mov eax, [flag]
+    mov ecx, [WINDOW + 0x40]
+    cmp eax, [flag]
+    jne .next
+    cmp eax, 2
+    je .next
+    inc dword [data]
+    mov edx, 0x1234
+    cmp eax, 1
+    mov eax, -1
+    cmove eax, edx
+    EXPECT ecx, eax
+.next:
+    call dawdle_other
+    cmp dword [enough], 4
+    jne read_map
     ret
 dawdle_other:
     imul r15d, r15d, 69069
