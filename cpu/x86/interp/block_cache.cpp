@@ -144,6 +144,7 @@ Block* BlockCache::insert(PhysAddr start,
     block.mode = mode;
     block.count = static_cast<u16>(count);
     block.bytes = static_cast<u16>(bytes);
+    block.heat = 0;
     for (BlockPart& part : block.parts) {
         part.block = &block;
     }
@@ -176,6 +177,10 @@ void BlockCache::drop(Block& block) {
         if (cpu->block == &block) {
             cpu->leave_block(leave::kCode);
         }
+    }
+    if (block.translations != nullptr) {
+        listener_->block_dropped(block);
+        block.translations = nullptr;
     }
     block.start = Block::kInvalid;
     block.next_in_slot = dead_[block.count];

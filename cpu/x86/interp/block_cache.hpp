@@ -53,6 +53,9 @@ struct Block {
     Insn* insns = nullptr;
     Block* next_in_slot = nullptr;
     std::array<BlockPart, 2> parts;  // the second is used if there is a second page
+    // A translator's: what it has made of the block, and how often it was interpreted before.
+    void* translations = nullptr;
+    u32 heat = 0;
 
     static constexpr PhysAddr kInvalid = ~PhysAddr{0};
 };
@@ -61,6 +64,17 @@ class BlockCache final : public CodePages::Keeper {
   public:
     explicit BlockCache(GuestMemory& memory);
     ~BlockCache() override;
+
+    // Told when a block dies of which it has made something (Block::translations).
+    class Listener {
+      public:
+        Listener() = default;
+        Listener(const Listener&) = delete;
+        Listener& operator=(const Listener&) = delete;
+        virtual ~Listener() = default;
+        virtual void block_dropped(Block& block) = 0;
+    };
+    void set_listener(Listener* listener) { listener_ = listener; }
 
     // vCPUs that may be executing a block when it dies.
     void attach(Vcpu& cpu) { vcpus_.push_back(&cpu); }
@@ -131,6 +145,7 @@ class BlockCache final : public CodePages::Keeper {
         dead_{};  // chains of dead blocks by count, ready for reuse
     std::vector<std::unique_ptr<PageLeaf>> pages_;  // by page number
     std::vector<Vcpu*> vcpus_;
+    Listener* listener_ = nullptr;
     std::size_t live_ = 0;
     u64 invalidated_ = 0;
     u64 flushes_ = 0;

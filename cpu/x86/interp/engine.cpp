@@ -28,6 +28,7 @@
 #include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/interp/exec_branch_near.hpp"
+#include "cpu/x86/interp/interpreter.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/boundary.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
@@ -43,8 +44,6 @@ namespace droste {
 
 namespace {
 
-constexpr unsigned kMaxInsnBytes = 15;
-
 DecodeMode decode_mode(const Vcpu& cpu) {
     return {cpu.mode.code_bits, !cpu.mode.protected_mode || cpu.mode.virtual8086};
 }
@@ -53,55 +52,7 @@ u32 block_key(const Vcpu& cpu) {
     return cpu.mode.key & mode_key::kDecode;
 }
 
-// Code bytes at RIP: of the current page, then (only if the instruction needs it) of the next one.
-struct CodeBytes {
-    std::array<u8, kMaxInsnBytes> joined{};
-    unsigned count = 0;
-};
-
-class Interpreter final : public ExecutionEngine {
-  public:
-    explicit Interpreter(unsigned block_insns) : block_insns_(block_insns) {}
-
-    RunResult run(Vcpu& cpu, u64 budget) override;
-
-  private:
-    Status find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) const;
-    Status decode_block(
-        Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Block*& out) const;
-    static Status decode_one(Vcpu& cpu,
-                             const CodePage& page,
-                             LinearAddr linear,
-                             DecodeMode mode,
-                             Insn& insn,
-                             PhysAddr& second_page);
-    static DecodeResult extend(Vcpu& cpu,
-                               const CodePage& page,
-                               LinearAddr linear,
-                               DecodeMode mode,
-                               CodeBytes& bytes,
-                               Insn& insn);
-    static void step(Vcpu& cpu);
-    static Status interpret_one(Vcpu& cpu, const Insn& insn);
-    static Status interpret_block(Vcpu& cpu, const Block& block, u64 most);
-    static void fault(Vcpu& cpu, u8 insn_length);
-    static bool within_limit(const Vcpu& cpu, u64 rip, unsigned bytes) {
-        return cpu.mode.code_bits == 64 || rip + bytes - 1 <= cpu.state.seg[CS].limit;
-    }
-    static LinearAddr linear_rip(const Vcpu& cpu) {
-        const u64 rip = cpu.state.rip();
-        return cpu.mode.code_bits == 64 ? rip : static_cast<u32>(cpu.state.seg[CS].base + rip);
-    }
-    // The page after the one of `linear`; outside 64-bit mode linear addresses wrap at 4 GiB.
-    static LinearAddr next_page(const Vcpu& cpu, LinearAddr linear) {
-        const LinearAddr next = (linear & kPageMask) + kPageBytes;
-        return cpu.mode.code_bits == 64 ? next : static_cast<u32>(next);
-    }
-    static void log_decoded(Vcpu& cpu, const Block& block);
-    static void log_entered(Vcpu& cpu, unsigned instructions);
-
-    const unsigned block_insns_;  // a block has at most so many instructions
-};
+}  // namespace
 
 // A fault counts as an instruction: delivering one takes time, and a guest that does nothing but
 // fault must still use up its budget.
@@ -370,78 +321,56 @@ void Interpreter::step(Vcpu& cpu) {
     }
 }
 
-// NOLINTNEXTLINE(readability-function-cognitive-complexity): what a boundary asks, in its order
-RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
-    const u64 limit = budget > ~u64{0} - cpu.icount ? ~u64{0} : cpu.icount + budget;
-    cpu.icount_limit = limit;
-    const bool log_entries = cpu.log.enabled(LogCategory::Exec);
-    CodePage page;
-    u64 generation = 0;
-    cpu.yield_requested = false;
-    while (true) {
-        DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
-        verify_boundary(cpu);
-        if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0)
-            [[unlikely]] {
-            if (cpu.leave != 0) {
-                cpu.leave = 0;
-                cpu.withdraw(attention::kLeave);
-                continue;
-            }
-            if (cpu.stop_requested()) {
-                return RunResult::Stopped;
-            }
-            if (cpu.icount >= limit) {
-                return RunResult::BudgetSpent;
-            }
-            if (service_boundary(cpu)) {
-                ++cpu.icount;
-                continue;
-            }
-            if (cpu.state.activity == Activity::Active &&
-                (cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0) {
-                if (log_entries) {
-                    log_entered(cpu, 1);
-                }
-                step(cpu);
-                if (cpu.yield_requested) {
-                    return RunResult::Yielded;
-                }
-                continue;
-            }
-        }
-        if (cpu.state.activity != Activity::Active) [[unlikely]] {
-            return RunResult::Idle;
-        }
-        if (cpu.icount >= limit) [[unlikely]] {
-            return RunResult::BudgetSpent;
-        }
-        Block* block = nullptr;
-        if (find_block(cpu, page, generation, block) != Status::Next) [[unlikely]] {
-            fault(cpu, 0);
-            generation = 0;
-            continue;
-        }
-        generation = cpu.tlb.generation();
-        if (log_entries) [[unlikely]] {
-            log_entered(cpu, block != nullptr ? block->count : 1);
-        }
-        if (block == nullptr) [[unlikely]] {
-            step(cpu);
-            continue;
-        }
-        const Status status = interpret_block(cpu, *block, limit - cpu.icount);
-        ++cpu.counters.blocks;
-        if (status > Status::Branch) {
-            generation = 0;
-            if (cpu.yield_requested) {
-                return RunResult::Yielded;
-            }
-        }
-    }
+bool Interpreter::logs_entries(const Vcpu& cpu) {
+    return cpu.log.enabled(LogCategory::Exec);
 }
 
-}  // namespace
+void Interpreter::verify_between([[maybe_unused]] Vcpu& cpu) {
+    DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
+    verify_boundary(cpu);
+}
+
+// Something is pending: an event to deliver, a reason to return, or instructions to be taken one at
+// a time.
+Interpreter::Between
+Interpreter::look_up(Vcpu& cpu, u64 limit, bool log_entries, RunResult& result) {
+    if (cpu.leave != 0) {
+        cpu.leave = 0;
+        cpu.withdraw(attention::kLeave);
+        return Between::Again;
+    }
+    if (cpu.stop_requested()) {
+        result = RunResult::Stopped;
+        return Between::Return;
+    }
+    if (cpu.icount >= limit) {
+        result = RunResult::BudgetSpent;
+        return Between::Return;
+    }
+    if (service_boundary(cpu)) {
+        ++cpu.icount;
+        return Between::Again;
+    }
+    if (cpu.state.activity == Activity::Active &&
+        (cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0) {
+        if (log_entries) {
+            log_entered(cpu, 1);
+        }
+        step(cpu);
+        if (cpu.yield_requested) {
+            result = RunResult::Yielded;
+            return Between::Return;
+        }
+        return Between::Again;
+    }
+    return Between::Execute;
+}
+
+RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
+    return run_loop(cpu, budget, [&cpu](const Block& block, u64 limit) {
+        return interpret_block(cpu, block, limit - cpu.icount);
+    });
+}
 
 std::unique_ptr<ExecutionEngine> make_interpreter(const InterpreterOptions& options) {
     return std::make_unique<Interpreter>(std::clamp(options.block_insns, 1U, kMaxBlockInsns));
