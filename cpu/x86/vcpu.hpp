@@ -15,6 +15,7 @@
 #include "cpu/x86/state/features.hpp"
 
 #include <atomic>
+#include <cstddef>
 #include <memory>
 
 namespace droste {
@@ -144,6 +145,20 @@ struct StepMemory {
     u64 repeating_at = kNoTag;
 };
 
+// What translated code keeps of a vCPU beside its registers, and passes to the engine when it leaves
+// (jit/).
+struct TranslatedCode {
+    // Instructions up to the budget's end, those of the block that runs taken off already.
+    i64 remaining = 0;
+    u64 native_stack = 0;  // RSP of the engine
+    u64 target = 0;        // where to go on
+    u64 scratch = 0;
+    u32 site = 0;    // which exit, or which instruction is to be interpreted
+    u32 status = 0;  // the status flags: OF in bit 0; SF, ZF, AF, PF and CF as in AH, in bits 15:8
+    const void* jump_table = nullptr;  // targets of indirect branches in the current address space
+    void* engine = nullptr;            // who executes it
+};
+
 class Vcpu {
   public:
     struct Wiring {
@@ -157,8 +172,13 @@ class Vcpu {
     ~Vcpu();
     Vcpu(const Vcpu&) = delete;
     Vcpu& operator=(const Vcpu&) = delete;
+    // On pages of its own. Translated code keeps RSP at the vCPU, so the memory below is a stack:
+    // for signals that arrive meanwhile.
+    static void* operator new(std::size_t bytes);
+    static void operator delete(void* memory, std::size_t bytes);
 
     CpuState state;
+    TranslatedCode translated;
 
     // The exception a handler raised (Status::Fault).
     Event fault;

@@ -82,10 +82,11 @@ Expected<void> set_smp(CommandLine& line, std::string_view value) {
 
 Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
     // "tcg" is what a QEMU command line says for "no virtualization hardware".
-    constexpr std::array<std::string_view, 2> kKnown = {"interp", "tcg"};
+    constexpr std::array<std::string_view, 3> kKnown = {"interp", "jit", "tcg"};
     if (value == "help") {
         line.answer = "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n"
-                      "          block=1..64  instructions decoded into a block at most (64)\n";
+                      "          block=1..64  instructions decoded into a block at most (64)\n"
+                      "jit       translator to native code\n";
         return {};
     }
     for (const Property& property : parse_properties(value)) {
@@ -93,6 +94,8 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
             if (std::find(kKnown.begin(), kKnown.end(), property.value) == kKnown.end()) {
                 return unknown_value("-accel", property.value, kKnown);
             }
+            line.machine.accelerator =
+                property.value == "jit" ? Accelerator::Translator : Accelerator::Interpreter;
         } else if (property.key == "block") {
             const auto insns = parse_number(property.value);
             if (!insns || *insns < 1 || *insns > kMaxBlockInsns) {

@@ -8,6 +8,7 @@
 #include "cpu/x86/state/features.hpp"
 #include "frontends/machine/boot_plan.hpp"
 #include "frontends/machine/device_site.hpp"
+#include "jit/engine.hpp"
 
 #include <array>
 #include <string>
@@ -20,13 +21,17 @@ class CharBackend;
 inline constexpr std::size_t kMaxSerialPorts = 4;
 inline constexpr u32 kMaxVcpus = 255;
 
+enum class Accelerator : u8 { Interpreter, Translator };
+
 struct MachineConfig {
     u64 ram_bytes = u64{128} << 20;
     u32 vcpu_count = 1;
     CpuFeatures cpu;
     std::string cpu_model;                // as -cpu names it, for reports
     VmxConfig vmx = VmxConfig::nested();  // if the CPU has VMX
+    Accelerator accelerator = Accelerator::Interpreter;
     InterpreterOptions interpreter;
+    jit::Options translator;
     Clock::Mode clock_mode = Clock::Mode::FreeRunning;
     u64 counting_ns = Clock::kCountingNsPerInsn;  // ns an instruction in Mode::Counting
     i64 rtc_start_seconds = 0;                    // the wall clock at power-on, seconds since 1970

@@ -95,7 +95,6 @@ Expected<void> Pc::make_vcpus() {
     const Vcpu::Wiring wiring = {*memory_, bus_, clock_, events_, log_};
     for (u32 index = 0; index < config_.vcpu_count; ++index) {
         vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
-        engines_.push_back(make_interpreter(config_.interpreter));
         if (config_.cpu.has(Feature::VMX)) {
             vmx_.push_back(make_vmx(*vcpus_.back(), vmx));
             vmx_.back()->trace.share_levels(vmx_.front()->trace);
@@ -109,7 +108,26 @@ Expected<void> Pc::make_vcpus() {
             share_code(*vcpus_.front(), *vcpus_.back());
         }
     }
+    if (const auto made = make_engines(); !made) {
+        return made.error();
+    }
     drive_clock(*vcpus_.front());
+    return {};
+}
+
+Expected<void> Pc::make_engines() {
+    std::shared_ptr<jit::CodeCache> code;
+    if (config_.accelerator == Accelerator::Translator) {
+        auto cache = jit::make_code_cache(*vcpus_.front()->blocks, config_.translator);
+        if (!cache) {
+            return cache.error();
+        }
+        code = std::move(cache).value();
+    }
+    for (std::size_t i = 0; i < vcpus_.size(); ++i) {
+        engines_.push_back(code == nullptr ? make_interpreter(config_.interpreter)
+                                           : jit::make_translator(code, config_.translator));
+    }
     return {};
 }
 

@@ -57,6 +57,7 @@ class Pc {
   private:
     Pc(const MachineConfig& config, Log& log, std::unique_ptr<GuestMemory> memory);
     Expected<void> make_vcpus();
+    Expected<void> make_engines();
     Expected<void> load(RunControl& control);
     Expected<void> load_kernel(const AcpiTables& tables);
     Expected<void> load_firmware();

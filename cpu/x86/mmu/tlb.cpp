@@ -96,6 +96,7 @@ void Tlb::flush_context(TlbContext& context, bool keep_global) {
             return keep;
         });
     });
+    context.code_pages_changed();
     for (CodeTlb& table : context.code) {
         visit_bits(table.filled, [&](unsigned index) {
             const bool keep = kept(table.entries[index].page);
@@ -164,8 +165,12 @@ void drop_large_fragments(TlbContext& context, u64 linear) {
 
 void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     const u64 page = linear & kPageMask;
-    if (linear >= context.large_first && linear <= context.large_last) {
+    const bool large = linear >= context.large_first && linear <= context.large_last;
+    if (large) {
         drop_large_fragments(context, linear);
+    }
+    if (large || context.may_execute_page(linear)) {
+        context.code_pages_changed();
     }
     const auto concerned = [&](u64 tag, u64 entry_page) {
         return tag == page && (!only_global || (entry_page & tlb_mark::kGlobal) != 0);

@@ -83,6 +83,11 @@ class TlbTable {
         write_tag_.fill(kNoTag);
     }
 
+    // Where the arrays lie, for generated code: the hit of an access is read there.
+    static constexpr std::size_t kReadTagsOffset = 0;
+    static constexpr std::size_t kWriteTagsOffset = Entries * sizeof(u64);
+    static constexpr std::size_t kAddendsOffset = 2 * Entries * sizeof(u64);
+
     static constexpr unsigned index(LinearAddr linear) {
         return static_cast<unsigned>((linear >> kPageShift) % Entries);
     }
@@ -137,6 +142,12 @@ class TlbTable {
     }
 
   private:
+    static constexpr void check_offsets() {
+        static_assert(offsetof(TlbTable, read_tag_) == kReadTagsOffset);
+        static_assert(offsetof(TlbTable, write_tag_) == kWriteTagsOffset);
+        static_assert(offsetof(TlbTable, addend_) == kAddendsOffset);
+    }
+
     alignas(64) std::array<u64, Entries> read_tag_;   // linear page, or kNoTag
     alignas(64) std::array<u64, Entries> write_tag_;  // the same
     alignas(64) std::array<u64, Entries> addend_{};   // native address = linear address + addend
@@ -193,6 +204,24 @@ struct TlbContext {
     u16 protection_keys = 0;  // of the user pages in its data tables, a bit each
     u64 last_use = 0;
     u64 code_generation = 0;  // Tlb::code_generation() its write tags were made under
+    // Bumped when a code address may have come to mean another page. An engine that remembers where
+    // code addresses lead notes the pages in execute_pages (a bit for each hash of a page number),
+    // so that invalidating a page of data does not concern it.
+    u64 execute_epoch = 0;
+    std::array<u64, 16> execute_pages{};
+    std::array<void*, 2> jump_tables{};  // the engine's, made by execute_epoch; [1] for CPL 3
+    void note_execute_page(LinearAddr linear) {
+        const auto bit = static_cast<unsigned>((linear >> kPageShift) % 1024);
+        execute_pages[bit / 64] |= u64{1} << bit % 64;
+    }
+    bool may_execute_page(LinearAddr linear) const {
+        const auto bit = static_cast<unsigned>((linear >> kPageShift) % 1024);
+        return (execute_pages[bit / 64] >> bit % 64 & 1) != 0;
+    }
+    void code_pages_changed() {
+        ++execute_epoch;
+        execute_pages.fill(0);
+    }
     // range of linear addresses that came from large pages: INVLPG there drops it all
     u64 large_first = ~u64{0};
     u64 large_last = 0;

@@ -1,0 +1,199 @@
+#include "jit/assembly.hpp"
+
+namespace droste::jit {
+
+namespace {
+
+// RAX is where LAHF and SAHF work; it waits in a register or in memory.
+void lahf(Emitter& e) {
+    e.byte(0x9F);
+}
+void sahf(Emitter& e) {
+    e.byte(0x9E);
+}
+
+}  // namespace
+
+void Assembly::save_status() {
+    e_.mov(kT0, kRax);
+    lahf(e_);
+    e_.xr({.opcode = static_cast<u8>(0x90 | cc::kO), .map = OpcodeMap::Map0F, .byte = true}, 0,
+          kRax);  // seto al
+    e_.rm({.opcode = 0x89, .opsize = true}, kRax, at_rsp(layout::kStatus));
+    e_.mov(kRax, kT0);
+}
+
+// OF comes from adding 7Fh to a byte of 1, the others from AH.
+void Assembly::load_status() {
+    e_.store(at_rsp(layout::kScratch), kRax);
+    e_.load32(kRax, at_rsp(layout::kStatus));
+    e_.byte(0x04);  // add al, 7Fh
+    e_.byte(0x7F);
+    sahf(e_);
+    e_.load(kRax, at_rsp(layout::kScratch));
+}
+
+void Assembly::clobber_status() {
+    if (!item().status_live_before) {
+        status_ = StatusPlace::Dead;
+        return;
+    }
+    if (status_ == StatusPlace::Native) {
+        save_status();
+    }
+    status_ = StatusPlace::Saved;
+}
+
+void Assembly::need_native_status() {
+    if (status_ == StatusPlace::Saved) {
+        load_status();
+        status_ = StatusPlace::Both;
+    }
+}
+
+void Assembly::need_saved_status() {
+    if (status_ == StatusPlace::Native) {
+        save_status();
+        status_ = StatusPlace::Both;
+    }
+}
+
+u32 Assembly::new_site(unsigned item) {
+    return cache_.add(Site{.insn = items_[item].insn,
+                           .translation = &translation_,
+                           .rip = items_[item].rip,
+                           .left = count() - item});
+}
+
+void Assembly::jump_to_interpret(u32 site) {
+    e_.store_imm32(at_rsp(layout::kSite), site);
+    const u8* place = cache_.executable(e_.at()) + 1;
+    u8* displacement = e_.jmp();
+    Emitter::patch(displacement, place, cache_.trampolines().interpret);
+}
+
+void Assembly::interpret() {
+    need_saved_status();
+    const u32 site = new_site(at_);
+    jump_to_interpret(site);
+    cache_.site(site).resume = cache_.executable(e_.at());
+    status_ = StatusPlace::Saved;
+}
+
+void Assembly::end_item() {
+    if (interpret_here_.empty()) {
+        return;
+    }
+    interpreted_.push_back({std::move(interpret_here_), at_, e_.at(), status_});
+    interpret_here_.clear();
+}
+
+void Assembly::write_interpreted(const Interpreted& interpreted) {
+    for (u8* place : interpreted.places) {
+        Emitter::patch(place, place, e_.at());
+    }
+    const u32 site = new_site(interpreted.item);
+    jump_to_interpret(site);
+    cache_.site(site).resume = cache_.executable(e_.at());
+    if (interpreted.status == StatusPlace::Native || interpreted.status == StatusPlace::Both) {
+        load_status();
+    }
+    u8* back = e_.jmp();
+    Emitter::patch(back, back, interpreted.behind);
+}
+
+// The count was taken for the whole translation. Changes no flag.
+void Assembly::adjust_count(i32 by) {
+    if (by != 0) {
+        e_.load(kT0, at_rsp(layout::kRemaining));
+        e_.lea(kT0, {.base = kT0, .disp = by});
+        e_.store(at_rsp(layout::kRemaining), kT0);
+    }
+}
+
+void Assembly::write_unlinked(u32 number, StatusPlace status) {
+    if (status == StatusPlace::Native) {
+        save_status();
+    }
+    e_.store_imm32(at_rsp(layout::kSite), number);
+    const u8* place = cache_.executable(e_.at()) + 1;
+    u8* displacement = e_.jmp();
+    Emitter::patch(displacement, place, cache_.trampolines().leave);
+}
+
+// A jump that can be linked, or a look into the jump table.
+void Assembly::write_exit(u64 rip, StatusPlace status) {
+    const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
+    if (same_page(rip)) {
+        u8* place = e_.jmp();
+        Exit& exit = cache_.exit(number);
+        exit.place = cache_.executable(place);
+        exit.native_status = status == StatusPlace::Native || status == StatusPlace::Both;
+        unlinked_.push_back({place, number, status});
+        return;
+    }
+    if (status == StatusPlace::Native) {
+        save_status();
+    }
+    const auto entry = static_cast<i32>(JumpTable::index(rip) * sizeof(JumpTable::Entry));
+    e_.load(kT0, at_rsp(layout::kJumpTable));
+    e_.load_imm(kT1, rip);
+    e_.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0, .disp = entry});
+    u8* miss = e_.jcc(cc::kNE);
+    e_.jmp_mem({.base = kT0, .disp = entry + 8});
+    unlinked_.push_back({miss, number, StatusPlace::Saved});
+}
+
+void Assembly::leave_to(u64 rip, unsigned retired) {
+    adjust_count(static_cast<i32>(count() - retired));
+    write_exit(rip, status_);
+}
+
+void Assembly::leave_if(u8* place, u64 rip, unsigned retired) {
+    if (retired == count() && same_page(rip)) {
+        const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
+        Exit& exit = cache_.exit(number);
+        exit.place = cache_.executable(place);
+        exit.native_status = status_ == StatusPlace::Native || status_ == StatusPlace::Both;
+        unlinked_.push_back({place, number, status_});
+        return;
+    }
+    side_exits_.push_back({place, rip, retired, status_});
+}
+
+void Assembly::prologue() {
+    const bool dead = !items_.front().status_live_before;
+    translation_.entry_native = cache_.executable(e_.at());
+    if (!dead) {
+        save_status();
+    }
+    translation_.entry = cache_.executable(e_.at());
+    status_ = dead ? StatusPlace::Dead : StatusPlace::Saved;
+    e_.alu_imm(5, at_rsp(layout::kRemaining), static_cast<i32>(count()));  // sub
+    budget_spent_ = e_.jcc(cc::kS);
+}
+
+void Assembly::finish() {
+    for (std::size_t i = 0; i < side_exits_.size(); ++i) {
+        const SideExit side = side_exits_[i];
+        Emitter::patch(side.place, side.place, e_.at());
+        adjust_count(static_cast<i32>(count() - side.retired));
+        write_exit(side.rip, side.status);
+    }
+    for (const Interpreted& interpreted : interpreted_) {
+        write_interpreted(interpreted);
+    }
+    for (const Unlinked& unlinked : unlinked_) {
+        Emitter::patch(unlinked.place, unlinked.place, e_.at());
+        cache_.exit(unlinked.exit).unlinked = cache_.executable(e_.at());
+        write_unlinked(unlinked.exit, unlinked.status);
+    }
+    const u32 start = cache_.add(Exit{.rip = translation_.rip, .key = translation_.key});
+    Emitter::patch(budget_spent_, budget_spent_, e_.at());
+    e_.alu_imm(0, at_rsp(layout::kRemaining), static_cast<i32>(count()));  // add
+    translation_.stale = cache_.executable(e_.at());
+    write_unlinked(start, StatusPlace::Saved);
+    cache_.commit(e_);
+}
+
+}  // namespace droste::jit

@@ -1,0 +1,145 @@
+#pragma once
+// A translation in the making: the instructions it is made of, the code so far, where the guest's
+// status flags are at this point of it, and what is still to be written behind it.
+//
+// The status flags (docs/jit/flags.md). Guest instructions that are carried over set and read the
+// native ones. The code between them needs compares, so the flags are saved to
+// TranslatedCode::status before the first compare after they were set, if anybody may still read
+// them, and loaded again where an instruction reads them:
+//
+//   Native  in RFLAGS
+//   Saved   in TranslatedCode::status
+//   Both    in either
+//   Dead    nowhere: whatever comes next overwrites all of them before anything reads one
+
+#include "core/types.hpp"
+#include "cpu/x86/interp/block_cache.hpp"
+#include "jit/code_cache.hpp"
+#include "jit/emitter.hpp"
+#include "jit/layout.hpp"
+#include "jit/status_effect.hpp"
+
+#include <vector>
+
+namespace droste::jit {
+
+enum class StatusPlace : u8 { Native, Saved, Both, Dead };
+
+struct Item {
+    const Insn* insn = nullptr;
+    u64 rip = 0;
+    StatusEffect effect;
+    bool status_live_before = true;
+    bool status_live_after = true;
+    u64 next_rip() const { return rip + insn->length; }
+};
+
+class Assembly {
+  public:
+    Assembly(CodeCache& cache, Translation& translation, std::vector<Item>& items)
+        : cache_(cache)
+        , translation_(translation)
+        , items_(items)
+        , e_(cache.emitter()) {}
+
+    Emitter& emitter() { return e_; }
+    const Item& item() const { return items_[at_]; }
+    const Insn& insn() const { return *items_[at_].insn; }
+    unsigned index() const { return at_; }
+    unsigned count() const { return static_cast<unsigned>(items_.size()); }
+    void begin(unsigned index) { at_ = index; }
+    const Translation& translation() const { return translation_; }
+
+    // --- status flags ---
+    StatusPlace status() const { return status_; }
+    // The item's own instruction has set them all, or some of the native ones.
+    void set_status(StatusPlace place) { status_ = place; }
+    // Compares follow. Saves the flags if somebody needs them: this item or one behind it.
+    void clobber_status();
+    // The native flags are needed as they are. Uses no register, so that an address may be held.
+    void need_native_status();
+    // They are needed in TranslatedCode::status.
+    void need_saved_status();
+
+    // --- ways out ---
+    // A conditional branch, whose displacement is at `place`, to code that interprets the present
+    // item; execution goes on behind the item's code if it can. The status flags are Saved or Dead.
+    void interpret_if(u8* place) { interpret_here_.push_back(place); }
+    // The same for good: nothing else is written for the item.
+    void interpret();
+    // Writes what interpret_if() promised; behind the item's code.
+    void end_item();
+    // Leaves for `rip`, `retired` instructions of the translation having been executed. Jumps
+    // straight to the translation there once there is one.
+    void leave_to(u64 rip, unsigned retired);
+    // The taken side of a conditional branch that stands at `place`.
+    void leave_if(u8* place, u64 rip, unsigned retired);
+    // Writes what was put off to the end, and makes the translation enterable.
+    void finish();
+    // The code before the first item: counts the instructions.
+    void prologue();
+
+  private:
+    struct SideExit {
+        u8* place;
+        u64 rip;
+        unsigned retired;
+        StatusPlace status;
+    };
+    struct Interpreted {
+        std::vector<u8*> places;
+        unsigned item;
+        u8* behind;          // the item's code
+        StatusPlace status;  // there
+    };
+
+    void save_status();
+    void load_status();
+    void adjust_count(i32 by);
+    void write_exit(u64 rip, StatusPlace status);
+    void write_unlinked(u32 number, StatusPlace status);
+    void write_interpreted(const Interpreted& interpreted);
+    u32 new_site(unsigned item);
+    void jump_to_interpret(u32 site);
+    bool same_page(u64 rip) const { return ((rip ^ translation_.rip) & kPageMask) == 0; }
+
+    CodeCache& cache_;
+    Translation& translation_;
+    std::vector<Item>& items_;
+    Emitter e_;
+    unsigned at_ = 0;
+    StatusPlace status_ = StatusPlace::Saved;
+    std::vector<u8*> interpret_here_;
+    std::vector<SideExit> side_exits_;
+    std::vector<Interpreted> interpreted_;
+    struct Unlinked {
+        u8* place;
+        u32 exit;
+        StatusPlace status;
+    };
+    std::vector<Unlinked> unlinked_;
+    u8* budget_spent_ = nullptr;
+};
+
+// Where an address leads once it was checked: uses kT0, and kT1 is free.
+// Emits the check of an access of `bytes` by the item's memory operand. See memory.cpp.
+struct Access {
+    unsigned bytes;
+    bool write;
+    bool aligned = false;  // an access that is not aligned is left to the interpreter
+};
+// False if the operand is of a kind that is not translated; nothing was written then.
+bool can_address(const Insn& insn);
+Mem check_operand(Assembly& a, const Access& access);
+// The same at `disp` bytes from a native register, and from the guest's RSP.
+Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access);
+inline Mem check_stack(Assembly& a, i32 disp, const Access& access) {
+    return check_base(a, kHome[RSP], disp, access);
+}
+
+// Families. False: nothing was written, the interpreter executes the item.
+bool carry_over_integer(Assembly& a);
+bool carry_over_move(Assembly& a);
+bool carry_over_branch(Assembly& a);  // and calls, returns, the stack
+
+}  // namespace droste::jit

@@ -1,0 +1,122 @@
+#include "jit/code_cache.hpp"
+
+#include "core/assert.hpp"
+
+#include <cstring>
+
+namespace droste::jit {
+
+Expected<std::unique_ptr<CodeCache>>
+CodeCache::create(BlockCache& blocks, std::size_t bytes, InterpretFn interpret) {
+    auto memory = CodeMemory::create(bytes);
+    if (!memory) {
+        return memory.error();
+    }
+    std::unique_ptr<CodeCache> cache{new CodeCache(blocks, std::move(memory).value())};
+    cache->fixed_ = cache->used_ = make_trampolines(cache->memory_, interpret, cache->trampolines_);
+    blocks.set_listener(cache.get());
+    return cache;
+}
+
+CodeCache::~CodeCache() {
+    flush();
+    block_cache_.set_listener(nullptr);
+}
+
+Translation* CodeCache::find(const Block& block, u64 rip, u32 key) {
+    for (const Use* use = static_cast<const Use*>(block.translations); use != nullptr;
+         use = use->next) {
+        Translation* t = use->translation;
+        if (t->rip == rip && t->key == key && t->block == &block && !t->dead) {
+            return t;
+        }
+    }
+    return nullptr;
+}
+
+void CodeCache::reserve() {
+    if (used_ + kMostCode > memory_.bytes()) {
+        flush();
+    }
+}
+
+void CodeCache::commit(const Emitter& emitter) {
+    used_ = (used_ + emitter.size() + 15) & ~std::size_t{15};
+    DROSTE_ASSERT(used_ <= memory_.bytes());
+}
+
+Translation& CodeCache::new_translation() {
+    ++made_;
+    return translations_.emplace_back();
+}
+
+void CodeCache::use(Block& block, Translation& translation) {
+    if (block.translations == nullptr) {
+        blocks_.push_back(&block);
+    }
+    block.translations =
+        &uses_.emplace_back(Use{&translation, static_cast<Use*>(block.translations)});
+}
+
+u32 CodeCache::add(const Exit& exit) {
+    exits_.push_back(exit);
+    return static_cast<u32>(exits_.size() - 1);
+}
+
+u32 CodeCache::add(const Site& site) {
+    sites_.push_back(site);
+    return static_cast<u32>(sites_.size() - 1);
+}
+
+void CodeCache::link(u32 number, Translation& to) {
+    Exit& exit = exits_[number];
+    const u8* target = exit.native_status ? to.entry_native : to.entry;
+    Emitter::patch(memory_.writable(exit.place), exit.place, target);
+    exit.next_incoming = to.incoming;
+    to.incoming = number;
+    ++links_;
+}
+
+// Overwrites what is at `place` with a jump.
+void CodeCache::jump_at(const u8* place, const u8* target) {
+    u8* at = memory_.writable(place);
+    *at = 0xE9;
+    Emitter::patch(at + 1, place + 1, target);
+}
+
+void CodeCache::kill(Translation& translation) {
+    translation.dead = true;
+    ++killed_;
+    for (u32 number = translation.incoming; number != kNoExit;) {
+        Exit& exit = exits_[number];
+        Emitter::patch(memory_.writable(exit.place), exit.place, exit.unlinked);
+        number = exit.next_incoming;
+        exit.next_incoming = kNoExit;
+    }
+    translation.incoming = kNoExit;
+    jump_at(translation.entry, translation.stale);
+}
+
+void CodeCache::block_dropped(Block& block) {
+    for (const Use* use = static_cast<const Use*>(block.translations); use != nullptr;
+         use = use->next) {
+        if (!use->translation->dead) {
+            kill(*use->translation);
+        }
+    }
+}
+
+void CodeCache::flush() {
+    for (Block* block : blocks_) {
+        block->translations = nullptr;
+    }
+    blocks_.clear();
+    translations_.clear();
+    uses_.clear();
+    exits_.clear();
+    sites_.clear();
+    used_ = fixed_;
+    ++epoch_;
+}
+
+}  // namespace droste::jit

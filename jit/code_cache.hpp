@@ -1,0 +1,89 @@
+#pragma once
+// The translations of a machine, their code, and the jumps between them.
+//
+// A translation hangs on every decoded block it was made of: when a byte of one changes, the block
+// dies (cpu/x86/interp/block_cache.hpp) and the translation with it. Nobody may enter it any more:
+// the exits linked to it lead to the engine again, and its entries are overwritten with a jump
+// there, for whoever still has their address (jump tables, an interpreted instruction in its
+// midst). Its code stays where it is until all code is dropped, which happens when the memory is
+// full, between two translations: then nothing refers to code any more.
+//
+// The vCPUs of a machine share one: code finds everything by RSP.
+
+#include "core/error.hpp"
+#include "core/types.hpp"
+#include "cpu/x86/interp/block_cache.hpp"
+#include "jit/code_memory.hpp"
+#include "jit/emitter.hpp"
+#include "jit/trampolines.hpp"
+#include "jit/translation.hpp"
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+namespace droste::jit {
+
+class CodeCache final : public BlockCache::Listener {
+  public:
+    // Code for one translation takes at most so many bytes.
+    static constexpr std::size_t kMostCode = std::size_t{64} << 10;
+
+    // `blocks` tells it about blocks that die, and must outlive it.
+    static Expected<std::unique_ptr<CodeCache>>
+    create(BlockCache& blocks, std::size_t bytes, InterpretFn interpret);
+    ~CodeCache() override;
+
+    static Translation* find(const Block& block, u64 rip, u32 key);
+
+    // --- the translator's ---
+    // Makes room for another translation, by dropping all if need be.
+    void reserve();
+    Emitter emitter() const { return {memory_.writable() + used_, kMostCode}; }
+    void commit(const Emitter& emitter);
+    const u8* executable(const u8* written) const { return memory_.executable(written); }
+    Translation& new_translation();
+    void use(Block& block, Translation& translation);
+    u32 add(const Exit& exit);
+    u32 add(const Site& site);
+    const Trampolines& trampolines() const { return trampolines_; }
+
+    Exit& exit(u32 number) { return exits_[number]; }
+    Site& site(u32 number) { return sites_[number]; }
+    // The exit leads to the translation from now on.
+    void link(u32 exit, Translation& to);
+    void flush();
+    // Addresses of code remembered under another epoch are void.
+    u64 epoch() const { return epoch_; }
+
+    void block_dropped(Block& block) override;
+
+    u64 translations_made() const { return made_; }
+    u64 translations_killed() const { return killed_; }
+    u64 links_made() const { return links_; }
+    std::size_t code_bytes() const { return used_; }
+    u64 flushes() const { return epoch_ - 1; }
+
+  private:
+    CodeCache(BlockCache& blocks, CodeMemory&& memory)
+        : block_cache_(blocks)
+        , memory_(std::move(memory)) {}
+
+    void kill(Translation& translation);
+    void jump_at(const u8* place, const u8* target);
+
+    BlockCache& block_cache_;
+    CodeMemory memory_;
+    Trampolines trampolines_;
+    std::size_t fixed_ = 0;  // bytes of trampolines
+    std::size_t used_ = 0;
+    std::deque<Translation> translations_;
+    std::deque<Use> uses_;
+    std::vector<Exit> exits_;
+    std::vector<Site> sites_;
+    std::vector<Block*> blocks_;  // that are used by translations, perhaps dead
+    u64 epoch_ = 1;
+    u64 made_ = 0, killed_ = 0, links_ = 0;
+};
+
+}  // namespace droste::jit

@@ -1,0 +1,200 @@
+#include "jit/engine.hpp"
+
+#include "core/log.hpp"
+#include "cpu/x86/interp/interpreter.hpp"
+#include "cpu/x86/vcpu.hpp"
+#include "jit/code_cache.hpp"
+#include "jit/layout.hpp"
+#include "jit/translator.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace droste::jit {
+
+namespace {
+
+// TranslatedCode::status: OF in bit 0, the others as LAHF puts them into AH, in bits 15:8.
+u32 pack_status(u64 flags) {
+    return static_cast<u32>((flags & 0xD5) << 8 | (flags >> 11 & 1));
+}
+u64 unpack_status(u32 packed) {
+    return (packed >> 8 & 0xD5) | u64{packed & 1} << 11;
+}
+
+// The jump table of an address space and privilege level, and what it was filled under.
+struct OwnedJumpTable {
+    JumpTable table;
+    u64 execute_epoch = 0;
+    u64 code_epoch = 0;
+    u32 key = 0;
+    std::vector<u16> filled;
+
+    void clear() {
+        if (filled.size() < JumpTable::kEntries / 4) {
+            for (const u16 index : filled) {
+                table.entries[index].rip = kNoTag;
+            }
+        } else {
+            table.entries.fill({});
+        }
+        filled.clear();
+    }
+    void fill(u64 rip, const u8* code) {
+        const unsigned index = JumpTable::index(rip);
+        table.entries[index] = {rip, code};
+        if (filled.size() < JumpTable::kEntries / 4) {
+            filled.push_back(static_cast<u16>(index));
+        }
+    }
+};
+
+class Engine final : public ExecutionEngine {
+  public:
+    Engine(std::shared_ptr<CodeCache> code, const Options& options)
+        : code_(std::move(code))
+        , threshold_(options.threshold) {}
+
+    RunResult run(Vcpu& cpu, u64 budget) override {
+        cpu.translated.engine = this;
+        last_exit_ = kNoExit;
+        return interpreter_.run_loop(
+            cpu, budget, [&](Block& block, u64 limit) { return execute(cpu, block, limit); });
+    }
+
+    static const u8* interpret(Vcpu& cpu) {
+        return static_cast<Engine*>(cpu.translated.engine)->interpret_site(cpu);
+    }
+
+  private:
+    Status execute(Vcpu& cpu, Block& block, u64 limit);
+    const u8* interpret_site(Vcpu& cpu);
+    Translation* translation_of(Vcpu& cpu, Block& block);
+    OwnedJumpTable& jump_table(Vcpu& cpu);
+
+    Interpreter interpreter_{kMaxBlockInsns};
+    std::shared_ptr<CodeCache> code_;
+    std::vector<std::unique_ptr<OwnedJumpTable>> jump_tables_;
+    const unsigned threshold_;
+    u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
+    Status last_status_ = Status::Next;
+};
+
+// Null: interpret it.
+Translation* Engine::translation_of(Vcpu& cpu, Block& block) {
+    if (!can_translate(cpu)) {
+        return nullptr;
+    }
+    const u64 rip = cpu.state.rip();
+    const u32 key = cpu.mode.key;
+    if (Translation* found = CodeCache::find(block, rip, key); found != nullptr) {
+        return found;
+    }
+    if (block.heat < threshold_) {
+        ++block.heat;
+        return nullptr;
+    }
+    const u64 epoch = code_->epoch();
+    Translation* made = translate(*code_, cpu, block);
+    if (code_->epoch() != epoch) {
+        last_exit_ = kNoExit;
+    }
+    return made;
+}
+
+OwnedJumpTable& Engine::jump_table(Vcpu& cpu) {
+    TlbContext& context = cpu.tlb.current();
+    void*& slot = context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0];
+    if (slot == nullptr) {
+        jump_tables_.push_back(std::make_unique<OwnedJumpTable>());
+        slot = jump_tables_.back().get();
+    }
+    auto& table = *static_cast<OwnedJumpTable*>(slot);
+    if (table.execute_epoch != context.execute_epoch || table.code_epoch != code_->epoch() ||
+        table.key != cpu.mode.key) [[unlikely]] {
+        table.clear();
+        table.execute_epoch = context.execute_epoch;
+        table.code_epoch = code_->epoch();
+        table.key = cpu.mode.key;
+    }
+    return table;
+}
+
+Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
+    Translation* translation = translation_of(cpu, block);
+    if (translation == nullptr || translation->count > limit - cpu.icount) {
+        last_exit_ = kNoExit;
+        return Interpreter::interpret_block(cpu, block, limit - cpu.icount);
+    }
+    const u64 rip = translation->rip;
+    OwnedJumpTable& jumps = jump_table(cpu);
+    if (last_exit_ != kNoExit && code_->exit(last_exit_).rip == rip &&
+        code_->exit(last_exit_).key == translation->key) {
+        code_->link(last_exit_, *translation);
+    } else {
+        jumps.fill(rip, translation->entry);
+        cpu.tlb.current().note_execute_page(rip);
+    }
+    last_exit_ = kNoExit;
+    TranslatedCode& translated = cpu.translated;
+    translated.jump_table = &jumps.table;
+    translated.remaining = static_cast<i64>(std::min<u64>(limit - cpu.icount, ~u64{0} >> 1));
+    translated.status = pack_status(cpu.state.flags.status());
+    const u64 end = cpu.icount + static_cast<u64>(translated.remaining);
+    const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
+    if (left_by == kNoSite) {
+        return last_status_;
+    }
+    const Exit& exit = code_->exit(left_by);
+    cpu.state.rip() = exit.rip;
+    cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
+    cpu.icount = end - static_cast<u64>(translated.remaining);
+    if (exit.place != nullptr) {
+        last_exit_ = left_by;
+    }
+    return Status::Branch;
+}
+
+// One instruction of a translation by the interpreter: because it is not translated, or because its
+// access needs more than a hit in the TLB.
+const u8* Engine::interpret_site(Vcpu& cpu) {
+    TranslatedCode& translated = cpu.translated;
+    const Site& site = code_->site(translated.site);
+    const Translation& translation = *site.translation;
+    const u64 limit = cpu.icount_limit;
+    const u64 generation = cpu.tlb.generation();
+    const u32 key = cpu.mode.key;
+    cpu.state.rip() = site.rip;
+    cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
+    cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);
+    last_status_ = Interpreter::interpret_one(cpu, *site.insn);
+    if (last_status_ != Status::Next || translation.dead ||
+        (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
+        cpu.tlb.generation() != generation || cpu.mode.key != key) {
+        return nullptr;
+    }
+    translated.remaining = static_cast<i64>(limit - cpu.icount - (site.left - 1));
+    if (translated.remaining < 0) {
+        return nullptr;
+    }
+    translated.status = pack_status(cpu.state.flags.status());
+    return site.resume;
+}
+
+}  // namespace
+
+Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks, const Options& options) {
+    auto cache = CodeCache::create(blocks, options.code_bytes, &Engine::interpret);
+    if (!cache) {
+        return cache.error();
+    }
+    return std::shared_ptr<CodeCache>(std::move(cache).value());
+}
+
+std::unique_ptr<ExecutionEngine> make_translator(std::shared_ptr<CodeCache> code,
+                                                 const Options& options) {
+    return std::make_unique<Engine>(std::move(code), options);
+}
+
+}  // namespace droste::jit

@@ -1,0 +1,64 @@
+#pragma once
+// Where translated code finds things: displacements from RSP, which is the vCPU.
+
+#include "core/types.hpp"
+#include "cpu/x86/mmu/tlb.hpp"
+#include "cpu/x86/vcpu.hpp"
+#include "jit/emitter.hpp"
+
+#include <cstddef>
+
+namespace droste::jit {
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"  // asserted in cpu/x86/vcpu.cpp
+namespace layout {
+inline constexpr i32 kTranslated = offsetof(Vcpu, translated);
+inline constexpr i32 kRemaining = kTranslated + offsetof(TranslatedCode, remaining);
+inline constexpr i32 kNativeStack = kTranslated + offsetof(TranslatedCode, native_stack);
+inline constexpr i32 kTarget = kTranslated + offsetof(TranslatedCode, target);
+inline constexpr i32 kScratch = kTranslated + offsetof(TranslatedCode, scratch);
+inline constexpr i32 kSite = kTranslated + offsetof(TranslatedCode, site);
+inline constexpr i32 kStatus = kTranslated + offsetof(TranslatedCode, status);
+inline constexpr i32 kJumpTable = kTranslated + offsetof(TranslatedCode, jump_table);
+inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
+inline constexpr i32 segment_base(unsigned seg) {
+    return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
+                            seg * sizeof(Segment) + offsetof(Segment, base));
+}
+inline constexpr i32 gpr(unsigned number) {
+    return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, gpr) + number * sizeof(u64));
+}
+inline constexpr i32 kRip = gpr(kRipSlot);
+inline constexpr i32 kReadTags = DataTlb::kReadTagsOffset;
+inline constexpr i32 kWriteTags = DataTlb::kWriteTagsOffset;
+inline constexpr i32 kAddends = DataTlb::kAddendsOffset;
+}  // namespace layout
+#pragma GCC diagnostic pop
+
+// Native homes of the guest's general registers: the same ones, except that RSP and R12 have moved
+// (RSP is the vCPU) and R13 to R15 stay in CpuState, which leaves two to compute with.
+inline constexpr u8 kT0 = kR14, kT1 = kR15;
+inline constexpr std::array<u8, 16> kHome = {kRax, kRcx, kRdx, kRbx, kR12, kRbp,   kRsi,   kRdi,
+                                             8,    9,    10,   11,   kR13, kNoReg, kNoReg, kNoReg};
+
+inline Mem at_rsp(i32 disp) {
+    return {.base = kRsp, .disp = disp};
+}
+
+// Targets of indirect branches, by linear address.
+struct JumpTable {
+    static constexpr unsigned kEntries = 4096;
+    struct Entry {
+        u64 rip = kNoTag;
+        const u8* code = nullptr;
+    };
+    std::array<Entry, kEntries> entries;
+
+    static constexpr unsigned index(u64 rip) {
+        return static_cast<unsigned>((rip ^ (rip >> 12)) % kEntries);
+    }
+};
+static_assert(sizeof(JumpTable::Entry) == 16);
+
+}  // namespace droste::jit

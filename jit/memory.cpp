@@ -1,0 +1,200 @@
+// How translated code reaches memory (docs/jit/memory.md): the tag of the page in the TLB is
+// compared, and what hits is plain memory that may be accessed so, at the address plus the entry's
+// addend. Whatever else there is about an access, the interpreter does the whole instruction.
+//
+//   lea  t1, [address]
+//   mov  t0, t1;  shr t0, 12 - 3;  and t0, (entries - 1) * 8;  add t0, [data_tlb]
+//   lea  t1, [t1 + bytes - 1];  and t1, -4096          an access that is not aligned
+//   and  t1, -4096 | (bytes - 1)                       one that must be
+//   cmp  t1, [t0 + tags];  jne interpret
+//   mov  t0, [t0 + addends]
+//   ...  [address + t0]
+
+#include "jit/assembly.hpp"
+
+#include <bit>
+
+namespace droste::jit {
+
+namespace {
+
+constexpr i32 kEntriesMask = static_cast<i32>((kTlbEntries - 1) * 8);
+
+bool fits32(u64 value) {
+    return static_cast<u64>(static_cast<i64>(static_cast<i32>(value))) == value;
+}
+
+u8 home(unsigned guest) {
+    return guest < 16 ? kHome[guest] : kNoReg;
+}
+bool in_memory(unsigned guest) {
+    return guest >= 13 && guest < 16;
+}
+
+// An address without registers: RIP-relative, or absolute.
+bool constant(const Insn& insn) {
+    return (insn.base == kRipSlot || insn.base == kZeroSlot) && insn.index == kZeroSlot &&
+           insn.seg < FS;
+}
+
+u64 constant_address(const Item& item) {
+    const Insn& insn = *item.insn;
+    u64 address = static_cast<u64>(insn.disp) + (insn.base == kRipSlot ? item.rip : 0);
+    if (insn.addrsize == 4) {
+        address = static_cast<u32>(address);
+    }
+    return address;
+}
+
+// t1 := the linear address. Uses t0. Changes flags only with a segment base.
+void compute_address(Assembly& a) {
+    const Item& item = a.item();
+    const Insn& insn = *item.insn;
+    Emitter& e = a.emitter();
+    Mem mem{.disp = static_cast<i32>(insn.disp)};
+    if (insn.base == kRipSlot) {
+        const u64 address = static_cast<u64>(insn.disp) + item.rip;
+        e.load_imm(kT1, insn.addrsize == 4 ? static_cast<u32>(address) : address);
+    } else {
+        if (in_memory(insn.base)) {
+            e.load(kT1, at_rsp(layout::gpr(insn.base)));
+            mem.base = kT1;
+        } else {
+            mem.base = home(insn.base);
+        }
+        if (in_memory(insn.index)) {
+            e.load(kT0, at_rsp(layout::gpr(insn.index)));
+            mem.index = kT0;
+        } else {
+            mem.index = home(insn.index);
+        }
+        mem.scale = insn.scale;
+        if (mem.base == kNoReg && mem.index == kNoReg) {
+            e.load_imm(kT1, insn.addrsize == 4 ? static_cast<u32>(insn.disp)
+                                               : static_cast<u64>(insn.disp));
+        } else {
+            e.lea(kT1, mem, insn.addrsize == 8);
+        }
+    }
+    if (insn.seg >= FS) {
+        e.rm({.opcode = 0x03, .w = true}, kT1, at_rsp(layout::segment_base(insn.seg)));
+    }
+}
+
+// t1 holds the address; afterwards t0 holds the addend and t1 is used up.
+void check(Assembly& a, const Access& access) {
+    Emitter& e = a.emitter();
+    e.mov(kT0, kT1);
+    e.xr({.opcode = 0xC1, .w = true}, 5, kT0);  // shr t0, 9
+    e.byte(kPageShift - 3);
+    e.alu_imm(4, kT0, kEntriesMask, false);
+    e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kDataTlb));
+    if (access.aligned) {
+        e.alu_imm(4, kT1, static_cast<i32>(~u32{0xFFF} | (access.bytes - 1)));
+    } else {
+        if (access.bytes > 1) {
+            e.lea(kT1, {.base = kT1, .disp = static_cast<i32>(access.bytes - 1)});
+        }
+        e.alu_imm(4, kT1, -4096);
+    }
+    e.rm({.opcode = 0x3B, .w = true}, kT1,
+         {.base = kT0, .disp = access.write ? layout::kWriteTags : layout::kReadTags});
+    a.interpret_if(e.jcc(cc::kNE));
+    e.load(kT0, {.base = kT0, .disp = layout::kAddends});
+}
+
+// A constant address: its entry is known, and whether it is aligned.
+Mem check_constant(Assembly& a, u64 address, const Access& access) {
+    Emitter& e = a.emitter();
+    const auto entry = static_cast<i32>(DataTlb::index(address) * 8);
+    u64 wanted = address & kPageMask;
+    const bool crosses = ((address + access.bytes - 1) & kPageMask) != wanted;
+    if (crosses || (access.aligned && address % access.bytes != 0)) {
+        wanted = kNoTag - 1;  // never a tag
+    }
+    e.load(kT0, at_rsp(layout::kDataTlb));
+    e.load_imm(kT1, wanted);
+    e.rm({.opcode = 0x3B, .w = true}, kT1,
+         {.base = kT0, .disp = entry + (access.write ? layout::kWriteTags : layout::kReadTags)});
+    a.interpret_if(e.jcc(cc::kNE));
+    e.load(kT0, {.base = kT0, .disp = layout::kAddends + entry});
+    if (fits32(address)) {
+        return {.base = kT0, .disp = static_cast<i32>(address)};
+    }
+    e.load_imm(kT1, address);
+    e.lea(kT0, {.base = kT0, .index = kT1});
+    return {.base = kT0};
+}
+
+}  // namespace
+
+bool can_address(const Insn& insn) {
+    if (insn.addrsize == 2) {
+        return false;
+    }
+    if (insn.base == kRipSlot || insn.base == kZeroSlot) {
+        // moffs has displacements of 64 bits
+        return insn.index == kZeroSlot || fits32(static_cast<u64>(insn.disp));
+    }
+    return fits32(static_cast<u64>(insn.disp));
+}
+
+Mem check_operand(Assembly& a, const Access& access) {
+    a.clobber_status();
+    const Insn& insn = a.insn();
+    Emitter& e = a.emitter();
+    if (constant(insn)) {
+        return check_constant(a, constant_address(a.item()), access);
+    }
+    compute_address(a);
+    check(a, access);
+    // The address once more, with the addend.
+    if (insn.addrsize == 8 && insn.seg < FS && insn.base != kRipSlot && !in_memory(insn.base) &&
+        !in_memory(insn.index)) {
+        const u8 base = home(insn.base);
+        if (insn.index == kZeroSlot) {
+            return {.base = base, .index = kT0, .disp = static_cast<i32>(insn.disp)};
+        }
+        if (base != kNoReg) {
+            e.rr({.opcode = 0x03, .w = true}, kT0, base);  // add t0, base
+        }
+        return {.base = kT0,
+                .index = home(insn.index),
+                .scale = insn.scale,
+                .disp = static_cast<i32>(insn.disp)};
+    }
+    if (insn.addrsize == 8 && insn.base != kRipSlot) {
+        if (insn.index != kZeroSlot) {
+            u8 index = home(insn.index);
+            if (in_memory(insn.index)) {
+                e.load(kT1, at_rsp(layout::gpr(insn.index)));
+                index = kT1;
+            }
+            e.lea(kT0, {.base = kT0, .index = index, .scale = insn.scale});
+        }
+        if (in_memory(insn.base)) {
+            e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::gpr(insn.base)));
+        } else if (insn.base != kZeroSlot) {
+            e.rr({.opcode = 0x03, .w = true}, kT0, home(insn.base));
+        }
+        if (insn.seg >= FS) {
+            e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::segment_base(insn.seg)));
+        }
+        return {.base = kT0, .disp = static_cast<i32>(insn.disp)};
+    }
+    // Truncated, or relative to RIP in a segment: by way of the stack of scratch words.
+    e.store(at_rsp(layout::kScratch), kT0);
+    compute_address(a);
+    e.rm({.opcode = 0x03, .w = true}, kT1, at_rsp(layout::kScratch));
+    e.mov(kT0, kT1);
+    return {.base = kT0};
+}
+
+Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access) {
+    a.clobber_status();
+    a.emitter().lea(kT1, {.base = base, .disp = disp});
+    check(a, access);
+    return {.base = base, .index = kT0, .disp = disp};
+}
+
+}  // namespace droste::jit

@@ -1,0 +1,90 @@
+#include "jit/status_effect.hpp"
+
+#include <array>
+
+namespace droste::jit {
+
+namespace {
+
+enum class Kind : u8 {
+    Unknown,   // assume the worst: an instruction the interpreter executes
+    None,      // neither reads nor writes
+    Reads,     // reads, writes none
+    All,       // writes all, reads none
+    AllReads,  // reads some, writes all
+    Some,      // writes some and keeps the others
+    Shift,     // by the count: zero keeps all
+    Rotate,    // CF and OF only, and none with a zero count
+};
+
+struct Row {
+    Op op;
+    Kind kind;
+};
+
+constexpr auto kRows = std::to_array<Row>({
+    {Op::ADD, Kind::All},        {Op::OR, Kind::All},          {Op::ADC, Kind::AllReads},
+    {Op::SBB, Kind::AllReads},   {Op::AND, Kind::All},         {Op::SUB, Kind::All},
+    {Op::XOR, Kind::All},        {Op::CMP, Kind::All},         {Op::TEST, Kind::All},
+    {Op::NEG, Kind::All},        {Op::NOT, Kind::None},        {Op::INC, Kind::Some},
+    {Op::DEC, Kind::Some},       {Op::MUL, Kind::All},         {Op::IMUL, Kind::All},
+    {Op::DIV, Kind::All},        {Op::IDIV, Kind::All},        {Op::ADCX, Kind::Some},
+    {Op::ADOX, Kind::Some},      {Op::CRC32, Kind::None},      {Op::MULX, Kind::None},
+    {Op::CBW, Kind::None},       {Op::CWD, Kind::None},        {Op::SHL, Kind::Shift},
+    {Op::SHR, Kind::Shift},      {Op::SAR, Kind::Shift},       {Op::SHLD, Kind::Shift},
+    {Op::SHRD, Kind::Shift},     {Op::ROL, Kind::Rotate},      {Op::ROR, Kind::Rotate},
+    {Op::RCL, Kind::Rotate},     {Op::RCR, Kind::Rotate},      {Op::BT, Kind::Some},
+    {Op::BTS, Kind::Some},       {Op::BTR, Kind::Some},        {Op::BTC, Kind::Some},
+    {Op::BSF, Kind::All},        {Op::BSR, Kind::All},         {Op::TZCNT, Kind::All},
+    {Op::LZCNT, Kind::All},      {Op::POPCNT, Kind::All},      {Op::BSWAP, Kind::None},
+    {Op::MOVBE, Kind::None},     {Op::ANDN, Kind::All},        {Op::BEXTR, Kind::All},
+    {Op::BLSI, Kind::All},       {Op::BLSMSK, Kind::All},      {Op::BLSR, Kind::All},
+    {Op::BZHI, Kind::All},       {Op::PDEP, Kind::None},       {Op::PEXT, Kind::None},
+    {Op::RORX, Kind::None},      {Op::SARX, Kind::None},       {Op::SHLX, Kind::None},
+    {Op::SHRX, Kind::None},      {Op::MOV, Kind::None},        {Op::MOVZX, Kind::None},
+    {Op::MOVSX, Kind::None},     {Op::MOVSXD, Kind::None},     {Op::LEA, Kind::None},
+    {Op::XCHG, Kind::None},      {Op::XADD, Kind::All},        {Op::CMPXCHG, Kind::All},
+    {Op::CMPXCHG8B, Kind::Some}, {Op::CMPXCHG16B, Kind::Some}, {Op::CMOVcc, Kind::Reads},
+    {Op::SETcc, Kind::Reads},    {Op::MOVNTI, Kind::None},     {Op::PUSH, Kind::None},
+    {Op::POP, Kind::None},       {Op::LEAVE, Kind::None},      {Op::CLC, Kind::Some},
+    {Op::STC, Kind::Some},       {Op::CMC, Kind::Some},        {Op::LAHF, Kind::Reads},
+    {Op::SAHF, Kind::Some},      {Op::NOP, Kind::None},        {Op::ENDBR, Kind::None},
+    {Op::PREFETCH, Kind::None},  {Op::PREFETCHW, Kind::None},  {Op::LFENCE, Kind::None},
+    {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},
+});
+
+constexpr auto kKinds = [] {
+    std::array<Kind, static_cast<std::size_t>(Op::kCount)> kinds{};
+    for (const Row& row : kRows) {
+        kinds[static_cast<std::size_t>(row.op)] = row.kind;
+    }
+    return kinds;
+}();
+
+// Rotates through carry use their count modulo the width plus one; a masked count that is not zero
+// writes CF whatever it comes to, but keeps the four other flags anyway.
+bool certain_count(const Insn& insn) {
+    const bool immediate = insn.form == Form::EI || insn.form == Form::EGI;
+    const u64 mask = insn.width == 8 ? 0x3F : 0x1F;
+    return immediate && (insn.imm & mask) != 0;
+}
+
+}  // namespace
+
+StatusEffect status_effect(const Insn& insn) {
+    switch (kKinds[static_cast<std::size_t>(insn.op)]) {
+    case Kind::None: return {};
+    case Kind::Reads: return {.reads = true};
+    case Kind::All: return {.writes_all = true, .writes = true};
+    case Kind::AllReads: return {.reads = true, .writes_all = true, .writes = true};
+    case Kind::Shift:
+        return certain_count(insn) ? StatusEffect{.writes_all = true, .writes = true}
+                                   : StatusEffect{.reads = true, .writes = true};
+    case Kind::Some:
+    case Kind::Rotate:
+    case Kind::Unknown: break;
+    }
+    return {.reads = true, .writes = true};
+}
+
+}  // namespace droste::jit

@@ -1,0 +1,109 @@
+// In translated code RSP is the vCPU and every other register the guest's (layout.hpp). C++ runs on
+// the stack of the engine that entered:
+//
+//   enter      saves what the ABI wants kept, remembers the stack, loads the guest's registers
+//   leave      the other way round
+//   interpret  stores the guest's registers, calls the engine on its own stack, loads them again
+//
+// The status flags are in TranslatedCode::status on each of these ways.
+
+#include "jit/trampolines.hpp"
+
+#include "jit/layout.hpp"
+
+#include <array>
+
+namespace droste::jit {
+
+namespace {
+
+constexpr std::array<u8, 6> kCalleeSaved = {kRbx, kRbp, kR12, kR13, kR14, kR15};
+
+void push(Emitter& e, unsigned reg) {
+    if (reg >= 8) {
+        e.byte(0x41);
+    }
+    e.byte(0x50 | (reg & 7));
+}
+void pop(Emitter& e, unsigned reg) {
+    if (reg >= 8) {
+        e.byte(0x41);
+    }
+    e.byte(0x58 | (reg & 7));
+}
+
+void load_registers(Emitter& e) {
+    for (unsigned guest = 0; guest < kHome.size(); ++guest) {
+        if (kHome[guest] != kNoReg) {
+            e.load(kHome[guest], at_rsp(layout::gpr(guest)));
+        }
+    }
+}
+void store_registers(Emitter& e) {
+    for (unsigned guest = 0; guest < kHome.size(); ++guest) {
+        if (kHome[guest] != kNoReg) {
+            e.store(at_rsp(layout::gpr(guest)), kHome[guest]);
+        }
+    }
+}
+
+void return_to_engine(Emitter& e) {
+    e.alu_imm(0, kRsp, 8);
+    for (std::size_t i = kCalleeSaved.size(); i-- > 0;) {
+        pop(e, kCalleeSaved[i]);
+    }
+    e.byte(0xC3);
+}
+
+}  // namespace
+
+std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampolines& out) {
+    constexpr std::size_t kMost = 1024;
+    Emitter e{memory.writable(), kMost};
+    const auto here = [&] { return memory.executable(e.at()); };
+    const auto align = [&] {
+        while (e.size() % 64 != 0) {
+            e.byte(0xCC);
+        }
+    };
+
+    out.enter =
+        reinterpret_cast<u32 (*)(Vcpu*, const u8*)>(reinterpret_cast<std::uintptr_t>(here()));
+    for (const u8 reg : kCalleeSaved) {
+        push(e, reg);
+    }
+    push(e, kRdi);  // the vCPU; and the stack is aligned now
+    e.store({.base = kRdi, .disp = layout::kNativeStack}, kRsp);
+    e.store({.base = kRdi, .disp = layout::kTarget}, kRsi);
+    e.mov(kRsp, kRdi);
+    load_registers(e);
+    e.jmp_mem(at_rsp(layout::kTarget));
+
+    align();
+    out.leave = here();
+    store_registers(e);
+    e.load32(kRax, at_rsp(layout::kSite));
+    e.load(kRsp, at_rsp(layout::kNativeStack));
+    return_to_engine(e);
+
+    align();
+    out.interpret = here();
+    store_registers(e);
+    e.mov(kRdi, kRsp);
+    e.load(kRsp, at_rsp(layout::kNativeStack));
+    e.load_imm(kRax, reinterpret_cast<std::uintptr_t>(interpret));
+    e.xr({.opcode = 0xFF}, 2, kRax);  // call rax
+    e.rr({.opcode = 0x85, .w = true}, kRax, kRax);
+    u8* ended = e.jcc(cc::kE);
+    e.load(kRsp, {.base = kRsp});
+    e.store(at_rsp(layout::kTarget), kRax);
+    load_registers(e);
+    e.jmp_mem(at_rsp(layout::kTarget));
+    Emitter::patch(ended, ended, e.at());
+    e.load_imm(kRax, kNoSite);
+    return_to_engine(e);
+    align();
+    return e.size();
+}
+
+}  // namespace droste::jit

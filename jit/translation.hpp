@@ -1,0 +1,55 @@
+#pragma once
+// What the translator makes, and what of it the engine needs to know.
+
+#include "core/types.hpp"
+#include "cpu/x86/decode/insn.hpp"
+
+namespace droste {
+struct Block;
+}  // namespace droste
+
+namespace droste::jit {
+
+inline constexpr u32 kNoExit = ~u32{0};
+
+// Native code for a straight run of guest instructions at one linear address in one mode. It is
+// entered at its first instruction and left at its end, through side exits, or at an instruction
+// that the interpreter executes.
+struct Translation {
+    u64 rip = 0;
+    u32 key = 0;
+    u32 count = 0;  // instructions
+    bool dead = false;
+    const Block* block = nullptr;      // the decoded block it begins with
+    const u8* entry = nullptr;         // with the status flags in TranslatedCode::status
+    const u8* entry_native = nullptr;  // ... and in RFLAGS
+    const u8* stale = nullptr;         // leaves to the engine with RIP at its first instruction
+    u32 incoming = kNoExit;            // exits linked to it
+};
+
+// A decoded block is used by the translations that were made of it.
+struct Use {
+    Translation* translation = nullptr;
+    Use* next = nullptr;
+};
+
+// A way out to a known address.
+struct Exit {
+    u64 rip = 0;
+    u32 key = 0;
+    const u8* place = nullptr;     // of the displacement of its jump; null: never linked
+    const u8* unlinked = nullptr;  // where that leads while it is not linked
+    bool native_status = false;    // the status flags are in RFLAGS there
+    u32 next_incoming = kNoExit;
+};
+
+// An instruction that the interpreter may have to execute.
+struct Site {
+    const Insn* insn = nullptr;
+    Translation* translation = nullptr;
+    u64 rip = 0;
+    const u8* resume = nullptr;  // behind it, with the status flags in TranslatedCode::status
+    u32 left = 0;                // instructions of the translation from this one on
+};
+
+}  // namespace droste::jit

@@ -1,0 +1,127 @@
+// A translation is a straight run of decoded blocks in one page: behind a conditional branch it
+// goes on with what follows, as long as that is decoded already, so that most branches not taken
+// cost nothing. Instructions are carried over one by one (carry_*.cpp), with other registers and
+// checked addresses; those that are not are left to the interpreter, in the midst of the
+// translation.
+
+#include "jit/translator.hpp"
+
+#include "cpu/x86/vcpu.hpp"
+#include "jit/assembly.hpp"
+
+#include <vector>
+
+namespace droste::jit {
+
+namespace {
+
+constexpr unsigned kMaxItems = 64;
+
+// Appends the block's instructions.
+void append(const Block& block, u64 rip, std::vector<Item>& items) {
+    for (unsigned i = 0; i < block.count; ++i) {
+        Item item;
+        item.insn = &block.insns[i];
+        item.rip = rip;
+        item.effect = status_effect(*item.insn);
+        items.push_back(item);
+        rip += item.insn->length;
+    }
+}
+
+// Whether code behind the block's end may be part of the same translation: it can be reached, and
+// the branch does not close a loop, which is better entered where it begins.
+bool goes_on(const Item& last, u64 start) {
+    if (!last.insn->ends_block()) {
+        return true;
+    }
+    if (last.insn->op != Op::Jcc) {
+        return false;
+    }
+    const u64 target = last.next_rip() + last.insn->imm;
+    return target > last.rip || target < (start & kPageMask);
+}
+
+std::vector<Block*> collect(Vcpu& cpu, Block& first, std::vector<Item>& items) {
+    std::vector<Block*> blocks = {&first};
+    const u64 start = cpu.state.rip();
+    append(first, start, items);
+    Block* block = &first;
+    while (goes_on(items.back(), start)) {
+        const PhysAddr next = block->start + block->bytes;
+        if (((next ^ block->start) & kPageMask) != 0) {
+            break;
+        }
+        Block* found = cpu.blocks->find(next, first.mode);
+        if (found == nullptr || found->second_page != Block::kInvalid ||
+            items.size() + found->count > kMaxItems) {
+            break;
+        }
+        append(*found, items.back().next_rip(), items);
+        blocks.push_back(found);
+        block = found;
+    }
+    return blocks;
+}
+
+void find_live_status(std::vector<Item>& items) {
+    bool live = true;
+    for (std::size_t i = items.size(); i-- > 0;) {
+        Item& item = items[i];
+        item.status_live_after = live;
+        live = item.effect.reads || (live && !item.effect.writes_all);
+        item.status_live_before = live;
+    }
+}
+
+bool carry_over(Assembly& a) {
+    return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a);
+}
+
+bool transfers(Op op) {
+    return op == Op::JMP_NEAR || op == Op::Jcc || op == Op::CALL_NEAR || op == Op::RET_NEAR ||
+           op == Op::LOOP || op == Op::JrCXZ;
+}
+
+}  // namespace
+
+bool can_translate(const Vcpu& cpu) {
+    return cpu.mode.long_mode64 && cpu.mode.cet == 0;
+}
+
+Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
+    if (block.second_page != Block::kInvalid) {
+        return nullptr;
+    }
+    std::vector<Item> items;
+    const std::vector<Block*> blocks = collect(cpu, block, items);
+    find_live_status(items);
+    code.reserve();
+    Translation& translation = code.new_translation();
+    translation.rip = cpu.state.rip();
+    translation.key = cpu.mode.key;
+    translation.block = &block;
+    translation.count = static_cast<u32>(items.size());
+    Assembly a{code, translation, items};
+    a.prologue();
+    bool left = false;
+    for (unsigned i = 0; i < a.count(); ++i) {
+        a.begin(i);
+        const bool carried = carry_over(a);
+        if (!carried) {
+            a.interpret();
+        }
+        a.end_item();
+        left = carried && transfers(a.insn().op);
+    }
+    if (!left) {
+        a.leave_to(items.back().next_rip(), a.count());
+    }
+    a.finish();
+    for (Block* used : blocks) {
+        code.use(*used, translation);
+    }
+    return &translation;
+}
+
+}  // namespace droste::jit
