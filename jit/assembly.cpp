@@ -58,11 +58,71 @@ void Assembly::need_saved_status() {
     }
 }
 
-u32 Assembly::new_site(unsigned item) {
-    return cache_.add(Site{.insn = items_[item].insn,
-                           .translation = &translation_,
-                           .rip = items_[item].rip,
-                           .left = count() - item});
+void Assembly::begin(unsigned index) {
+    at_ = index;
+    accesses_ = 0;
+    // Registers named by the instruction must be right; those it moves RSP by need not.
+    const Insn& insn = *items_[index].insn;
+    const bool names_rsp = (insn.rm == RSP && !insn.mem()) || insn.reg == RSP || insn.vvvv == RSP;
+    if (names_rsp && (items_[index].registers.moves_stack == 0 || insn.op == Op::PUSH)) {
+        settle_stack();
+    }
+    item_stack_ahead_ = stack_ahead_;
+}
+
+void Assembly::move_home(i32 by) {
+    if (by != 0) {
+        e_.lea(kHome[RSP], {.base = kHome[RSP], .disp = by});
+    }
+}
+
+void Assembly::settle_stack() {
+    move_home(stack_ahead_);
+    stack_settled_ += stack_ahead_;
+    stack_ahead_ = 0;
+}
+
+Window* Assembly::next_window() {
+    if (accesses_ == 2) {
+        return nullptr;
+    }
+    const int number = windows_.of_item[at_][accesses_++];
+    return number == kNoWindow ? nullptr : &windows_.windows[static_cast<std::size_t>(number)];
+}
+
+void Assembly::interpret_window_if(u8* place, Window& window) {
+    window.checked = true;
+    window.checked_at = at_;
+    interpreted_.push_back(
+        {place, at_, item_stack_ahead_, static_cast<int>(&window - windows_.windows.data())});
+}
+
+// What lies behind a window's last access may stand on other windows, which were to be checked in
+// between.
+unsigned Assembly::last_of(const Interpreted& interpreted) const {
+    if (interpreted.window == kNoWindow) {
+        return interpreted.first;
+    }
+    unsigned last = windows_.windows[static_cast<std::size_t>(interpreted.window)].last;
+    for (bool again = true; again;) {
+        again = false;
+        for (const Window& w : windows_.windows) {
+            if (w.checked && w.checked_at >= interpreted.first && w.checked_at <= last &&
+                w.last > last) {
+                last = w.last;
+                again = true;
+            }
+        }
+    }
+    return last;
+}
+
+u32 Assembly::new_site(unsigned first, unsigned last) {
+    return cache_.add(Site{.translation = &translation_,
+                           .rip = items_[first].rip,
+                           .left = count() - first,
+                           .first = first_insn_ + first,
+                           .count = last - first + 1});
 }
 
 void Assembly::jump_to_interpret(u32 site) {
@@ -74,32 +134,40 @@ void Assembly::jump_to_interpret(u32 site) {
 
 void Assembly::interpret() {
     need_saved_status();
-    const u32 site = new_site(at_);
+    settle_stack();
+    const u32 site = new_site(at_, at_);
     jump_to_interpret(site);
     cache_.site(site).resume = cache_.executable(e_.at());
     status_ = StatusPlace::Saved;
+    stack_settled_ += items_[at_].registers.moves_stack;
 }
 
 void Assembly::end_item() {
-    if (interpret_here_.empty()) {
-        return;
+    const RegisterEffect& effect = items_[at_].registers;
+    if (!effect.known) {
+        settle_stack();
+        stack_replaced();
+    } else if ((effect.writes >> RSP & 1) != 0) {
+        stack_replaced();
     }
-    interpreted_.push_back({std::move(interpret_here_), at_, e_.at(), status_});
-    interpret_here_.clear();
+    ends_[at_] = {e_.at(), status_, stack_ahead_};
 }
 
 void Assembly::write_interpreted(const Interpreted& interpreted) {
-    for (u8* place : interpreted.places) {
-        Emitter::patch(place, place, e_.at());
-    }
-    const u32 site = new_site(interpreted.item);
+    Emitter::patch(interpreted.place, interpreted.place, e_.at());
+    move_home(interpreted.stack_ahead);
+    const unsigned last = last_of(interpreted);
+    const ItemEnd& end = ends_[last];
+    const u32 site = new_site(interpreted.first, last);
+    cache_.site(site).window = interpreted.window != kNoWindow;
     jump_to_interpret(site);
     cache_.site(site).resume = cache_.executable(e_.at());
-    if (interpreted.status == StatusPlace::Native || interpreted.status == StatusPlace::Both) {
+    move_home(-end.stack_ahead);
+    if (end.status == StatusPlace::Native || end.status == StatusPlace::Both) {
         load_status();
     }
     u8* back = e_.jmp();
-    Emitter::patch(back, back, interpreted.behind);
+    Emitter::patch(back, back, end.at);
 }
 
 // The count was taken for the whole translation. Changes no flag.
@@ -145,12 +213,13 @@ void Assembly::write_exit(u64 rip, StatusPlace status) {
 }
 
 void Assembly::leave_to(u64 rip, unsigned retired) {
+    settle_stack();
     adjust_count(static_cast<i32>(count() - retired));
     write_exit(rip, status_);
 }
 
 void Assembly::leave_if(u8* place, u64 rip, unsigned retired) {
-    if (retired == count() && same_page(rip)) {
+    if (retired == count() && same_page(rip) && stack_ahead_ == 0) {
         const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
         Exit& exit = cache_.exit(number);
         exit.place = cache_.executable(place);
@@ -158,10 +227,16 @@ void Assembly::leave_if(u8* place, u64 rip, unsigned retired) {
         unlinked_.push_back({place, number, status_});
         return;
     }
-    side_exits_.push_back({place, rip, retired, status_});
+    side_exits_.push_back({place, rip, retired, status_, stack_ahead_});
 }
 
 void Assembly::prologue() {
+    std::vector<const Insn*> insns;
+    insns.reserve(items_.size());
+    for (const Item& item : items_) {
+        insns.push_back(item.insn);
+    }
+    first_insn_ = cache_.add_insns(insns);
     const bool dead = !items_.front().status_live_before;
     translation_.entry_native = cache_.executable(e_.at());
     if (!dead) {
@@ -177,6 +252,7 @@ void Assembly::finish() {
     for (std::size_t i = 0; i < side_exits_.size(); ++i) {
         const SideExit side = side_exits_[i];
         Emitter::patch(side.place, side.place, e_.at());
+        move_home(side.stack_ahead);
         adjust_count(static_cast<i32>(count() - side.retired));
         write_exit(side.rip, side.status);
     }

@@ -17,7 +17,9 @@
 #include "jit/code_cache.hpp"
 #include "jit/emitter.hpp"
 #include "jit/layout.hpp"
+#include "jit/register_effect.hpp"
 #include "jit/status_effect.hpp"
+#include "jit/windows.hpp"
 
 #include <vector>
 
@@ -29,6 +31,7 @@ struct Item {
     const Insn* insn = nullptr;
     u64 rip = 0;
     StatusEffect effect;
+    RegisterEffect registers;
     bool status_live_before = true;
     bool status_live_after = true;
     u64 next_rip() const { return rip + insn->length; }
@@ -36,18 +39,23 @@ struct Item {
 
 class Assembly {
   public:
-    Assembly(CodeCache& cache, Translation& translation, std::vector<Item>& items)
+    Assembly(CodeCache& cache,
+             Translation& translation,
+             std::vector<Item>& items,
+             WindowPlan& windows)
         : cache_(cache)
         , translation_(translation)
         , items_(items)
-        , e_(cache.emitter()) {}
+        , windows_(windows)
+        , e_(cache.emitter())
+        , ends_(items.size()) {}
 
     Emitter& emitter() { return e_; }
     const Item& item() const { return items_[at_]; }
     const Insn& insn() const { return *items_[at_].insn; }
     unsigned index() const { return at_; }
     unsigned count() const { return static_cast<unsigned>(items_.size()); }
-    void begin(unsigned index) { at_ = index; }
+    void begin(unsigned index);
     const Translation& translation() const { return translation_; }
 
     // --- status flags ---
@@ -61,10 +69,31 @@ class Assembly {
     // They are needed in TranslatedCode::status.
     void need_saved_status();
 
+    // --- RSP ---
+    // RSP moves in steps that are known, so its home is written only when it must be right. The
+    // guest's RSP is the home plus so many bytes:
+    i32 stack_ahead() const { return stack_ahead_; }
+    void move_stack(i32 by) { stack_ahead_ += by; }
+    void settle_stack();
+    // An instruction has moved the home itself.
+    void stack_settled_by(i32 by) { stack_settled_ += by; }
+    // The home has been given another value.
+    void stack_replaced() { stack_ahead_ = stack_settled_ = 0; }
+    // How far the home has moved since RSP was last replaced.
+    i32 stack_settled() const { return stack_settled_; }
+
+    // --- windows ---
+    // That of the item's next access, in order; null if it has none.
+    Window* next_window();
+    // As interpret_if(), for the check of a window.
+    void interpret_window_if(u8* place, Window& window);
+
     // --- ways out ---
     // A conditional branch, whose displacement is at `place`, to code that interprets the present
     // item; execution goes on behind the item's code if it can. The status flags are Saved or Dead.
-    void interpret_if(u8* place) { interpret_here_.push_back(place); }
+    void interpret_if(u8* place) {
+        interpreted_.push_back({place, at_, item_stack_ahead_, kNoWindow});
+    }
     // The same for good: nothing else is written for the item.
     void interpret();
     // Writes what interpret_if() promised; behind the item's code.
@@ -85,12 +114,20 @@ class Assembly {
         u64 rip;
         unsigned retired;
         StatusPlace status;
+        i32 stack_ahead;
     };
+    // A branch to where the interpreter executes items from the first on.
     struct Interpreted {
-        std::vector<u8*> places;
-        unsigned item;
-        u8* behind;          // the item's code
-        StatusPlace status;  // there
+        u8* place;
+        unsigned first;
+        i32 stack_ahead;
+        int window;
+    };
+    // What holds behind an item's code.
+    struct ItemEnd {
+        u8* at = nullptr;
+        StatusPlace status = StatusPlace::Saved;
+        i32 stack_ahead = 0;
     };
 
     void save_status();
@@ -99,17 +136,25 @@ class Assembly {
     void write_exit(u64 rip, StatusPlace status);
     void write_unlinked(u32 number, StatusPlace status);
     void write_interpreted(const Interpreted& interpreted);
-    u32 new_site(unsigned item);
+    u32 new_site(unsigned first, unsigned last);
+    unsigned last_of(const Interpreted& interpreted) const;
+    void move_home(i32 by);
     void jump_to_interpret(u32 site);
     bool same_page(u64 rip) const { return ((rip ^ translation_.rip) & kPageMask) == 0; }
 
     CodeCache& cache_;
     Translation& translation_;
     std::vector<Item>& items_;
+    WindowPlan& windows_;
     Emitter e_;
     unsigned at_ = 0;
+    unsigned accesses_ = 0;  // of the item, so far
     StatusPlace status_ = StatusPlace::Saved;
-    std::vector<u8*> interpret_here_;
+    i32 stack_ahead_ = 0;
+    i32 stack_settled_ = 0;
+    i32 item_stack_ahead_ = 0;  // before the present item
+    u32 first_insn_ = 0;
+    std::vector<ItemEnd> ends_;
     std::vector<SideExit> side_exits_;
     std::vector<Interpreted> interpreted_;
     struct Unlinked {
@@ -133,9 +178,7 @@ bool can_address(const Insn& insn);
 Mem check_operand(Assembly& a, const Access& access);
 // The same at `disp` bytes from a native register, and from the guest's RSP.
 Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access);
-inline Mem check_stack(Assembly& a, i32 disp, const Access& access) {
-    return check_base(a, kHome[RSP], disp, access);
-}
+Mem check_stack(Assembly& a, i32 disp, const Access& access);
 
 // Families. False: nothing was written, the interpreter executes the item.
 bool carry_over_integer(Assembly& a);

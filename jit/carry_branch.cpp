@@ -60,8 +60,16 @@ bool jmp(Assembly& a) {
         return false;
     }
     look_up_target(a);
+    a.settle_stack();
     a.emitter().jmp_mem({.base = kT0, .disp = 8});
     return true;
+}
+
+// Both ways then need no code of their own.
+void settle_if_last(Assembly& a) {
+    if (a.index() + 1 == a.count()) {
+        a.settle_stack();
+    }
 }
 
 bool jcc(Assembly& a) {
@@ -70,6 +78,7 @@ bool jcc(Assembly& a) {
         return false;
     }
     a.need_native_status();
+    settle_if_last(a);
     u8* place = a.emitter().jcc(item.insn->opcode & 0xF);
     a.leave_if(place, relative_target(item), a.index() + 1);
     if (a.index() + 1 == a.count()) {
@@ -89,7 +98,8 @@ void store_return_address(Assembly& a) {
         e.load_imm(kT1, address);
         e.store(mem, kT1);
     }
-    e.lea(kHome[RSP], {.base = kHome[RSP], .disp = -8});
+    a.move_stack(-8);
+    a.settle_stack();
 }
 
 bool call(Assembly& a) {
@@ -122,7 +132,8 @@ bool ret(Assembly& a) {
     const i32 release = insn.form == Form::I ? static_cast<i32>(insn.imm & 0xFFFF) : 0;
     e.load(kT1, check_stack(a, 0, {.bytes = 8, .write = false}));
     look_up_target(a);
-    e.lea(kHome[RSP], {.base = kHome[RSP], .disp = 8 + release});
+    a.move_stack(8 + release);
+    a.settle_stack();
     e.jmp_mem({.base = kT0, .disp = 8});
     return true;
 }
@@ -136,6 +147,7 @@ bool loop(Assembly& a) {
         return false;
     }
     const bool counts = insn.op == Op::LOOP;
+    settle_if_last(a);
     if (counts) {
         e.lea(kRcx, {.base = kRcx, .disp = -1});
     }

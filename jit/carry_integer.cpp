@@ -100,6 +100,19 @@ bool one_operand(Assembly& a,
 bool alu(Assembly& a, unsigned number, bool reads_status) {
     const Insn& insn = a.insn();
     const bool compares = number == 7;
+    if (a.item().registers.moves_stack != 0) {
+        if (!a.item().status_live_after) {
+            a.move_stack(a.item().registers.moves_stack);
+            a.set_status(StatusPlace::Dead);
+            return true;
+        }
+        // ADD and SUB set the carry differently, so the instruction is kept.
+        a.settle_stack();
+        a.emitter().alu_imm(number, kHome[RSP], static_cast<i32>(insn.imm));
+        a.stack_settled_by(a.item().registers.moves_stack);
+        a.set_status(StatusPlace::Native);
+        return true;
+    }
     const Use2 dest = compares ? Use2::Read : Use2::Modify;
     if (insn.form == Form::EI) {
         const bool small = insn.width != 1 && static_cast<i64>(insn.imm) >= -128 &&

@@ -133,6 +133,10 @@ bool lea(Assembly& a) {
         return false;
     }
     const bool w = insn.addrsize == 8 && insn.width == 8;
+    if (a.item().registers.moves_stack != 0) {
+        a.move_stack(a.item().registers.moves_stack);
+        return true;
+    }
     const u8 to = in_register(a, insn.reg, kT1, false);
     if (insn.base == kRipSlot || (insn.base == kZeroSlot && insn.index == kZeroSlot)) {
         const u64 address =
@@ -140,6 +144,9 @@ bool lea(Assembly& a) {
         e.load_imm(to, w ? address : static_cast<u32>(address));
     } else {
         Mem mem{.scale = insn.scale, .disp = static_cast<i32>(insn.disp)};
+        if (insn.base == RSP) {
+            mem.disp += a.stack_ahead();
+        }
         mem.base = insn.base == kZeroSlot ? kNoReg : in_register(a, insn.base, kT1);
         mem.index = insn.index == kZeroSlot ? kNoReg : in_register(a, insn.index, kT0);
         e.lea(to, mem, w);
@@ -270,10 +277,6 @@ bool movbe(Assembly& a) {
     return true;
 }
 
-void move_stack(Assembly& a, i32 by) {
-    a.emitter().lea(kHome[RSP], {.base = kHome[RSP], .disp = by});
-}
-
 bool push(Assembly& a) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
@@ -297,7 +300,7 @@ bool push(Assembly& a) {
         const Mem mem = check_stack(a, -8, {.bytes = 8, .write = true});
         e.store(mem, in_register(a, insn.rm, kT1));
     }
-    move_stack(a, -8);
+    a.move_stack(-8);
     return true;
 }
 
@@ -310,11 +313,12 @@ bool pop(Assembly& a) {
     const Mem mem = check_stack(a, 0, {.bytes = 8, .write = false});
     if (insn.rm == RSP) {
         e.load(kHome[RSP], mem);
+        a.stack_replaced();
         return true;
     }
     e.load(in_register(a, insn.rm, kT1, false), mem);
     written(a, insn.rm, kT1);
-    move_stack(a, 8);
+    a.move_stack(8);
     return true;
 }
 
@@ -326,6 +330,7 @@ bool leave(Assembly& a) {
     const Mem mem = check_base(a, kRbp, 0, {.bytes = 8, .write = false});
     e.lea(kHome[RSP], {.base = kRbp, .disp = 8});
     e.load(kRbp, mem);
+    a.stack_replaced();
     return true;
 }
 

@@ -68,6 +68,11 @@ u32 CodeCache::add(const Site& site) {
     return static_cast<u32>(sites_.size() - 1);
 }
 
+u32 CodeCache::add_insns(const std::vector<const Insn*>& insns) {
+    insns_.insert(insns_.end(), insns.begin(), insns.end());
+    return static_cast<u32>(insns_.size() - insns.size());
+}
+
 void CodeCache::link(u32 number, Translation& to) {
     Exit& exit = exits_[number];
     const u8* target = exit.native_status ? to.entry_native : to.entry;
@@ -115,6 +120,7 @@ void CodeCache::flush() {
     uses_.clear();
     exits_.clear();
     sites_.clear();
+    insns_.clear();
     used_ = fixed_;
     ++epoch_;
 }

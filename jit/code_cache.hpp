@@ -46,6 +46,9 @@ class CodeCache final : public BlockCache::Listener {
     void use(Block& block, Translation& translation);
     u32 add(const Exit& exit);
     u32 add(const Site& site);
+    // Keeps the instructions of a translation for its sites; returns the number of the first.
+    u32 add_insns(const std::vector<const Insn*>& insns);
+    const Insn& insn(u32 number) const { return *insns_[number]; }
     const Trampolines& trampolines() const { return trampolines_; }
 
     Exit& exit(u32 number) { return exits_[number]; }
@@ -53,6 +56,8 @@ class CodeCache final : public BlockCache::Listener {
     // The exit leads to the translation from now on.
     void link(u32 exit, Translation& to);
     void flush();
+    // Nobody enters the translation any more.
+    void kill(Translation& translation);
     // Addresses of code remembered under another epoch are void.
     u64 epoch() const { return epoch_; }
 
@@ -69,7 +74,6 @@ class CodeCache final : public BlockCache::Listener {
         : block_cache_(blocks)
         , memory_(std::move(memory)) {}
 
-    void kill(Translation& translation);
     void jump_at(const u8* place, const u8* target);
 
     BlockCache& block_cache_;
@@ -81,6 +85,7 @@ class CodeCache final : public BlockCache::Listener {
     std::deque<Use> uses_;
     std::vector<Exit> exits_;
     std::vector<Site> sites_;
+    std::vector<const Insn*> insns_;
     std::vector<Block*> blocks_;  // that are used by translations, perhaps dead
     u64 epoch_ = 1;
     u64 made_ = 0, killed_ = 0, links_ = 0;

@@ -50,6 +50,9 @@ struct OwnedJumpTable {
     }
 };
 
+// A translation whose windows fail so often is made again without.
+constexpr u32 kMostWindowMisses = 256;
+
 class Engine final : public ExecutionEngine {
   public:
     Engine(std::shared_ptr<CodeCache> code, const Options& options)
@@ -161,24 +164,31 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
 const u8* Engine::interpret_site(Vcpu& cpu) {
     TranslatedCode& translated = cpu.translated;
     const Site& site = code_->site(translated.site);
-    const Translation& translation = *site.translation;
+    Translation& translation = *site.translation;
     const u64 limit = cpu.icount_limit;
     const u64 generation = cpu.tlb.generation();
     const u32 key = cpu.mode.key;
     cpu.state.rip() = site.rip;
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
     cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);
-    last_status_ = Interpreter::interpret_one(cpu, *site.insn);
-    if (last_status_ != Status::Next || translation.dead ||
-        (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
-        cpu.tlb.generation() != generation || cpu.mode.key != key) {
+    for (u32 i = 0; i < site.count; ++i) {
+        last_status_ = Interpreter::interpret_one(cpu, code_->insn(site.first + i));
+        if (last_status_ != Status::Next || translation.dead ||
+            (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
+            cpu.tlb.generation() != generation || cpu.mode.key != key || cpu.icount > limit) {
+            return nullptr;
+        }
+    }
+    const u64 left = site.left - site.count;
+    if (cpu.icount + left > limit) {
         return nullptr;
     }
-    translated.remaining = static_cast<i64>(limit - cpu.icount - (site.left - 1));
-    if (translated.remaining < 0) {
-        return nullptr;
-    }
+    translated.remaining = static_cast<i64>(limit - cpu.icount - left);
     translated.status = pack_status(cpu.state.flags.status());
+    if (site.window && ++translation.window_misses == kMostWindowMisses) {
+        translation.block->without_windows = true;
+        code_->kill(translation);
+    }
     return site.resume;
 }
 

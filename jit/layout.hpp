@@ -21,6 +21,9 @@ inline constexpr i32 kScratch = kTranslated + offsetof(TranslatedCode, scratch);
 inline constexpr i32 kSite = kTranslated + offsetof(TranslatedCode, site);
 inline constexpr i32 kStatus = kTranslated + offsetof(TranslatedCode, status);
 inline constexpr i32 kJumpTable = kTranslated + offsetof(TranslatedCode, jump_table);
+inline constexpr i32 window(unsigned number) {
+    return static_cast<i32>(kTranslated + offsetof(TranslatedCode, windows) + number * sizeof(u64));
+}
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
 inline constexpr i32 segment_base(unsigned seg) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +

@@ -46,12 +46,18 @@ u64 constant_address(const Item& item) {
     return address;
 }
 
+// Of the operand, from where the home of RSP is if that is its base.
+i32 displacement(const Assembly& a) {
+    const Insn& insn = a.insn();
+    return static_cast<i32>(insn.disp) + (insn.base == RSP ? a.stack_ahead() : 0);
+}
+
 // t1 := the linear address. Uses t0. Changes flags only with a segment base.
 void compute_address(Assembly& a) {
     const Item& item = a.item();
     const Insn& insn = *item.insn;
     Emitter& e = a.emitter();
-    Mem mem{.disp = static_cast<i32>(insn.disp)};
+    Mem mem{.disp = displacement(a)};
     if (insn.base == kRipSlot) {
         const u64 address = static_cast<u64>(insn.disp) + item.rip;
         e.load_imm(kT1, insn.addrsize == 4 ? static_cast<u32>(address) : address);
@@ -81,8 +87,9 @@ void compute_address(Assembly& a) {
     }
 }
 
-// t1 holds the address; afterwards t0 holds the addend and t1 is used up.
-void check(Assembly& a, const Access& access) {
+// t1 holds the address; afterwards t0 holds the addend and t1 is used up. Returns where the branch of
+// a miss has its displacement.
+[[nodiscard]] u8* check(Assembly& a, const Access& access) {
     Emitter& e = a.emitter();
     e.mov(kT0, kT1);
     e.xr({.opcode = 0xC1, .w = true}, 5, kT0);  // shr t0, 9
@@ -99,8 +106,66 @@ void check(Assembly& a, const Access& access) {
     }
     e.rm({.opcode = 0x3B, .w = true}, kT1,
          {.base = kT0, .disp = access.write ? layout::kWriteTags : layout::kReadTags});
-    a.interpret_if(e.jcc(cc::kNE));
+    u8* miss = e.jcc(cc::kNE);
     e.load(kT0, {.base = kT0, .disp = layout::kAddends});
+    return miss;
+}
+
+// An access of a window, `disp` bytes from the registers' sum (for RSP: from its home); the addend
+// is in t0. No flags are changed.
+Mem in_window(Assembly& a, const Window& window, i64 disp) {
+    Emitter& e = a.emitter();
+    const OperandAccess& by = window.by;
+    Mem mem{.disp = static_cast<i32>(disp)};
+    if (in_memory(by.base)) {
+        e.load(kT1, at_rsp(layout::gpr(by.base)));
+        e.lea(kT0, {.base = kT0, .index = kT1});
+        mem.base = kT0;
+    } else if (by.index == kZeroSlot) {
+        mem.base = home(by.base);
+        mem.index = kT0;
+        return mem;
+    } else {
+        e.lea(kT0, {.base = home(by.base), .index = kT0});
+        mem.base = kT0;
+    }
+    if (in_memory(by.index)) {
+        e.load(kT1, at_rsp(layout::gpr(by.index)));
+        e.lea(kT0, {.base = kT0, .index = kT1, .scale = by.scale});
+    } else if (by.index != kZeroSlot) {
+        mem.index = home(by.index);
+        mem.scale = by.scale;
+    }
+    return mem;
+}
+
+// The same; the first access of a window checks it.
+Mem check_window(Assembly& a, Window& window, i64 disp) {
+    Emitter& e = a.emitter();
+    const Mem kept = at_rsp(layout::window(window.place));
+    if (window.checked) {
+        e.load(kT0, kept);
+        return in_window(a, window, disp);
+    }
+    a.clobber_status();
+    const OperandAccess& by = window.by;
+    Mem low{.disp = static_cast<i32>(window.low - (by.base == RSP ? a.stack_settled() : 0))};
+    low.base = home(by.base);
+    if (in_memory(by.base)) {
+        e.load(kT1, at_rsp(layout::gpr(by.base)));
+        low.base = kT1;
+    }
+    low.index = home(by.index);
+    low.scale = by.scale;
+    if (in_memory(by.index)) {
+        e.load(kT0, at_rsp(layout::gpr(by.index)));
+        low.index = kT0;
+    }
+    e.lea(kT1, low);
+    u8* miss = check(a, {.bytes = window.bytes(), .write = window.write});
+    a.interpret_window_if(miss, window);
+    e.store(kept, kT0);
+    return in_window(a, window, disp);
 }
 
 // A constant address: its entry is known, and whether it is aligned.
@@ -140,28 +205,29 @@ bool can_address(const Insn& insn) {
 }
 
 Mem check_operand(Assembly& a, const Access& access) {
-    a.clobber_status();
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
+    if (Window* window = a.next_window(); window != nullptr) {
+        return check_window(a, *window, displacement(a));
+    }
+    a.clobber_status();
     if (constant(insn)) {
         return check_constant(a, constant_address(a.item()), access);
     }
     compute_address(a);
-    check(a, access);
+    a.interpret_if(check(a, access));
     // The address once more, with the addend.
     if (insn.addrsize == 8 && insn.seg < FS && insn.base != kRipSlot && !in_memory(insn.base) &&
         !in_memory(insn.index)) {
         const u8 base = home(insn.base);
         if (insn.index == kZeroSlot) {
-            return {.base = base, .index = kT0, .disp = static_cast<i32>(insn.disp)};
+            return {.base = base, .index = kT0, .disp = displacement(a)};
         }
         if (base != kNoReg) {
             e.rr({.opcode = 0x03, .w = true}, kT0, base);  // add t0, base
         }
-        return {.base = kT0,
-                .index = home(insn.index),
-                .scale = insn.scale,
-                .disp = static_cast<i32>(insn.disp)};
+        return {
+            .base = kT0, .index = home(insn.index), .scale = insn.scale, .disp = displacement(a)};
     }
     if (insn.addrsize == 8 && insn.base != kRipSlot) {
         if (insn.index != kZeroSlot) {
@@ -180,7 +246,7 @@ Mem check_operand(Assembly& a, const Access& access) {
         if (insn.seg >= FS) {
             e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::segment_base(insn.seg)));
         }
-        return {.base = kT0, .disp = static_cast<i32>(insn.disp)};
+        return {.base = kT0, .disp = displacement(a)};
     }
     // Truncated, or relative to RIP in a segment: by way of the stack of scratch words.
     e.store(at_rsp(layout::kScratch), kT0);
@@ -190,10 +256,18 @@ Mem check_operand(Assembly& a, const Access& access) {
     return {.base = kT0};
 }
 
+Mem check_stack(Assembly& a, i32 disp, const Access& access) {
+    const i32 from_home = disp + a.stack_ahead();
+    if (Window* window = a.next_window(); window != nullptr) {
+        return check_window(a, *window, from_home);
+    }
+    return check_base(a, kHome[RSP], from_home, access);
+}
+
 Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access) {
     a.clobber_status();
     a.emitter().lea(kT1, {.base = base, .disp = disp});
-    check(a, access);
+    a.interpret_if(check(a, access));
     return {.base = base, .index = kT0, .disp = disp};
 }
 

@@ -19,8 +19,9 @@ struct Translation {
     u64 rip = 0;
     u32 key = 0;
     u32 count = 0;  // instructions
+    u32 window_misses = 0;
     bool dead = false;
-    const Block* block = nullptr;      // the decoded block it begins with
+    Block* block = nullptr;            // the decoded block it begins with
     const u8* entry = nullptr;         // with the status flags in TranslatedCode::status
     const u8* entry_native = nullptr;  // ... and in RFLAGS
     const u8* stale = nullptr;         // leaves to the engine with RIP at its first instruction
@@ -43,13 +44,15 @@ struct Exit {
     u32 next_incoming = kNoExit;
 };
 
-// An instruction that the interpreter may have to execute.
+// Instructions that the interpreter may have to execute.
 struct Site {
-    const Insn* insn = nullptr;
     Translation* translation = nullptr;
     u64 rip = 0;
     const u8* resume = nullptr;  // behind it, with the status flags in TranslatedCode::status
     u32 left = 0;                // instructions of the translation from this one on
+    u32 first = 0;               // where it stands in CodeCache::insns()
+    u32 count = 1;               // so many instructions, one behind the other
+    bool window = false;         // because a window's check failed
 };
 
 }  // namespace droste::jit

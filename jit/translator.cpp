@@ -24,6 +24,7 @@ void append(const Block& block, u64 rip, std::vector<Item>& items) {
         item.insn = &block.insns[i];
         item.rip = rip;
         item.effect = status_effect(*item.insn);
+        item.registers = register_effect(*item.insn);
         items.push_back(item);
         rip += item.insn->length;
     }
@@ -102,7 +103,8 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
     translation.key = cpu.mode.key;
     translation.block = &block;
     translation.count = static_cast<u32>(items.size());
-    Assembly a{code, translation, items};
+    WindowPlan windows = plan_windows(items, !block.without_windows);
+    Assembly a{code, translation, items, windows};
     a.prologue();
     bool left = false;
     for (unsigned i = 0; i < a.count(); ++i) {

@@ -14,6 +14,7 @@
 #include "cpu/x86/state/exception.hpp"
 #include "cpu/x86/state/features.hpp"
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -157,6 +158,8 @@ struct TranslatedCode {
     u32 status = 0;  // the status flags: OF in bit 0; SF, ZF, AF, PF and CF as in AH, in bits 15:8
     const void* jump_table = nullptr;  // targets of indirect branches in the current address space
     void* engine = nullptr;            // who executes it
+    static constexpr unsigned kWindows = 16;
+    std::array<u64, kWindows> windows{};  // addends of checked ranges of memory
 };
 
 class Vcpu {

@@ -56,6 +56,7 @@ struct Block {
     // A translator's: what it has made of the block, and how often it was interpreted before.
     void* translations = nullptr;
     u32 heat = 0;
+    bool without_windows = false;
 
     static constexpr PhysAddr kInvalid = ~PhysAddr{0};
 };

@@ -1,0 +1,228 @@
+#include "jit/register_effect.hpp"
+
+namespace droste::jit {
+
+namespace {
+
+// What is written of E and G, and how E is used if it is memory.
+// Bits.
+constexpr unsigned kUnknown = 0, kKnown = 1U << 0, kWritesE = 1U << 1, kWritesG = 1U << 2,
+                   kWritesB = 1U << 3,
+                   kMemory =
+                       1U << 4,  // E in memory is accessed: read, or also written with kWritesE
+    kSource = 1U << 5,           // ... with mem_bytes bytes instead of width
+    kRaxRdx = 1U << 6, kRax = 1U << 7;
+
+struct Row {
+    Op op;
+    unsigned kind;
+};
+
+constexpr unsigned kRead = kKnown | kMemory;
+constexpr unsigned kModify = kKnown | kMemory | kWritesE;
+constexpr unsigned kToG = kKnown | kMemory | kWritesG;
+
+constexpr auto kRows = std::to_array<Row>({
+    {Op::CMP, kRead},
+    {Op::TEST, kRead},
+    {Op::NOT, kModify},
+    {Op::NEG, kModify},
+    {Op::INC, kModify},
+    {Op::DEC, kModify},
+    {Op::ROL, kModify},
+    {Op::ROR, kModify},
+    {Op::RCL, kModify},
+    {Op::RCR, kModify},
+    {Op::SHL, kModify},
+    {Op::SHR, kModify},
+    {Op::SAR, kModify},
+    {Op::SHLD, kModify},
+    {Op::SHRD, kModify},
+    {Op::SETcc, kModify},
+    {Op::MUL, kRead | kRaxRdx},
+    {Op::DIV, kRead | kRaxRdx},
+    {Op::IDIV, kRead | kRaxRdx},
+    {Op::BSF, kToG},
+    {Op::BSR, kToG},
+    {Op::TZCNT, kToG},
+    {Op::LZCNT, kToG},
+    {Op::POPCNT, kToG},
+    {Op::CMOVcc, kToG},
+    {Op::ADCX, kToG},
+    {Op::ADOX, kToG},
+    {Op::MOVZX, kToG | kSource},
+    {Op::MOVSX, kToG | kSource},
+    {Op::MOVSXD, kToG | kSource},
+    {Op::ANDN, kToG},
+    {Op::BEXTR, kToG},
+    {Op::BZHI, kToG},
+    {Op::PDEP, kToG},
+    {Op::PEXT, kToG},
+    {Op::RORX, kToG},
+    {Op::SARX, kToG},
+    {Op::SHLX, kToG},
+    {Op::SHRX, kToG},
+    {Op::MULX, kToG | kWritesB},
+    {Op::BLSI, kRead | kWritesB},
+    {Op::BLSR, kRead | kWritesB},
+    {Op::BLSMSK, kRead | kWritesB},
+    {Op::LEA, kKnown | kWritesG},
+    {Op::BSWAP, kKnown | kWritesE},
+    {Op::CBW, kKnown | kRax},
+    {Op::CWD, kKnown | kRaxRdx},
+    {Op::CLC, kKnown},
+    {Op::STC, kKnown},
+    {Op::CMC, kKnown},
+    {Op::LAHF, kKnown | kRax},
+    {Op::SAHF, kKnown},
+    {Op::NOP, kKnown},
+    {Op::ENDBR, kKnown},
+    {Op::PREFETCH, kKnown},
+    {Op::PREFETCHW, kKnown},
+    {Op::LFENCE, kKnown},
+    {Op::MFENCE, kKnown},
+    {Op::SFENCE, kKnown},
+    {Op::Jcc, kKnown},
+});
+
+constexpr auto kKinds = [] {
+    std::array<u8, static_cast<std::size_t>(Op::kCount)> kinds{};
+    for (const Row& row : kRows) {
+        kinds[static_cast<std::size_t>(row.op)] = static_cast<u8>(row.kind);
+    }
+    return kinds;
+}();
+
+u16 bit_of(unsigned reg) {
+    return static_cast<u16>(1U << (reg >= 20 ? reg - 20 : reg));
+}
+
+// ADD to XOR, MOV, IMUL, XCHG, XADD: by their form.
+unsigned kind_of(const Insn& insn) {
+    switch (insn.op) {
+    case Op::ADD:
+    case Op::OR:
+    case Op::ADC:
+    case Op::SBB:
+    case Op::AND:
+    case Op::SUB:
+    case Op::XOR:
+    case Op::MOV:
+    case Op::MOVNTI:
+    case Op::MOVBE: return insn.form == Form::GE ? kToG : kModify;
+    case Op::IMUL: return insn.form == Form::E ? kRead | kRaxRdx : kToG;
+    case Op::BT: return insn.mem() && insn.form == Form::EG ? kUnknown : kRead;
+    case Op::BTS:
+    case Op::BTR:
+    case Op::BTC: return insn.mem() && insn.form == Form::EG ? kUnknown : kModify;
+    case Op::XCHG:
+    case Op::XADD: return insn.mem() ? kUnknown : kKnown | kWritesE | kWritesG;
+    default: return kKinds[static_cast<std::size_t>(insn.op)];
+    }
+}
+
+void add_operand(const Insn& insn, unsigned bytes, bool write, RegisterEffect& effect) {
+    if (insn.addrsize != 8 || insn.seg >= FS || insn.base >= kZeroSlot) {
+        bytes = 0;
+    }
+    effect.accesses[effect.count++] = {insn.base, insn.index, insn.scale, insn.disp, bytes, write};
+}
+
+void add_stack(i64 disp, bool write, RegisterEffect& effect) {
+    effect.accesses[effect.count++] = {RSP, kZeroSlot, 0, disp, 8, write};
+}
+
+RegisterEffect stack_effect(const Insn& insn) {
+    RegisterEffect effect;
+    if (insn.opsize != 8) {
+        return effect;
+    }
+    effect.known = true;
+    switch (insn.op) {
+    case Op::PUSH:
+        if (insn.form != Form::I && insn.mem()) {
+            add_operand(insn, 8, false, effect);
+        }
+        add_stack(-8, true, effect);
+        effect.moves_stack = -8;
+        return effect;
+    case Op::POP:
+        if (insn.mem()) {
+            effect.known = false;
+            return effect;
+        }
+        add_stack(0, false, effect);
+        effect.moves_stack = 8;
+        effect.writes = bit_of(insn.rm);
+        return effect;
+    case Op::CALL_NEAR:
+        if (insn.form == Form::I) {
+            add_stack(-8, true, effect);
+            effect.moves_stack = -8;
+            return effect;
+        }
+        break;
+    case Op::RET_NEAR:
+        add_stack(0, false, effect);
+        effect.moves_stack = 8;
+        return effect;
+    default: break;
+    }
+    effect.known = false;
+    return effect;
+}
+
+// ADD and SUB of a constant to RSP, LEA RSP, [RSP + constant].
+bool moves_stack(const Insn& insn, i32& by) {
+    if (insn.opsize != 8 || insn.width != 8) {
+        return false;
+    }
+    const auto fits = [](i64 value) { return value >= -(1 << 20) && value <= 1 << 20; };
+    if ((insn.op == Op::ADD || insn.op == Op::SUB) && insn.form == Form::EI && !insn.mem() &&
+        insn.rm == RSP && fits(static_cast<i64>(insn.imm))) {
+        by = static_cast<i32>(insn.op == Op::ADD ? insn.imm : u64{0} - insn.imm);
+        return true;
+    }
+    if (insn.op == Op::LEA && insn.reg == RSP && insn.base == RSP && insn.index == kZeroSlot &&
+        insn.addrsize == 8 && fits(insn.disp)) {
+        by = static_cast<i32>(insn.disp);
+        return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+RegisterEffect register_effect(const Insn& insn) {
+    const unsigned kind = kind_of(insn);
+    if (kind == kUnknown) {
+        return stack_effect(insn);
+    }
+    RegisterEffect effect;
+    effect.known = true;
+    if (moves_stack(insn, effect.moves_stack)) {
+        return effect;
+    }
+    if ((kind & kWritesE) != 0 && !insn.mem()) {
+        effect.writes |= bit_of(insn.rm);
+    }
+    if ((kind & kWritesG) != 0) {
+        effect.writes |= bit_of(insn.reg);
+    }
+    if ((kind & kWritesB) != 0) {
+        effect.writes |= bit_of(insn.vvvv);
+    }
+    if ((kind & kRaxRdx) != 0) {
+        effect.writes |= static_cast<u16>(bit_of(RAX) | bit_of(RDX));
+    }
+    if ((kind & kRax) != 0) {
+        effect.writes |= bit_of(RAX);
+    }
+    if (insn.mem() && (kind & kMemory) != 0 && !insn.lock()) {
+        add_operand(insn, (kind & kSource) != 0 ? insn.mem_bytes : insn.width,
+                    (kind & kWritesE) != 0, effect);
+    }
+    return effect;
+}
+
+}  // namespace droste::jit

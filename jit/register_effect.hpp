@@ -1,0 +1,32 @@
+#pragma once
+// Which general registers an instruction writes, and which memory it reaches by which address, for
+// deciding how long an address that was checked stays checked (windows.hpp).
+
+#include "core/types.hpp"
+#include "cpu/x86/decode/insn.hpp"
+
+#include <array>
+
+namespace droste::jit {
+
+// A memory access of an instruction at [base + index << scale + disp].
+struct OperandAccess {
+    u8 base = kZeroSlot;
+    u8 index = kZeroSlot;
+    u8 scale = 0;
+    i64 disp = 0;
+    unsigned bytes = 0;  // 0: of a kind that shares no check
+    bool write = false;
+};
+
+struct RegisterEffect {
+    bool known = false;   // else: anything may happen
+    u16 writes = 0;       // general registers, a bit each; RSP only if it is not just moved
+    i32 moves_stack = 0;  // RSP is changed by so much
+    std::array<OperandAccess, 2> accesses;  // in the order in which they are checked
+    unsigned count = 0;
+};
+
+RegisterEffect register_effect(const Insn& insn);
+
+}  // namespace droste::jit

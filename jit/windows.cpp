@@ -1,0 +1,110 @@
+#include "jit/windows.hpp"
+
+#include "cpu/x86/vcpu.hpp"
+#include "jit/assembly.hpp"
+
+#include <algorithm>
+
+namespace droste::jit {
+
+namespace {
+
+constexpr i64 kMostBytes = 1024;
+
+class Planner {
+  public:
+    explicit Planner(std::vector<Window>& windows) : windows_(windows) {}
+
+    int place(OperandAccess access, unsigned item) {
+        if (access.base == RSP) {
+            access.disp += moved_;
+        }
+        for (std::size_t i = windows_.size(); i-- > 0;) {
+            Window& w = windows_[i];
+            const i64 low = std::min(w.low, access.disp);
+            const i64 high = std::max(w.high, access.disp + access.bytes);
+            if (w.by.base == access.base && w.by.index == access.index &&
+                w.by.scale == access.scale && w.versions == versions_of(access) &&
+                high - low <= kMostBytes) {
+                w.low = low;
+                w.high = high;
+                w.write |= access.write;
+                w.last = item;
+                ++w.uses;
+                return static_cast<int>(i);
+            }
+        }
+        windows_.push_back({.by = access,
+                            .versions = versions_of(access),
+                            .low = access.disp,
+                            .high = access.disp + access.bytes,
+                            .write = access.write,
+                            .uses = 1,
+                            .last = item});
+        return static_cast<int>(windows_.size() - 1);
+    }
+
+    void after(const RegisterEffect& effect) {
+        if (!effect.known) {
+            for (u32& version : versions_) {
+                ++version;
+            }
+            moved_ = 0;
+            return;
+        }
+        for (unsigned reg = 0; reg < 16; ++reg) {
+            if ((effect.writes >> reg & 1) != 0) {
+                ++versions_[reg];
+            }
+        }
+        moved_ = (effect.writes >> RSP & 1) != 0 ? 0 : moved_ + effect.moves_stack;
+    }
+
+  private:
+    std::array<u32, 2> versions_of(const OperandAccess& access) const {
+        return {versions_[access.base], access.index == kZeroSlot ? 0 : versions_[access.index]};
+    }
+
+    std::vector<Window>& windows_;
+    std::array<u32, 16> versions_{};
+    i64 moved_ = 0;
+};
+
+}  // namespace
+
+WindowPlan plan_windows(const std::vector<Item>& items, bool wanted) {
+    WindowPlan plan;
+    plan.of_item.resize(items.size(), {kNoWindow, kNoWindow});
+    if (!wanted) {
+        return plan;
+    }
+    Planner planner{plan.windows};
+    for (unsigned i = 0; i < items.size(); ++i) {
+        const RegisterEffect& effect = items[i].registers;
+        for (unsigned k = 0; k < effect.count; ++k) {
+            if (effect.accesses[k].bytes != 0) {
+                plan.of_item[i][k] = planner.place(effect.accesses[k], i);
+            }
+        }
+        planner.after(effect);
+    }
+    // One access gains nothing; and there are only so many places.
+    unsigned places = 0;
+    for (Window& w : plan.windows) {
+        if (w.uses > 1 && places < TranslatedCode::kWindows) {
+            w.place = places++;
+        } else {
+            w.uses = 0;
+        }
+    }
+    for (auto& of_item : plan.of_item) {
+        for (int& window : of_item) {
+            if (window != kNoWindow && plan.windows[static_cast<std::size_t>(window)].uses == 0) {
+                window = kNoWindow;
+            }
+        }
+    }
+    return plan;
+}
+
+}  // namespace droste::jit
