@@ -90,11 +90,41 @@ Window* Assembly::next_window() {
     return number == kNoWindow ? nullptr : &windows_.windows[static_cast<std::size_t>(number)];
 }
 
-void Assembly::interpret_window_if(u8* place, Window& window) {
-    window.checked = true;
-    window.checked_at = at_;
+unsigned Assembly::slot_for(bool stack, bool write) {
+    if ((translation_.key & mode_key::kUser) != 0) {
+        return cache_.new_slot(write);
+    }
+    return stack ? (write ? 1 : 0) : kNoSlot;
+}
+
+void Assembly::refill_if(u8* place, unsigned slot, const Address& address, const Access& access) {
+    refills_.push_back({place, e_.at(), slot, address, access, at_, stack_ahead_, stack_settled_,
+                        item_stack_ahead_});
+}
+
+void Assembly::write_refill(const Refill& refill) {
+    Emitter::patch(refill.place, refill.place, e_.at());
+    at_ = refill.item;
+    stack_ahead_ = refill.stack_ahead;
+    stack_settled_ = refill.stack_settled;
+    compute(*this, refill.address);
     interpreted_.push_back(
-        {place, at_, item_stack_ahead_, static_cast<int>(&window - windows_.windows.data())});
+        {probe(*this, refill.access), refill.item, refill.item_stack_ahead, refill.address.window});
+    const Mem page = at_rsp(layout::slot(refill.slot));
+    const Mem addend = at_rsp(layout::slot(refill.slot) + 8);
+    e_.store(addend, kT0);
+    compute(*this, refill.address);
+    e_.alu_imm(4, kT1, -4096);
+    e_.store(page, kT1);
+    e_.load(kT0, addend);
+    e_.xm({.opcode = 0x80}, 1, at_rsp(layout::slot_filled(refill.slot)));  // or byte
+    e_.byte(1U << refill.slot % 8);
+    u8* back = e_.jmp();
+    Emitter::patch(back, back, refill.back);
+}
+
+void Assembly::interpret_window_if(u8* place, Window& window) {
+    interpreted_.push_back({place, at_, item_stack_ahead_, number_of(window)});
 }
 
 // What lies behind a window's last access may stand on other windows, which were to be checked in
@@ -255,6 +285,9 @@ void Assembly::finish() {
         move_home(side.stack_ahead);
         adjust_count(static_cast<i32>(count() - side.retired));
         write_exit(side.rip, side.status);
+    }
+    for (const Refill& refill : refills_) {
+        write_refill(refill);
     }
     for (const Interpreted& interpreted : interpreted_) {
         write_interpreted(interpreted);

@@ -37,6 +37,12 @@ struct Item {
     u64 next_rip() const { return rip + insn->length; }
 };
 
+struct Access {
+    unsigned bytes;
+    bool write;
+    bool aligned = false;  // an access that is not aligned is left to the interpreter
+};
+
 class Assembly {
   public:
     Assembly(CodeCache& cache,
@@ -88,6 +94,33 @@ class Assembly {
     // As interpret_if(), for the check of a window.
     void interpret_window_if(u8* place, Window& window);
 
+    // --- page slots ---
+    // The slot of an access that has its own: all of user code's, and what goes to the stack.
+    static constexpr unsigned kNoSlot = ~0U;
+    unsigned slot_for(bool stack, bool write);
+    // How an address is computed, to do it again in another place.
+    struct Address {
+        enum class Kind : u8 { Operand, Window, Base } kind = Kind::Operand;
+        int window = kNoWindow;
+        u8 base = 0;
+        i32 disp = 0;
+    };
+    struct Refill {
+        u8* place;  // of the branch of a miss
+        u8* back;
+        unsigned slot;
+        Address address;
+        Access access;
+        unsigned item;
+        i32 stack_ahead, stack_settled, item_stack_ahead;
+    };
+    // The slot at the branch did not have the page: it is filled from the TLB.
+    void refill_if(u8* place, unsigned slot, const Address& address, const Access& access);
+    int number_of(const Window& window) const {
+        return static_cast<int>(&window - windows_.windows.data());
+    }
+    Window& window(int number) { return windows_.windows[static_cast<std::size_t>(number)]; }
+
     // --- ways out ---
     // A conditional branch, whose displacement is at `place`, to code that interprets the present
     // item; execution goes on behind the item's code if it can. The status flags are Saved or Dead.
@@ -136,6 +169,7 @@ class Assembly {
     void write_exit(u64 rip, StatusPlace status);
     void write_unlinked(u32 number, StatusPlace status);
     void write_interpreted(const Interpreted& interpreted);
+    void write_refill(const Refill& refill);
     u32 new_site(unsigned first, unsigned last);
     unsigned last_of(const Interpreted& interpreted) const;
     void move_home(i32 by);
@@ -155,6 +189,7 @@ class Assembly {
     i32 item_stack_ahead_ = 0;  // before the present item
     u32 first_insn_ = 0;
     std::vector<ItemEnd> ends_;
+    std::vector<Refill> refills_;
     std::vector<SideExit> side_exits_;
     std::vector<Interpreted> interpreted_;
     struct Unlinked {
@@ -166,19 +201,20 @@ class Assembly {
     u8* budget_spent_ = nullptr;
 };
 
-// Where an address leads once it was checked: uses kT0, and kT1 is free.
-// Emits the check of an access of `bytes` by the item's memory operand. See memory.cpp.
-struct Access {
-    unsigned bytes;
-    bool write;
-    bool aligned = false;  // an access that is not aligned is left to the interpreter
-};
+// Emits the check of an access of the item's memory operand; returns where it leads then, which uses
+// kT0, and kT1 is free. See memory.cpp.
 // False if the operand is of a kind that is not translated; nothing was written then.
 bool can_address(const Insn& insn);
 Mem check_operand(Assembly& a, const Access& access);
 // The same at `disp` bytes from a native register, and from the guest's RSP.
 Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access);
 Mem check_stack(Assembly& a, i32 disp, const Access& access);
+
+// t1 := the address; t0 may be used. Changes flags.
+void compute(Assembly& a, const Assembly::Address& address);
+// Of an access whose address is in t1: t0 := the addend. Returns where the branch of a miss has its
+// displacement.
+[[nodiscard]] u8* probe(Assembly& a, const Access& access);
 
 // Families. False: nothing was written, the interpreter executes the item.
 bool carry_over_integer(Assembly& a);

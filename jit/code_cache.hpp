@@ -13,6 +13,7 @@
 #include "core/error.hpp"
 #include "core/types.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/vcpu.hpp"
 #include "jit/code_memory.hpp"
 #include "jit/emitter.hpp"
 #include "jit/trampolines.hpp"
@@ -51,6 +52,13 @@ class CodeCache final : public BlockCache::Listener {
     const Insn& insn(u32 number) const { return *insns_[number]; }
     const Trampolines& trampolines() const { return trampolines_; }
 
+    // A number of TranslatedCode::slots for a site of user code: odd for writes, so that sites that
+    // share one when all are taken need the same rights.
+    unsigned new_slot(bool write) {
+        next_slot_ = next_slot_ + 2 < TranslatedCode::kSlots ? next_slot_ + 2 : 2;
+        return next_slot_ + (write ? 1 : 0);
+    }
+
     Exit& exit(u32 number) { return exits_[number]; }
     Site& site(u32 number) { return sites_[number]; }
     // The exit leads to the translation from now on.
@@ -87,6 +95,7 @@ class CodeCache final : public BlockCache::Listener {
     std::vector<Site> sites_;
     std::vector<const Insn*> insns_;
     std::vector<Block*> blocks_;  // that are used by translations, perhaps dead
+    unsigned next_slot_ = 0;      // even
     u64 epoch_ = 1;
     u64 made_ = 0, killed_ = 0, links_ = 0;
 };

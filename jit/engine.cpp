@@ -8,6 +8,7 @@
 #include "jit/translator.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 #include <vector>
 
@@ -75,11 +76,18 @@ class Engine final : public ExecutionEngine {
     const u8* interpret_site(Vcpu& cpu);
     Translation* translation_of(Vcpu& cpu, Block& block);
     OwnedJumpTable& jump_table(Vcpu& cpu);
+    void own_slots(Vcpu& cpu);
 
     Interpreter interpreter_{kMaxBlockInsns};
     std::shared_ptr<CodeCache> code_;
     std::vector<std::unique_ptr<OwnedJumpTable>> jump_tables_;
     const unsigned threshold_;
+    // What the page slots were filled from: [0] kernel code's, [1] user code's.
+    struct SlotsOf {
+        const DataTlb* tlb = nullptr;
+        u64 epoch = 0;
+    };
+    std::array<SlotsOf, 2> slots_of_;
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
 };
@@ -124,6 +132,33 @@ OwnedJumpTable& Engine::jump_table(Vcpu& cpu) {
     return table;
 }
 
+// Clears page slots that were filled in another address space, or before translations went.
+void Engine::own_slots(Vcpu& cpu) {
+    const bool user = cpu.mode.cpl == 3;
+    const TlbContext& context = cpu.tlb.current();
+    SlotsOf& owner = slots_of_[user ? 1 : 0];
+    // User code reaches addresses with bit 63 clear.
+    const u64 epoch = context.data_epochs[1] + (user ? 0 : context.data_epochs[0]);
+    if (owner.tlb == cpu.mode.data_tlb && owner.epoch == epoch) [[likely]] {
+        return;
+    }
+    owner = {cpu.mode.data_tlb, epoch};
+    TranslatedCode& translated = cpu.translated;
+    if (!user) {
+        translated.slots[0].page = translated.slots[1].page = kNoTag;
+        return;
+    }
+    for (std::size_t byte = 0; byte < translated.slots_filled.size(); ++byte) {
+        for (unsigned filled = translated.slots_filled[byte]; filled != 0; filled &= filled - 1) {
+            const auto number = byte * 8 + static_cast<unsigned>(std::countr_zero(filled));
+            if (number > 1) {
+                translated.slots[number].page = kNoTag;
+            }
+        }
+        translated.slots_filled[byte] = 0;
+    }
+}
+
 Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     Translation* translation = translation_of(cpu, block);
     if (translation == nullptr || translation->count > limit - cpu.icount) {
@@ -140,6 +175,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
         cpu.tlb.current().note_execute_page(rip);
     }
     last_exit_ = kNoExit;
+    own_slots(cpu);
     TranslatedCode& translated = cpu.translated;
     translated.jump_table = &jumps.table;
     translated.remaining = static_cast<i64>(std::min<u64>(limit - cpu.icount, ~u64{0} >> 1));
@@ -168,6 +204,7 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     const u64 limit = cpu.icount_limit;
     const u64 generation = cpu.tlb.generation();
     const u32 key = cpu.mode.key;
+    const DataTlb* data_tlb = cpu.mode.data_tlb;
     cpu.state.rip() = site.rip;
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
     cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);
@@ -175,7 +212,8 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
         last_status_ = Interpreter::interpret_one(cpu, code_->insn(site.first + i));
         if (last_status_ != Status::Next || translation.dead ||
             (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
-            cpu.tlb.generation() != generation || cpu.mode.key != key || cpu.icount > limit) {
+            cpu.tlb.generation() != generation || cpu.mode.key != key ||
+            cpu.mode.data_tlb != data_tlb || cpu.icount > limit) {
             return nullptr;
         }
     }

@@ -24,6 +24,13 @@ inline constexpr i32 kJumpTable = kTranslated + offsetof(TranslatedCode, jump_ta
 inline constexpr i32 window(unsigned number) {
     return static_cast<i32>(kTranslated + offsetof(TranslatedCode, windows) + number * sizeof(u64));
 }
+inline constexpr i32 slot(unsigned number) {
+    return static_cast<i32>(kTranslated + offsetof(TranslatedCode, slots) +
+                            number * sizeof(TranslatedCode::PageSlot));
+}
+inline constexpr i32 slot_filled(unsigned number) {
+    return static_cast<i32>(kTranslated + offsetof(TranslatedCode, slots_filled) + number / 8);
+}
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
 inline constexpr i32 segment_base(unsigned seg) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +

@@ -87,9 +87,28 @@ void compute_address(Assembly& a) {
     }
 }
 
-// t1 holds the address; afterwards t0 holds the addend and t1 is used up. Returns where the branch of
-// a miss has its displacement.
-[[nodiscard]] u8* check(Assembly& a, const Access& access) {
+// t1 := the lowest address of a window.
+void compute_window(Assembly& a, const Window& window) {
+    Emitter& e = a.emitter();
+    const OperandAccess& by = window.by;
+    Mem low{.disp = static_cast<i32>(window.low - (by.base == RSP ? a.stack_settled() : 0))};
+    low.base = home(by.base);
+    if (in_memory(by.base)) {
+        e.load(kT1, at_rsp(layout::gpr(by.base)));
+        low.base = kT1;
+    }
+    low.index = home(by.index);
+    low.scale = by.scale;
+    if (in_memory(by.index)) {
+        e.load(kT0, at_rsp(layout::gpr(by.index)));
+        low.index = kT0;
+    }
+    e.lea(kT1, low);
+}
+
+}  // namespace
+
+u8* probe(Assembly& a, const Access& access) {
     Emitter& e = a.emitter();
     e.mov(kT0, kT1);
     e.xr({.opcode = 0xC1, .w = true}, 5, kT0);  // shr t0, 9
@@ -109,6 +128,48 @@ void compute_address(Assembly& a) {
     u8* miss = e.jcc(cc::kNE);
     e.load(kT0, {.base = kT0, .disp = layout::kAddends});
     return miss;
+}
+
+void compute(Assembly& a, const Assembly::Address& address) {
+    Emitter& e = a.emitter();
+    switch (address.kind) {
+    case Assembly::Address::Kind::Operand: compute_address(a); break;
+    case Assembly::Address::Kind::Window: compute_window(a, a.window(address.window)); break;
+    case Assembly::Address::Kind::Base:
+        e.lea(kT1, {.base = address.base, .disp = address.disp});
+        break;
+    }
+}
+
+namespace {
+
+// Checks an access: by its slot if it has one. The status flags have been seen to. Afterwards t0
+// holds the addend.
+void check(Assembly& a, const Assembly::Address& address, const Access& access, bool stack) {
+    Emitter& e = a.emitter();
+    compute(a, address);
+    const unsigned slot = a.slot_for(stack, access.write);
+    const auto interpret_if = [&](u8* place) {
+        if (address.window == kNoWindow) {
+            a.interpret_if(place);
+        } else {
+            a.interpret_window_if(place, a.window(address.window));
+        }
+    };
+    if (slot == Assembly::kNoSlot) {
+        interpret_if(probe(a, access));
+        return;
+    }
+    e.rm({.opcode = 0x2B, .w = true}, kT1, at_rsp(layout::slot(slot)));
+    e.load(kT0, at_rsp(layout::slot(slot) + 8));
+    e.alu_imm(7, kT1, static_cast<i32>(kPageBytes - access.bytes));
+    u8* miss = e.jcc(cc::kA);
+    if (access.aligned) {
+        e.xr({.opcode = 0xF7}, 0, kT1);  // test
+        e.dword(access.bytes - 1);
+        interpret_if(e.jcc(cc::kNE));
+    }
+    a.refill_if(miss, slot, address, access);
 }
 
 // An access of a window, `disp` bytes from the registers' sum (for RSP: from its home); the addend
@@ -148,22 +209,10 @@ Mem check_window(Assembly& a, Window& window, i64 disp) {
         return in_window(a, window, disp);
     }
     a.clobber_status();
-    const OperandAccess& by = window.by;
-    Mem low{.disp = static_cast<i32>(window.low - (by.base == RSP ? a.stack_settled() : 0))};
-    low.base = home(by.base);
-    if (in_memory(by.base)) {
-        e.load(kT1, at_rsp(layout::gpr(by.base)));
-        low.base = kT1;
-    }
-    low.index = home(by.index);
-    low.scale = by.scale;
-    if (in_memory(by.index)) {
-        e.load(kT0, at_rsp(layout::gpr(by.index)));
-        low.index = kT0;
-    }
-    e.lea(kT1, low);
-    u8* miss = check(a, {.bytes = window.bytes(), .write = window.write});
-    a.interpret_window_if(miss, window);
+    window.checked = true;
+    window.checked_at = a.index();
+    check(a, {.kind = Assembly::Address::Kind::Window, .window = a.number_of(window)},
+          {.bytes = window.bytes(), .write = window.write}, window.by.base == RSP);
     e.store(kept, kT0);
     return in_window(a, window, disp);
 }
@@ -214,8 +263,7 @@ Mem check_operand(Assembly& a, const Access& access) {
     if (constant(insn)) {
         return check_constant(a, constant_address(a.item()), access);
     }
-    compute_address(a);
-    a.interpret_if(check(a, access));
+    check(a, {}, access, insn.base == RSP);
     // The address once more, with the addend.
     if (insn.addrsize == 8 && insn.seg < FS && insn.base != kRipSlot && !in_memory(insn.base) &&
         !in_memory(insn.index)) {
@@ -266,8 +314,8 @@ Mem check_stack(Assembly& a, i32 disp, const Access& access) {
 
 Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access) {
     a.clobber_status();
-    a.emitter().lea(kT1, {.base = base, .disp = disp});
-    a.interpret_if(check(a, access));
+    check(a, {.kind = Assembly::Address::Kind::Base, .base = base, .disp = disp}, access,
+          base == kHome[RSP]);
     return {.base = base, .index = kT0, .disp = disp};
 }
 

@@ -160,6 +160,16 @@ struct TranslatedCode {
     void* engine = nullptr;            // who executes it
     static constexpr unsigned kWindows = 16;
     std::array<u64, kWindows> windows{};  // addends of checked ranges of memory
+    // The page that an access reached last, for the accesses of user code, and of kernel code to its
+    // stack (numbers 0, reads, and 1): native address = linear address + addend. What is in slots_filled is known
+    // to belong to the address space in use when translated code is entered.
+    struct PageSlot {
+        u64 page = kNoTag;
+        u64 addend = 0;
+    };
+    static constexpr unsigned kSlots = 8192;
+    std::array<PageSlot, kSlots> slots{};
+    std::array<u8, kSlots / 8> slots_filled{};
 };
 
 class Vcpu {
@@ -241,6 +251,8 @@ class Vcpu {
     u64 random_state = 0;  // of the generator behind RDRAND and RDSEED when the clock counts
     // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
     bool yield_requested = false;
+    // Whether another vCPU waits for its turn on this one's thread: else PAUSE yields to nobody.
+    bool others_wait = true;
 
     u64 tsc() const;  // what RDTSC yields outside VMX non-root operation
     void request(u32 attention_bits) {

@@ -124,6 +124,7 @@ void RunLoop::slice() {
     Vcpu& cpu = *pc_.vcpus()[current_];
     const u64 start = cpu.icount;
     drive_clock(cpu);
+    cpu.others_wait = others_wait();
     running_ = &cpu;
     const u64 budget =
         std::min(turn_left_, pc_.clock().instructions_until(events.next_deadline_ns()));

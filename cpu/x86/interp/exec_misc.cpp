@@ -39,6 +39,9 @@ Status exec_pause(Vcpu& cpu, const Insn& insn) {
     if (intercepted(cpu, insn, Interceptable::PAUSE)) {
         return Status::Switched;
     }
+    if (!cpu.others_wait) {
+        return Status::Next;
+    }
     cpu.yield_requested = true;
     return Status::Sync;
 }

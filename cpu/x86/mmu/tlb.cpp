@@ -97,6 +97,7 @@ void Tlb::flush_context(TlbContext& context, bool keep_global) {
         });
     });
     context.code_pages_changed();
+    context.data_pages_changed();
     for (CodeTlb& table : context.code) {
         visit_bits(table.filled, [&](unsigned index) {
             const bool keep = kept(table.entries[index].page);
@@ -168,6 +169,11 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     const bool large = linear >= context.large_first && linear <= context.large_last;
     if (large) {
         drop_large_fragments(context, linear);
+    }
+    if (large) {
+        context.data_pages_changed();
+    } else {
+        ++context.data_epochs[linear >> 63 != 0 ? 0 : 1];
     }
     if (large || context.may_execute_page(linear)) {
         context.code_pages_changed();
@@ -243,6 +249,7 @@ void Tlb::protection_keys_changed(Vcpu& cpu, u32 changed) {
             (context->protection_keys & keys) == 0) {
             continue;
         }
+        context->data_pages_changed();
         context->for_each_data_table([&](auto& table) {
             table.visit_filled([&](unsigned entry) {
                 const u64 page = table.page(entry);
@@ -271,6 +278,7 @@ void write_pkru(Vcpu& cpu, u32 value) {
 namespace {
 
 void drop_write_tags_of(TlbContext& context, PhysAddr page) {
+    context.data_pages_changed();
     context.for_each_data_table([&](auto& table) {
         table.visit_filled([&](unsigned entry) {
             if ((table.page(entry) & kPageMask) == page) {
@@ -282,6 +290,7 @@ void drop_write_tags_of(TlbContext& context, PhysAddr page) {
 }
 
 void drop_all_write_tags(TlbContext& context) {
+    context.data_pages_changed();
     context.for_each_data_table([](auto& table) {
         table.visit_filled([&](unsigned entry) {
             table.drop_write(entry);

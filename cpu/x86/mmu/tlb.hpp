@@ -204,6 +204,12 @@ struct TlbContext {
     u16 protection_keys = 0;  // of the user pages in its data tables, a bit each
     u64 last_use = 0;
     u64 code_generation = 0;  // Tlb::code_generation() its write tags were made under
+    // Bumped when a data translation may have gone: of addresses with bit 63 set, and clear.
+    std::array<u64, 2> data_epochs{};
+    void data_pages_changed() {
+        ++data_epochs[0];
+        ++data_epochs[1];
+    }
     // Bumped when a code address may have come to mean another page. An engine that remembers where
     // code addresses lead notes the pages in execute_pages (a bit for each hash of a page number),
     // so that invalidating a page of data does not concern it.
