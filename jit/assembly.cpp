@@ -58,6 +58,25 @@ void Assembly::need_saved_status() {
     }
 }
 
+void Assembly::need_vector() {
+    if (vector_) {
+        return;
+    }
+    clobber_status();
+    e_.alu_imm(7, at_rsp(layout::kVectorNative), 0, false);
+    u8* place = e_.jcc(cc::kE);
+    vector_loads_.push_back({place, e_.at()});
+    vector_ = true;
+}
+
+// Changes no flag.
+void Assembly::jump_to_load_vector(const u8* behind) {
+    e_.lea_rip(kT0, behind);
+    const u8* place = cache_.executable(e_.at()) + 1;
+    u8* displacement = e_.jmp();
+    Emitter::patch(displacement, place, cache_.trampolines().load_vector);
+}
+
 void Assembly::begin(unsigned index) {
     at_ = index;
     accesses_ = 0;
@@ -170,6 +189,7 @@ void Assembly::interpret() {
     cache_.site(site).resume = cache_.executable(e_.at());
     status_ = StatusPlace::Saved;
     stack_settled_ += items_[at_].registers.moves_stack;
+    vector_ = false;
 }
 
 void Assembly::end_item() {
@@ -180,7 +200,7 @@ void Assembly::end_item() {
     } else if ((effect.writes >> RSP & 1) != 0) {
         stack_replaced();
     }
-    ends_[at_] = {e_.at(), status_, stack_ahead_};
+    ends_[at_] = {e_.at(), status_, stack_ahead_, vector_};
 }
 
 void Assembly::write_interpreted(const Interpreted& interpreted) {
@@ -195,6 +215,10 @@ void Assembly::write_interpreted(const Interpreted& interpreted) {
     move_home(-end.stack_ahead);
     if (end.status == StatusPlace::Native || end.status == StatusPlace::Both) {
         load_status();
+    }
+    if (end.vector) {
+        jump_to_load_vector(end.at);
+        return;
     }
     u8* back = e_.jmp();
     Emitter::patch(back, back, end.at);
@@ -291,6 +315,10 @@ void Assembly::finish() {
     }
     for (const Interpreted& interpreted : interpreted_) {
         write_interpreted(interpreted);
+    }
+    for (const VectorLoad& load : vector_loads_) {
+        Emitter::patch(load.place, load.place, e_.at());
+        jump_to_load_vector(load.behind);
     }
     for (const Unlinked& unlinked : unlinked_) {
         Emitter::patch(unlinked.place, unlinked.place, e_.at());

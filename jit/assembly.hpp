@@ -121,6 +121,10 @@ class Assembly {
     }
     Window& window(int number) { return windows_.windows[static_cast<std::size_t>(number)]; }
 
+    // --- vector registers (vector_state.hpp) ---
+    // The guest's are needed in the native ones. Compares: like clobber_status().
+    void need_vector();
+
     // --- ways out ---
     // A conditional branch, whose displacement is at `place`, to code that interprets the present
     // item; execution goes on behind the item's code if it can. The status flags are Saved or Dead.
@@ -161,6 +165,11 @@ class Assembly {
         u8* at = nullptr;
         StatusPlace status = StatusPlace::Saved;
         i32 stack_ahead = 0;
+        bool vector = false;  // vector_ there
+    };
+    struct VectorLoad {
+        u8* place;
+        u8* behind;
     };
 
     void save_status();
@@ -174,6 +183,7 @@ class Assembly {
     unsigned last_of(const Interpreted& interpreted) const;
     void move_home(i32 by);
     void jump_to_interpret(u32 site);
+    void jump_to_load_vector(const u8* behind);
     bool same_page(u64 rip) const { return ((rip ^ translation_.rip) & kPageMask) == 0; }
 
     CodeCache& cache_;
@@ -190,6 +200,8 @@ class Assembly {
     u32 first_insn_ = 0;
     std::vector<ItemEnd> ends_;
     std::vector<Refill> refills_;
+    bool vector_ = false;  // the vector registers are known to be in the native ones
+    std::vector<VectorLoad> vector_loads_;
     std::vector<SideExit> side_exits_;
     std::vector<Interpreted> interpreted_;
     struct Unlinked {
@@ -220,5 +232,6 @@ void compute(Assembly& a, const Assembly::Address& address);
 bool carry_over_integer(Assembly& a);
 bool carry_over_move(Assembly& a);
 bool carry_over_branch(Assembly& a);  // and calls, returns, the stack
+bool carry_over_vector(Assembly& a);
 
 }  // namespace droste::jit

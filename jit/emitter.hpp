@@ -125,6 +125,12 @@ class Emitter {
         dword(value);
     }
     void lea(unsigned to, const Mem& mem, bool w = true) { rm({.opcode = 0x8D, .w = w}, to, mem); }
+    // LEA r64, [RIP + ...]: the address of code written here.
+    void lea_rip(unsigned to, const u8* target) {
+        head({.opcode = 0x8D, .w = true}, to, 0, 0, false);
+        byte((to & 7) << 3 | 5);
+        rel32(target);
+    }
     // The shortest form of MOV r64, imm.
     void load_imm(unsigned to, u64 value) {
         if (value <= 0xFFFF'FFFF) {

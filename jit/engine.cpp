@@ -98,7 +98,7 @@ Translation* Engine::translation_of(Vcpu& cpu, Block& block) {
         return nullptr;
     }
     const u64 rip = cpu.state.rip();
-    const u32 key = cpu.mode.key;
+    const u32 key = translation_key(cpu);
     if (Translation* found = CodeCache::find(block, rip, key); found != nullptr) {
         return found;
     }
@@ -123,11 +123,11 @@ OwnedJumpTable& Engine::jump_table(Vcpu& cpu) {
     }
     auto& table = *static_cast<OwnedJumpTable*>(slot);
     if (table.execute_epoch != context.execute_epoch || table.code_epoch != code_->epoch() ||
-        table.key != cpu.mode.key) [[unlikely]] {
+        table.key != translation_key(cpu)) [[unlikely]] {
         table.clear();
         table.execute_epoch = context.execute_epoch;
         table.code_epoch = code_->epoch();
-        table.key = cpu.mode.key;
+        table.key = translation_key(cpu);
     }
     return table;
 }
@@ -203,7 +203,7 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     Translation& translation = *site.translation;
     const u64 limit = cpu.icount_limit;
     const u64 generation = cpu.tlb.generation();
-    const u32 key = cpu.mode.key;
+    const u32 key = translation_key(cpu);
     const DataTlb* data_tlb = cpu.mode.data_tlb;
     cpu.state.rip() = site.rip;
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
@@ -212,7 +212,7 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
         last_status_ = Interpreter::interpret_one(cpu, code_->insn(site.first + i));
         if (last_status_ != Status::Next || translation.dead ||
             (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
-            cpu.tlb.generation() != generation || cpu.mode.key != key ||
+            cpu.tlb.generation() != generation || translation_key(cpu) != key ||
             cpu.mode.data_tlb != data_tlb || cpu.icount > limit) {
             return nullptr;
         }

@@ -31,6 +31,12 @@ inline constexpr i32 slot(unsigned number) {
 inline constexpr i32 slot_filled(unsigned number) {
     return static_cast<i32>(kTranslated + offsetof(TranslatedCode, slots_filled) + number / 8);
 }
+inline constexpr i32 kVectorNative = kTranslated + offsetof(TranslatedCode, vector_native);
+inline constexpr i32 kNativeMxcsr = kTranslated + offsetof(TranslatedCode, native_mxcsr);
+inline constexpr i32 kMxcsr = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, mxcsr));
+inline constexpr i32 ymm(unsigned number) {
+    return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, ymm) + number * sizeof(Ymm));
+}
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
 inline constexpr i32 segment_base(unsigned seg) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +

@@ -1,5 +1,7 @@
 #include "jit/register_effect.hpp"
 
+#include "cpu/x86/fpu/thunk_builder.hpp"
+
 namespace droste::jit {
 
 namespace {
@@ -83,6 +85,8 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::MFENCE, kKnown},
     {Op::SFENCE, kKnown},
     {Op::Jcc, kKnown},
+    {Op::VZEROUPPER, kKnown},
+    {Op::VZEROALL, kKnown},
 });
 
 constexpr auto kKinds = [] {
@@ -191,9 +195,33 @@ bool moves_stack(const Insn& insn, i32& by) {
     return false;
 }
 
+// Carried out on vector registers, with at most one general register and a memory operand.
+RegisterEffect vector_effect(const Insn& insn) {
+    RegisterEffect effect;
+    effect.known = true;
+    const Operand written = first_operand(insn.form);
+    const u8 traits = encoding_traits(ThunkKey::of(insn));
+    if (written == Operand::G && insn.g_class() == Insn::RegClass::Gpr) {
+        effect.writes |= bit_of(insn.reg);
+    }
+    if (written == Operand::E && !insn.mem() && insn.e_class() == Insn::RegClass::Gpr) {
+        effect.writes |= bit_of(insn.rm);
+    }
+    if ((traits & EncodingTraits::kWritesEcx) != 0) {
+        effect.writes |= bit_of(RCX);
+    }
+    if (insn.mem() && (insn.flags & kInsnAligned) == 0) {
+        add_operand(insn, insn.mem_bytes, written == Operand::E, effect);
+    }
+    return effect;
+}
+
 }  // namespace
 
 RegisterEffect register_effect(const Insn& insn) {
+    if ((insn.flags & kInsnNative) != 0) {
+        return vector_effect(insn);
+    }
     const unsigned kind = kind_of(insn);
     if (kind == kUnknown) {
         return stack_effect(insn);

@@ -1,5 +1,7 @@
 #include "jit/status_effect.hpp"
 
+#include "cpu/x86/fpu/thunk_builder.hpp"
+
 #include <array>
 
 namespace droste::jit {
@@ -53,9 +55,37 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},
 });
 
+// Vector instructions that are not kNative rows, and the x87's.
+constexpr auto kFloatRows = std::to_array<Row>({
+    {Op::VZEROUPPER, Kind::None}, {Op::VZEROALL, Kind::None}, {Op::LDMXCSR, Kind::None},
+    {Op::VLDMXCSR, Kind::None},   {Op::STMXCSR, Kind::None},  {Op::VSTMXCSR, Kind::None},
+    {Op::FLD, Kind::None},        {Op::FST, Kind::None},      {Op::FSTP, Kind::None},
+    {Op::FXCH, Kind::None},       {Op::FILD, Kind::None},     {Op::FIST, Kind::None},
+    {Op::FISTP, Kind::None},      {Op::FISTTP, Kind::None},   {Op::FADD, Kind::None},
+    {Op::FADDP, Kind::None},      {Op::FIADD, Kind::None},    {Op::FSUB, Kind::None},
+    {Op::FSUBP, Kind::None},      {Op::FISUB, Kind::None},    {Op::FSUBR, Kind::None},
+    {Op::FSUBRP, Kind::None},     {Op::FISUBR, Kind::None},   {Op::FMUL, Kind::None},
+    {Op::FMULP, Kind::None},      {Op::FIMUL, Kind::None},    {Op::FDIV, Kind::None},
+    {Op::FDIVP, Kind::None},      {Op::FIDIV, Kind::None},    {Op::FDIVR, Kind::None},
+    {Op::FDIVRP, Kind::None},     {Op::FIDIVR, Kind::None},   {Op::FABS, Kind::None},
+    {Op::FCHS, Kind::None},       {Op::FRNDINT, Kind::None},  {Op::FSCALE, Kind::None},
+    {Op::FSQRT, Kind::None},      {Op::FCOM, Kind::None},     {Op::FCOMP, Kind::None},
+    {Op::FCOMPP, Kind::None},     {Op::FUCOM, Kind::None},    {Op::FUCOMP, Kind::None},
+    {Op::FUCOMPP, Kind::None},    {Op::FICOM, Kind::None},    {Op::FICOMP, Kind::None},
+    {Op::FTST, Kind::None},       {Op::FXAM, Kind::None},     {Op::FLD1, Kind::None},
+    {Op::FLDZ, Kind::None},       {Op::FLDPI, Kind::None},    {Op::FLDL2E, Kind::None},
+    {Op::FLDLN2, Kind::None},     {Op::FLDL2T, Kind::None},   {Op::FLDLG2, Kind::None},
+    {Op::FNSTCW, Kind::None},     {Op::FLDCW, Kind::None},    {Op::FNSTSW, Kind::None},
+    {Op::FCOMI, Kind::All},       {Op::FCOMIP, Kind::All},    {Op::FUCOMI, Kind::All},
+    {Op::FUCOMIP, Kind::All},
+});
+
 constexpr auto kKinds = [] {
     std::array<Kind, static_cast<std::size_t>(Op::kCount)> kinds{};
     for (const Row& row : kRows) {
+        kinds[static_cast<std::size_t>(row.op)] = row.kind;
+    }
+    for (const Row& row : kFloatRows) {
         kinds[static_cast<std::size_t>(row.op)] = row.kind;
     }
     return kinds;
@@ -72,6 +102,12 @@ bool certain_count(const Insn& insn) {
 }  // namespace
 
 StatusEffect status_effect(const Insn& insn) {
+    if ((insn.flags & kInsnNative) != 0) {
+        // COMISD, PTEST, PCMPISTRI ... write all six.
+        return (encoding_traits(ThunkKey::of(insn)) & EncodingTraits::kFlags) != 0
+                   ? StatusEffect{.writes_all = true, .writes = true}
+                   : StatusEffect{};
+    }
     switch (kKinds[static_cast<std::size_t>(insn.op)]) {
     case Kind::None: return {};
     case Kind::Reads: return {.reads = true};

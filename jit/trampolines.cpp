@@ -4,12 +4,14 @@
 //   enter      saves what the ABI wants kept, remembers the stack, loads the guest's registers
 //   leave      the other way round
 //   interpret  stores the guest's registers, calls the engine on its own stack, loads them again
+//   load_vector  loads the guest's vector registers, which the ways to C++ store (vector_state.hpp)
 //
 // The status flags are in TranslatedCode::status on each of these ways.
 
 #include "jit/trampolines.hpp"
 
 #include "jit/layout.hpp"
+#include "jit/vector_state.hpp"
 
 #include <array>
 
@@ -58,7 +60,7 @@ void return_to_engine(Emitter& e) {
 }  // namespace
 
 std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampolines& out) {
-    constexpr std::size_t kMost = 1024;
+    constexpr std::size_t kMost = 4096;
     Emitter e{memory.writable(), kMost};
     const auto here = [&] { return memory.executable(e.at()); };
     const auto align = [&] {
@@ -82,6 +84,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     align();
     out.leave = here();
     store_registers(e);
+    store_vector_if_native(e);
     e.load32(kRax, at_rsp(layout::kSite));
     e.load(kRsp, at_rsp(layout::kNativeStack));
     return_to_engine(e);
@@ -89,6 +92,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     align();
     out.interpret = here();
     store_registers(e);
+    store_vector_if_native(e);
     e.mov(kRdi, kRsp);
     e.load(kRsp, at_rsp(layout::kNativeStack));
     e.load_imm(kRax, reinterpret_cast<std::uintptr_t>(interpret));
@@ -102,6 +106,11 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     Emitter::patch(ended, ended, e.at());
     e.load_imm(kRax, kNoSite);
     return_to_engine(e);
+
+    align();
+    out.load_vector = here();
+    load_vector(e);
+    e.xr({.opcode = 0xFF}, 4, kT0);  // jmp t0
     align();
     return e.size();
 }

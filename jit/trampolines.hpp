@@ -21,8 +21,9 @@ struct Trampolines {
     // Runs translated code from `code` on. Returns the exit it left by, or kNoSite when it left
     // behind an interpreted instruction.
     u32 (*enter)(Vcpu* cpu, const u8* code) = nullptr;
-    const u8* leave = nullptr;      // TranslatedCode::site names the exit
-    const u8* interpret = nullptr;  // TranslatedCode::site names the instruction
+    const u8* leave = nullptr;        // TranslatedCode::site names the exit
+    const u8* interpret = nullptr;    // TranslatedCode::site names the instruction
+    const u8* load_vector = nullptr;  // goes on at t0; changes no flag
 };
 
 // Writes them at the start of `memory`; returns how many bytes they take.

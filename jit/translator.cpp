@@ -8,6 +8,7 @@
 
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
+#include "jit/vector_state.hpp"
 
 #include <vector>
 
@@ -76,7 +77,8 @@ void find_live_status(std::vector<Item>& items) {
 }
 
 bool carry_over(Assembly& a) {
-    return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a);
+    return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
+           carry_over_vector(a);
 }
 
 bool transfers(Op op) {
@@ -85,6 +87,10 @@ bool transfers(Op op) {
 }
 
 }  // namespace
+
+u32 translation_key(const Vcpu& cpu) {
+    return cpu.mode.key | ((cpu.state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked);
+}
 
 bool can_translate(const Vcpu& cpu) {
     return cpu.mode.long_mode64 && cpu.mode.cet == 0;
@@ -100,7 +106,7 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
     code.reserve();
     Translation& translation = code.new_translation();
     translation.rip = cpu.state.rip();
-    translation.key = cpu.mode.key;
+    translation.key = translation_key(cpu);
     translation.block = &block;
     translation.count = static_cast<u32>(items.size());
     WindowPlan windows = plan_windows(items, !block.without_windows);

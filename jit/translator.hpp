@@ -10,6 +10,9 @@ class Vcpu;
 
 namespace droste::jit {
 
+// What translations depend on beside their address: equal keys may be linked.
+u32 translation_key(const Vcpu& cpu);
+
 // Whether code of the present mode is translated at all.
 bool can_translate(const Vcpu& cpu);
 

@@ -170,6 +170,10 @@ struct TranslatedCode {
     static constexpr unsigned kSlots = 8192;
     std::array<PageSlot, kSlots> slots{};
     std::array<u8, kSlots / 8> slots_filled{};
+    // Not 0: the guest's vector registers and MXCSR are in the native ones, and CpuState is out of
+    // date (jit/vector_state.hpp). Always 0 outside translated code.
+    u32 vector_native = 0;
+    u32 native_mxcsr = 0x1F80;  // what C++ runs with
 };
 
 class Vcpu {

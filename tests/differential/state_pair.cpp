@@ -88,6 +88,8 @@ void put(NativeState& state, std::size_t offset, T value) {
     std::memcpy(state.xsave.data() + offset, &value, sizeof(T));
 }
 
+}  // namespace
+
 void load_guest(CpuState& s, const NativeState& from) {
     for (unsigned i = 0; i < 16; ++i) {
         s.gpr[i] = from.gpr[i];
@@ -110,6 +112,8 @@ void load_guest(CpuState& s, const NativeState& from) {
         std::memcpy(s.ymm[i].bytes.data() + 16, from.xsave.data() + kYmmHigh + i * 16, 16);
     }
 }
+
+namespace {
 
 void save_guest(const CpuState& s, NativeState& to) {
     for (unsigned i = 0; i < 16; ++i) {

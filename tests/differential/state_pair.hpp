@@ -39,6 +39,9 @@ struct Outcome {
 // come up often.
 void randomize(Rng& rng, NativeState& state, std::span<u8> scratch);
 
+// The user-visible registers of `from`.
+void load_guest(CpuState& s, const NativeState& from);
+
 // A 64-bit user-mode vCPU with the native run's address space.
 class GuestRunner {
   public:

@@ -98,6 +98,7 @@ Thunk describe(const ThunkKey& key) {
                           (cvtpi2ps && !key.vex);
 
     Thunk thunk;
+    thunk.immediate = key.immediate;
     const u8 traits = encoding_traits(key);
     const Operand first = first_operand(key.form);
     const bool writes_mmx = (first == Operand::G && g == RegClass::Mmx) ||

@@ -65,6 +65,7 @@ struct Thunk {
     // operand are always vectors.
     u8 g_shift = 0, e_shift = 0;
     u16 g_offset = 0, e_offset = 0;
+    u8 immediate = 0;  // of the instruction, ThunkKey::immediate
 
     void* g(CpuState& state, unsigned n) const {
         return reinterpret_cast<u8*>(&state) + g_offset + (n << g_shift);

@@ -1,0 +1,58 @@
+#include "jit/vector_state.hpp"
+
+#include "cpu/x86/model/native_features.hpp"
+#include "jit/layout.hpp"
+
+namespace droste::jit {
+
+namespace {
+
+constexpr unsigned kRegisters = 16;
+constexpr u8 kLoad = 0x10, kStore = 0x11;       // (V)MOVUPS
+constexpr unsigned kLdmxcsr = 2, kStmxcsr = 3;  // group 15
+
+bool native_avx() {
+    return native_vector_features().has(Feature::AVX);
+}
+
+// Without AVX below nothing sets the upper halves.
+void move_registers(Emitter& e, u8 opcode) {
+    const bool avx = native_avx();
+    for (unsigned i = 0; i < kRegisters; ++i) {
+        if (avx) {
+            e.vex_rm({.opcode = opcode, .l = true}, i, at_rsp(layout::ymm(i)));
+        } else {
+            e.rm({.opcode = opcode, .map = OpcodeMap::Map0F}, i, at_rsp(layout::ymm(i)));
+        }
+    }
+}
+
+void mxcsr(Emitter& e, unsigned extension, i32 place) {
+    e.xm({.opcode = 0xAE, .map = OpcodeMap::Map0F}, extension, at_rsp(place));
+}
+
+}  // namespace
+
+void load_vector(Emitter& e) {
+    move_registers(e, kLoad);
+    mxcsr(e, kLdmxcsr, layout::kMxcsr);
+    e.store_imm32(at_rsp(layout::kVectorNative), 1);
+}
+
+void store_vector_if_native(Emitter& e) {
+    e.alu_imm(7, at_rsp(layout::kVectorNative), 0, false);
+    u8* in_memory = e.jcc(cc::kE);
+    move_registers(e, kStore);
+    mxcsr(e, kStmxcsr, layout::kMxcsr);
+    mxcsr(e, kLdmxcsr, layout::kNativeMxcsr);
+    if (native_avx()) {
+        // VZEROUPPER: SSE code behind dirty upper halves is slow on some processors.
+        e.byte(0xC5);
+        e.byte(0xF8);
+        e.byte(0x77);
+    }
+    e.store_imm32(at_rsp(layout::kVectorNative), 0);
+    Emitter::patch(in_memory, in_memory, e.at());
+}
+
+}  // namespace droste::jit
