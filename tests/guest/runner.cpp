@@ -1,14 +1,15 @@
-// Runs one guest test: guest_runner TEST.bin TEST.asm [-accel NAME] [-v] [--fresh]
+// Runs one guest test: guest_runner TEST.bin TEST.asm [-v] [--fresh] [-accel interp|jit]
 //
 // TEST.bin is loaded at 0000:8000 and entered there in real mode on a bare vCPU (no devices, no
 // firmware). What it writes to port E9h is compared, line by line, with the "; expect: TEXT" lines
 // of TEST.asm. The test ends when the vCPU halts with interrupts off ("; stop: hlt", the default)
 // or shuts down ("; stop: shutdown"), or when it has executed "; limit: N" instructions (default
 // one million), which is a failure. With --fresh no decoded code is kept from one call of the engine
-// to the next, and each may execute one instruction: the result must be the same.
+// to the next, and each may execute one instruction: the result must be the same. -accel jit runs
+// it by the translator, which translates what it can at first sight.
 
 #include "cpu/x86/interp/block_cache.hpp"
-#include "cpu/x86/interp/engine.hpp"
+#include "tests/support/engines.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <algorithm>
@@ -27,15 +28,6 @@ namespace {
 using namespace droste;
 
 constexpr u64 kLoadAddress = 0x8000;
-
-// -accel NAME: what executes the program; the first one if none is named.
-struct NamedEngine {
-    std::string_view name;
-    std::unique_ptr<ExecutionEngine> (*make)();
-};
-constexpr auto kEngines = std::to_array<NamedEngine>({
-    {"interp", [] { return make_interpreter(); }},
-});
 
 // The debug console of Bochs and QEMU.
 class Console final : public PioDevice {
@@ -122,9 +114,9 @@ void start_in_real_mode(Vcpu& cpu) {
 }
 
 struct Options {
-    const NamedEngine* engine = kEngines.data();
     bool verbose = false;
     bool fresh = false;
+    test::EngineKind engine = test::EngineKind::Interpreter;
 };
 
 int run(const char* binary, const char* source, const Options& options) {
@@ -147,7 +139,7 @@ int run(const char* binary, const char* source, const Options& options) {
         machine.log().enable(LogCategory::CpuReset);
     }
     start_in_real_mode(cpu);
-    const auto engine = options.engine->make();
+    const auto engine = test::make_engine(options.engine, cpu);
     while (cpu.icount < expectations.limit) {
         if (options.fresh) {
             cpu.blocks->flush();
@@ -172,28 +164,26 @@ int run(const char* binary, const char* source, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 3) {
-        fmt::print("usage: guest_runner TEST.bin TEST.asm [-accel NAME] [-v] [--fresh]\n");
-        return 2;
-    }
     Options options;
+    bool understood = argc >= 3;
     for (int i = 3; i < argc; ++i) {
         const std::string_view option = argv[i];
+        const std::string_view value = i + 1 < argc ? argv[i + 1] : "";
         if (option == "-v") {
             options.verbose = true;
         } else if (option == "--fresh") {
             options.fresh = true;
-        } else if (option == "-accel" && i + 1 < argc) {
-            const std::string_view name = argv[++i];
-            options.engine = std::find_if(kEngines.begin(), kEngines.end(),
-                                          [&](const NamedEngine& e) { return e.name == name; });
+        } else if (option == "-accel" && (value == "interp" || value == "jit")) {
+            options.engine =
+                value == "jit" ? test::EngineKind::Translator : test::EngineKind::Interpreter;
+            ++i;
         } else {
-            options.engine = kEngines.end();
+            understood = false;
         }
-        if (options.engine == kEngines.end()) {
-            fmt::print("what is {}?\n", argv[i]);
-            return 2;
-        }
+    }
+    if (!understood) {
+        fmt::print("usage: guest_runner TEST.bin TEST.asm [-v] [--fresh] [-accel interp|jit]\n");
+        return 2;
     }
     return run(argv[1], argv[2], options);
 }

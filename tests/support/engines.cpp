@@ -1,0 +1,21 @@
+#include "tests/support/engines.hpp"
+
+#include "core/assert.hpp"
+#include "cpu/x86/interp/engine.hpp"
+#include "jit/engine.hpp"
+
+#include <utility>
+
+namespace droste::test {
+
+std::unique_ptr<ExecutionEngine> make_engine(EngineKind kind, Vcpu& cpu) {
+    if (kind == EngineKind::Interpreter) {
+        return make_interpreter();
+    }
+    const jit::Options options{.code_bytes = std::size_t{16} << 20, .threshold = 0};
+    auto code = jit::make_code_cache(*cpu.blocks, options);
+    DROSTE_ASSERT(code.has_value());
+    return jit::make_translator(std::move(code).value(), options);
+}
+
+}  // namespace droste::test
