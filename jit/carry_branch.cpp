@@ -19,6 +19,7 @@ u64 relative_target(const Item& item) {
 // t1 holds the target; afterwards t0 points at its entry of the jump table.
 void look_up_target(Assembly& a) {
     Emitter& e = a.emitter();
+    a.clobber_status();  // an access in a window has not
     e.mov32(kT0, kT1);
     e.xr({.opcode = 0xC1, .w = true}, 5, kT0);
     e.byte(kPageShift);

@@ -222,6 +222,7 @@ bool divide(Assembly& a) {
         a.clobber_status();
         e.rr({.opcode = 0x8B, .w = w}, kT1, in_register(a, insn.rm, kT1));
     }
+    a.clobber_status();  // an access in a window has not
     if (insn.op == Op::DIV) {
         e.rr({.opcode = 0x3B, .w = w}, kRdx, kT1);  // RDX:RAX / t1 < 2^64 if RDX < t1
         a.interpret_if(e.jcc(cc::kAE));
@@ -236,6 +237,7 @@ bool divide(Assembly& a) {
         e.alu_imm(7, kT0, 1, w);
         a.interpret_if(e.jcc(cc::kBE));
     }
+    provide_status(a, false);
     e.xr({.opcode = 0xF7, .w = w}, insn.op == Op::DIV ? 6 : 7, kT1);
     a.set_status(StatusPlace::Native);
     return true;

@@ -140,6 +140,7 @@ bool ldmxcsr(Assembly& a) {
     Emitter& e = a.emitter();
     a.need_vector();
     e.load32(kT1, check_operand(a, {.bytes = 4, .write = false}));
+    a.clobber_status();
     e.mov32(kT0, kT1);
     e.alu_imm(4, kT0, static_cast<i32>(kReserved | kMxcsrMasks), false);
     e.alu_imm(7, kT0, static_cast<i32>(kMxcsrMasks), false);

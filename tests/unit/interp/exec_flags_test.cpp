@@ -28,7 +28,7 @@ TEST_CASE("CLI and STI in real mode act on IF", "[interp][flags]") {
     runner.real_mode();
     CHECK(runner.run({kSti}) == Status::Sync);
     CHECK(runner.flag(rflags::kIf));
-    CHECK(runner.run({kCli}) == Status::Sync);
+    CHECK(runner.run({kCli}) == Status::Next);
     CHECK_FALSE(runner.flag(rflags::kIf));
 }
 
@@ -38,7 +38,7 @@ TEST_CASE("CLI and STI with CPL <= IOPL act on IF", "[interp][flags]") {
         runner.protected_mode(cpl, cpl);
         CHECK(runner.run({kSti}) == Status::Sync);
         CHECK(runner.flag(rflags::kIf));
-        CHECK(runner.run({kCli}) == Status::Sync);
+        CHECK(runner.run({kCli}) == Status::Next);
         CHECK_FALSE(runner.flag(rflags::kIf));
     }
 }
@@ -86,7 +86,7 @@ TEST_CASE("virtual-8086 mode: CLI needs IOPL 3, or CR4.VME to act on VIF", "[int
     InsnRunner runner;
     runner.virtual8086_mode(3);
     runner.set_flags(rflags::kIf);
-    CHECK(runner.run({kCli}) == Status::Sync);
+    CHECK(runner.run({kCli}) == Status::Next);
     CHECK_FALSE(runner.flag(rflags::kIf));
 
     runner.virtual8086_mode(0);
