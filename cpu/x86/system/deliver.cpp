@@ -216,6 +216,7 @@ bool put_off(Vcpu& cpu, const Event& event) {
     cpu.undelivered = event;
     cpu.step.marks |= step_mark::kNoSingleStep;  // as if the handler had been entered
     cpu.request(attention::kUndelivered);
+    update_attention(cpu);  // an NMI has blocked the next one, and its handler is not entered yet
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/engine.hpp"
+#include "cpu/x86/system/boundary.hpp"
 #include "tests/unit/system/guest.hpp"
 
 #include <catch2/catch.hpp>
@@ -294,6 +295,20 @@ TEST_CASE("#AC in the delivery of #AC ends with the budget", "[interp][engine][d
         m.guest.raise_and_deliver(Exception::AC);
         CHECK((m.cpu().attention.load() & attention::kUndelivered) != 0);
     }
+}
+
+TEST_CASE("an NMI whose delivery is put off blocks the next one at once",
+          "[interp][engine][deaf]") {
+    Machine m(64);
+    m.guest.set_gate(2, 0);  // no gate: #GP instead
+    m.code({0x90});          // NOP
+    m.cpu().request(attention::kNmi);
+    CHECK(m.engine->run(m.cpu(), 1) == RunResult::BudgetSpent);
+    CHECK((m.cpu().attention.load() & attention::kUndelivered) != 0);
+    CHECK((m.cpu().attention_mask & attention::kNmi) == 0);
+    CHECK(attention_is_current(m.cpu()));
+    CHECK(m.engine->run(m.cpu(), 1) == RunResult::BudgetSpent);
+    CHECK(m.guest.rip() == Guest::handler(13));
 }
 
 // The stack of #DB lies under a write breakpoint: pushing the frame raises the next #DB.
