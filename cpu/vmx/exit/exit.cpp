@@ -138,6 +138,7 @@ void vmx_abort(VmxState& vmx, VmxAbort reason) {
     write_physical(cpu, vmx.current->address + 4, 4, static_cast<u32>(reason));
     cpu.state.activity = Activity::Shutdown;
     vmx.aborted = true;
+    cpu.tlb.activate(cpu);  // for whatever has been loaded so far: EPT and VPID are off
     update_attention(cpu);
 }
 

@@ -2,6 +2,7 @@
 // width, absurd lengths. Each has its architectural answer, after a bounded amount of work.
 
 #include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/system/verify.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>
@@ -271,6 +272,7 @@ TEST_CASE("MSR areas of absurd length stop behind 512 entries: exit reason 34, o
         (void)store.run_guest();
         CHECK(store.state().activity == Activity::Shutdown);
         CHECK(store.machine().peek_value<u32>(M::kVmcsRegion + 4) == 1);
+        CHECK(verify(store.cpu()) == nullptr);  // half a host, but without EPT and VPID
 
         M host;
         fill(host);
