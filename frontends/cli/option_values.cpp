@@ -127,7 +127,7 @@ Expected<void> set_machine(CommandLine& line, std::string_view value) {
                 return unknown_value("-machine", type, kTypes);
             }
         } else if (property.key == "accel") {
-            if (const auto set = set_accelerator(line, property.value); !set) {
+            if (auto set = set_accelerator(line, property.value); !set) {
                 return set;
             }
         } else if (property.key == "entry") {

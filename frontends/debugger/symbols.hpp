@@ -54,7 +54,7 @@ class Symbols {
   private:
     struct Placed {
         SymbolTable table;
-        u64 offset;
+        u64 offset = 0;
     };
     std::multimap<unsigned, Placed> tables_;
 };

@@ -40,7 +40,7 @@ std::string io(u64 q) {
 }
 
 std::string ept_violation_text(u64 q, const Vmcs& v) {
-    using namespace ept_violation;  // NOLINT(google-build-using-namespace): its bits, all of them
+    using namespace ept_violation;
     const std::string_view kind = (q & kFetch) != 0   ? "fetch"
                                   : (q & kWrite) != 0 ? "write"
                                                       : "read";

@@ -81,8 +81,7 @@ Status exec_load(Vcpu& cpu, const Insn& insn) {
         [[unlikely]] {
         return status;
     }
-    // Not zeroed: filled as a whole before it is read.
-    alignas(32) std::array<u8, Bytes> operand;  // NOLINT(*-pro-type-member-init)
+    alignas(32) std::array<u8, Bytes> operand;
     if (const Status status = load_vector<Bytes>(cpu, insn, operand); status != Status::Next)
         [[unlikely]] {
         return status;
@@ -98,8 +97,7 @@ Status exec_store(Vcpu& cpu, const Insn& insn) {
         [[unlikely]] {
         return status;
     }
-    // Not zeroed: filled as a whole before it is read.
-    alignas(32) std::array<u8, Bytes> operand;  // NOLINT(*-pro-type-member-init)
+    alignas(32) std::array<u8, Bytes> operand;
     const u32 mxcsr = cpu.state.mxcsr;
     const u64 result = call(thunk, cpu, insn, operand.data());
     if (!Plain && (thunk.traits & Thunk::kUsesMxcsr) != 0 && (result & Thunk::kException) != 0)

@@ -40,7 +40,7 @@ bool x87_in_use(const X87State& fpu) {
 unsigned vector_halves_in_use(const Vcpu& cpu) {
     std::array<u64, 4> any{};
     for (unsigned i = 0; i < xmm_count(cpu); ++i) {
-        std::array<u64, 4> words;
+        std::array<u64, 4> words{};
         std::memcpy(words.data(), cpu.state.ymm[i].bytes.data(), sizeof(words));
         for (unsigned k = 0; k < 4; ++k) {
             any[k] |= words[k];

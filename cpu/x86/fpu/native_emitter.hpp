@@ -83,7 +83,6 @@ inline void NativeEmitter::legacy_prefixes(Pp pp, bool w, bool r, bool b, Opcode
     }
 }
 
-// NOLINTNEXTLINE(readability-function-size): the fields of one prefix
 inline void
 NativeEmitter::vex_prefix(Pp pp, bool w, bool l, unsigned vvvv, bool r, bool b, OpcodeMap map) {
     put(0xC4);
@@ -103,7 +102,6 @@ inline void NativeEmitter::modrm_memory(unsigned reg, NativeReg base, u32 displa
     }
 }
 
-// NOLINTNEXTLINE(readability-function-size): the fields of one instruction
 inline void NativeEmitter::memory(
     Pp pp, bool w, OpcodeMap map, u8 opcode, unsigned reg, NativeReg base, u32 displacement) {
     legacy_prefixes(pp, w, reg >= 8, static_cast<unsigned>(base) >= 8, map);

@@ -11,7 +11,7 @@
 namespace droste {
 
 void refresh_segment_checks(Segment& segment) {
-    using namespace segment_rights;  // NOLINT(google-build-using-namespace): the bits it is made of
+    using namespace segment_rights;
     segment.checks = 0;
     if ((segment.rights & (kUnusable | kPresent | kS)) != (kPresent | kS)) {
         return;
