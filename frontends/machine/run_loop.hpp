@@ -36,6 +36,7 @@ struct RunLimits {
     bool shutdown_allowed = true;  // otherwise a power-off pauses the machine
 };
 
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, never held as an observer
 class RunLoop final : private RunObserver {
   public:
     RunLoop(Pc& pc, NativeIo& io, RunControl& control, const RunLimits& limits);
