@@ -65,8 +65,8 @@ bool install_handler() {
 }  // namespace
 
 SimdFaultRange::SimdFaultRange(const u8* first, const u8* end, const u8* landing) {
-    static const bool installed = install_handler();
-    DROSTE_ASSERT(installed);
+    static const bool kInstalled = install_handler();
+    DROSTE_ASSERT(kInstalled);
     slot_ = 0;
     while (slot_ < slots.size() && slots[slot_].taken.exchange(true)) {
         ++slot_;
