@@ -1,5 +1,5 @@
 // Every access right against every control that changes its meaning: {mode and page size} x
-// {CR0.WP, EFER.NXE, CR4.SMEP, SMAP, PKE, PKRU} x {U/S, R/W, XD, A, D of the page, one right
+// {CR0.WP, EFER.NXE, CR4.SMEP, SMAP, PKE, PKRU} x {U/S, R/W, XD, A, D of the page, one right and A
 // missing above it} x {supervisor, supervisor with AC, user} x {read, write, fetch, in two orders}.
 // Each access is compared with paging_model.hpp: fault, error code, accessed and dirty flags, and
 // what the TLB may answer afterwards by itself. The second access onwards meets a warm TLB.
@@ -82,6 +82,7 @@ class Matrix {
                 u64& table = entries.value[own % (entries.count > 1 ? entries.count - 1 : 1)];
                 table &= ~(missing == 1 ? kUs : missing == 2 ? kRw : 0);
                 table |= missing == 3 && shape_.wide() ? kXd : 0;
+                table &= ~((missing & 1) != 0 ? kA : 0);
                 for (const Privilege& privilege : kPrivileges) {
                     for (const Order& order : kOrders) {
                         accesses(entries, privilege, order);
