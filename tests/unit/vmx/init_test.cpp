@@ -135,6 +135,32 @@ TEST_CASE("real NMI blocking of a guest is still in force behind the VM exit", "
     }
 }
 
+// SDM Vol. 3C, "VM-Entry Failures During or After Loading Guest State".
+TEST_CASE("blocking by NMI is behind a VM entry that failed what it was before", "[vmx][init]") {
+    constexpr u32 kInvalidGuestState = 0x8000'0021, kMsrLoading = 0x8000'0022;
+    for (const u32 reason : {kInvalidGuestState, kMsrLoading}) {
+        for (const u32 blocked : {u32{blocking::kNmi}, 0U}) {
+            CAPTURE(reason, blocked);
+            Guest m;
+            m.state().interruptibility = blocked;
+            m.vmcs().guest_interruptibility = blocked ^ blocking::kNmi;
+            if (reason == kInvalidGuestState) {
+                m.vmcs().guest_rflags = 0;  // bit 1 is always 1
+            } else {
+                m.machine().poke_value<u64>(VmxMachine::kMsrLists, 0x808);  // never in a list
+                m.vmcs().entry_msr_load_address = VmxMachine::kMsrLists;
+                m.vmcs().entry_msr_load_count = 1;
+            }
+            m.vmx().current->stale_checks = ~0U;
+            (void)m.vmlaunch();
+            REQUIRE(m.exit_reason() == reason);
+            CHECK(m.state().interruptibility == blocked);
+            CHECK((m.cpu().attention_mask & attention::kNmi) ==
+                  (blocked == 0 ? attention::kNmi : 0));
+        }
+    }
+}
+
 TEST_CASE("blocking by STI or MOV SS ends with the guest, NMI blocking without NMIs does not begin",
           "[vmx][init]") {
     for (const u32 shadow : {blocking::kSti, blocking::kMovSs}) {

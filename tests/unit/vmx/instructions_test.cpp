@@ -176,6 +176,27 @@ TEST_CASE("VMLAUNCH and VMRESUME: launch state, shadow VMCS, MOV SS", "[vmx][ins
     CHECK(m.failed_invalid());
 }
 
+TEST_CASE("VMCLEAR makes a launched VMCS clear, active or not", "[vmx][instructions]") {
+    for (const bool active : {true, false}) {
+        CAPTURE(active);
+        VmxMachine m;
+        m.prepare();
+        m.guest_code({0x0F, 0xA2});  // cpuid
+        REQUIRE(m.run_guest());
+        CHECK(m.vmx().current->launch_state == LaunchState::Launched);
+        if (!active) {
+            REQUIRE(m.execute(plain(Op::VMXOFF)) == Status::Sync);
+            (void)m.vmxon();
+        }
+        (void)m.vmclear(VmxMachine::kVmcsRegion);
+        REQUIRE(m.succeeded());
+        (void)m.vmptrld(VmxMachine::kVmcsRegion);
+        (void)m.vmresume();
+        CHECK(error(m, 5));
+        CHECK(m.vmlaunch() == Status::Switched);
+    }
+}
+
 TEST_CASE("VMREAD and VMWRITE: no VMCS, unsupported component", "[vmx][instructions]") {
     VmxMachine m;
     (void)m.vmxon();
