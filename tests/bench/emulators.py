@@ -71,12 +71,17 @@ def cpu_seconds(process):
 
 
 def lines_of_pipe(command, timeout, cpu=False):
-    """Yields (native time, line) as the console prints them: seconds since the start, or the process' CPU time."""
+    """Yields (native time, line) as the console prints them: seconds since the start, or the process' CPU time. `timeout` is of the
+    same kind, but the wall clock at most goes ten times as far."""
     start = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     pending = b""
+
+    def now():
+        return cpu_seconds(process) if cpu else time.monotonic() - start
+
     try:
-        while time.monotonic() - start < timeout:
+        while now() < timeout and time.monotonic() - start < 10 * timeout:
             if not select.select([process.stdout], [], [], 0.5)[0]:
                 if process.poll() is not None:
                     return
@@ -84,11 +89,11 @@ def lines_of_pipe(command, timeout, cpu=False):
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
                 return
-            now = cpu_seconds(process) if cpu else time.monotonic() - start
+            when = now()
             pending += chunk
             *whole, pending = pending.split(b"\n")
             for line in whole:
-                yield now, line.decode(errors="replace").strip()
+                yield when, line.decode(errors="replace").strip()
     finally:
         process.kill()
         process.wait()
