@@ -167,7 +167,7 @@ start64:
     CLAIM "loop_that_grows"
     jmp finish
 
-; ECX := how often INC EBX runs: 10 pairs of words (STOSW, INC); STOSW number k (from 0) stores word ebp * 2 + 1 + k, if it still is one.
+; ECX := how often INC EBX runs: ten pairs of words (STOSW, INC); the k-th STOSW that still is one wipes out word ebp * 2 + 1 + k.
 model:
     mov edi, words                      ; 1: STOSW, 2: INC, 0: NOP
     mov eax, 10

@@ -1,4 +1,4 @@
-; What a flag holds after two instructions that write different flags, or read and write them, for all pairs of 60: the run of
+; What a flag holds after two instructions that write different flags, or read and write them, for all pairs of 66: the run of
 ; both gives what they give one by one, with the flags taken out and put back between. Each pair is generated, then runs with
 ; other numbers and flags many times.
 ;
