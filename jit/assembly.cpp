@@ -34,6 +34,7 @@ void Assembly::load_status() {
 }
 
 void Assembly::clobber_status() {
+    // QUIRK(dead-status-flags): an event taken here sees older ones.
     if (!item().status_live_before) {
         status_ = StatusPlace::Dead;
         return;
