@@ -16,10 +16,7 @@
 namespace droste {
 namespace {
 
-using x87::kC0;
 using x87::kC1;
-using x87::kC2;
-using x87::kC3;
 using x87::kConditions;
 
 // clang-format off
