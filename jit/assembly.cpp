@@ -59,28 +59,90 @@ void Assembly::need_saved_status() {
     }
 }
 
-void Assembly::need_vector() {
-    if (vector_) {
+void Assembly::begin(unsigned index) {
+    at_ = index;
+    if (insn().map != OpcodeMap::X87) {
+        settle_x87_pointers();
+    }
+    x87_last_before_ = x87_last_;
+}
+
+void Assembly::need_float(bool& known, i32 native, const u8* routine) {
+    if (known) {
         return;
     }
     clobber_status();
-    e_.alu_imm(7, at_rsp(layout::kVectorNative), 0, false);
+    e_.alu_imm(7, at_rsp(native), 0, false);
     u8* place = e_.jcc(cc::kE);
-    vector_loads_.push_back({place, e_.at()});
-    vector_ = true;
+    loads_.push_back({place, e_.at(), routine});
+    known = true;
+}
+void Assembly::need_vector() {
+    need_float(vector_, layout::kVectorNative, cache_.trampolines().load_vector);
+}
+void Assembly::need_x87() {
+    need_float(x87_, layout::kX87Native, cache_.trampolines().load_x87);
 }
 
-// Changes no flag.
-void Assembly::jump_to_load_vector(const u8* behind) {
-    e_.lea_rip(kT0, behind);
+void Assembly::jump_to_trampoline(const u8* trampoline) {
     const u8* place = cache_.executable(e_.at()) + 1;
     u8* displacement = e_.jmp();
-    Emitter::patch(displacement, place, cache_.trampolines().load_vector);
+    Emitter::patch(displacement, place, trampoline);
+}
+
+void Assembly::jump_to_load(const u8* routine, const u8* behind) {
+    e_.lea_rip(kT0, behind);
+    jump_to_trampoline(routine);
+}
+
+// FDP and FDS at once, as the registers of the address may change. SDM Vol. 1, "x87 FPU Instruction
+// and Data (Operand) Pointers".
+void Assembly::note_x87() {
+    x87_last_ = &item();
+    const Insn& insn = this->insn();
+    if (!insn.mem() || features_.has(Feature::FDP_EXCPTN_ONLY)) {
+        return;
+    }
+    load_offset(*this, kT1, kT0);
+    e_.store(at_rsp(layout::kX87DataPointer), kT1);
+    if (features_.has(Feature::ZERO_FCS_FDS)) {
+        e_.load_imm(kT1, 0);
+    } else {
+        e_.rm({.opcode = 0xB7, .map = OpcodeMap::Map0F}, kT1, at_rsp(layout::selector(insn.seg)));
+    }
+    e_.rm({.opcode = 0x89, .opsize = true}, kT1, at_rsp(layout::kX87DataSelector));
+}
+
+// Changes no flag; uses t0.
+void Assembly::write_x87_pointers(const Item* last) {
+    const Insn& insn = *last->insn;
+    const auto opcode = static_cast<u16>((insn.opcode & 7U) << 8 | insn.modrm);
+    e_.xm({.opcode = 0xC7, .opsize = true}, 0, at_rsp(layout::kX87Opcode));
+    e_.word(opcode);
+    e_.load_imm(kT0, last->rip);
+    e_.store(at_rsp(layout::kX87InstructionPointer), kT0);
+    if (features_.has(Feature::ZERO_FCS_FDS)) {
+        e_.load_imm(kT0, 0);
+    } else {
+        e_.rm({.opcode = 0xB7, .map = OpcodeMap::Map0F}, kT0, at_rsp(layout::selector(CS)));
+    }
+    e_.rm({.opcode = 0x89, .opsize = true}, kT0, at_rsp(layout::kX87InstructionSelector));
+}
+
+void Assembly::settle_x87_pointers() {
+    if (x87_last_ != nullptr) {
+        write_x87_pointers(x87_last_);
+        x87_last_ = nullptr;
+    }
 }
 
 void Assembly::begin(unsigned index) {
     at_ = index;
     accesses_ = 0;
+    if (insn().map != OpcodeMap::X87) {
+        settle_x87_pointers();
+    }
+    x87_last_before_ = x87_last_;
     // Registers named by the instruction must be right; those it moves RSP by need not.
     const Insn& insn = *items_[index].insn;
     const bool names_rsp = (insn.rm == RSP && !insn.mem()) || insn.reg == RSP || insn.vvvv == RSP;
@@ -119,7 +181,7 @@ unsigned Assembly::slot_for(bool stack, bool write) {
 
 void Assembly::refill_if(u8* place, unsigned slot, const Address& address, const Access& access) {
     refills_.push_back({place, e_.at(), slot, address, access, at_, stack_ahead_, stack_settled_,
-                        item_stack_ahead_});
+                        item_stack_ahead_, x87_last_before_});
 }
 
 void Assembly::write_refill(const Refill& refill) {
@@ -128,8 +190,8 @@ void Assembly::write_refill(const Refill& refill) {
     stack_ahead_ = refill.stack_ahead;
     stack_settled_ = refill.stack_settled;
     compute(*this, refill.address);
-    interpreted_.push_back(
-        {probe(*this, refill.access), refill.item, refill.item_stack_ahead, refill.address.window});
+    interpreted_.push_back({probe(*this, refill.access), refill.item, refill.item_stack_ahead,
+                            refill.address.window, refill.x87_last});
     const Mem page = at_rsp(layout::slot(refill.slot));
     const Mem addend = at_rsp(layout::slot(refill.slot) + 8);
     e_.store(addend, kT0);
@@ -144,7 +206,7 @@ void Assembly::write_refill(const Refill& refill) {
 }
 
 void Assembly::interpret_window_if(u8* place, Window& window) {
-    interpreted_.push_back({place, at_, item_stack_ahead_, number_of(window)});
+    interpreted_.push_back({place, at_, item_stack_ahead_, number_of(window), x87_last_before_});
 }
 
 // What lies behind a window's last access may stand on other windows, which were to be checked in
@@ -177,12 +239,11 @@ u32 Assembly::new_site(unsigned first, unsigned last) {
 
 void Assembly::jump_to_interpret(u32 site) {
     e_.store_imm32(at_rsp(layout::kSite), site);
-    const u8* place = cache_.executable(e_.at()) + 1;
-    u8* displacement = e_.jmp();
-    Emitter::patch(displacement, place, cache_.trampolines().interpret);
+    jump_to_trampoline(cache_.trampolines().interpret);
 }
 
 void Assembly::interpret() {
+    settle_x87_pointers();
     need_saved_status();
     settle_stack();
     const u32 site = new_site(at_, at_);
@@ -190,7 +251,7 @@ void Assembly::interpret() {
     cache_.site(site).resume = cache_.executable(e_.at());
     status_ = StatusPlace::Saved;
     stack_settled_ += items_[at_].registers.moves_stack;
-    vector_ = false;
+    vector_ = x87_ = false;
 }
 
 void Assembly::end_item() {
@@ -201,12 +262,15 @@ void Assembly::end_item() {
     } else if ((effect.writes >> RSP & 1) != 0) {
         stack_replaced();
     }
-    ends_[at_] = {e_.at(), status_, stack_ahead_, vector_};
+    ends_[at_] = {e_.at(), status_, stack_ahead_, vector_, x87_};
 }
 
 void Assembly::write_interpreted(const Interpreted& interpreted) {
     Emitter::patch(interpreted.place, interpreted.place, e_.at());
     move_home(interpreted.stack_ahead);
+    if (interpreted.x87_last != nullptr) {
+        write_x87_pointers(interpreted.x87_last);
+    }
     const unsigned last = last_of(interpreted);
     const ItemEnd& end = ends_[last];
     const u32 site = new_site(interpreted.first, last);
@@ -214,11 +278,17 @@ void Assembly::write_interpreted(const Interpreted& interpreted) {
     jump_to_interpret(site);
     cache_.site(site).resume = cache_.executable(e_.at());
     move_home(-end.stack_ahead);
+    if (end.x87) {
+        // Changes flags, so they come after it.
+        u8* behind = e_.lea_rip(kT0);
+        jump_to_trampoline(cache_.trampolines().load_x87);
+        Emitter::patch(behind, behind, e_.at());
+    }
     if (end.status == StatusPlace::Native || end.status == StatusPlace::Both) {
         load_status();
     }
     if (end.vector) {
-        jump_to_load_vector(end.at);
+        jump_to_load(cache_.trampolines().load_vector, end.at);
         return;
     }
     u8* back = e_.jmp();
@@ -268,6 +338,7 @@ void Assembly::write_exit(u64 rip, StatusPlace status) {
 }
 
 void Assembly::leave_to(u64 rip, unsigned retired) {
+    settle_x87_pointers();
     settle_stack();
     adjust_count(static_cast<i32>(count() - retired));
     write_exit(rip, status_);
@@ -317,9 +388,9 @@ void Assembly::finish() {
     for (const Interpreted& interpreted : interpreted_) {
         write_interpreted(interpreted);
     }
-    for (const VectorLoad& load : vector_loads_) {
+    for (const Load& load : loads_) {
         Emitter::patch(load.place, load.place, e_.at());
-        jump_to_load_vector(load.behind);
+        jump_to_load(load.routine, load.behind);
     }
     for (const Unlinked& unlinked : unlinked_) {
         Emitter::patch(unlinked.place, unlinked.place, e_.at());

@@ -14,6 +14,7 @@
 
 #include "core/types.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/state/features.hpp"
 #include "jit/code_cache.hpp"
 #include "jit/emitter.hpp"
 #include "jit/layout.hpp"
@@ -48,11 +49,13 @@ class Assembly {
     Assembly(CodeCache& cache,
              Translation& translation,
              std::vector<Item>& items,
-             WindowPlan& windows)
+             WindowPlan& windows,
+             const CpuFeatures& features)
         : cache_(cache)
         , translation_(translation)
         , items_(items)
         , windows_(windows)
+        , features_(features)
         , e_(cache.emitter())
         , ends_(items.size()) {}
 
@@ -113,6 +116,7 @@ class Assembly {
         Access access;
         unsigned item;
         i32 stack_ahead, stack_settled, item_stack_ahead;
+        const Item* x87_last;  // x87_last_ before the item
     };
     // The slot at the branch did not have the page: it is filled from the TLB.
     void refill_if(u8* place, unsigned slot, const Address& address, const Access& access);
@@ -124,12 +128,16 @@ class Assembly {
     // --- vector registers (vector_state.hpp) ---
     // The guest's are needed in the native ones. Compares: like clobber_status().
     void need_vector();
+    // The same for the x87 registers (x87_state.hpp).
+    void need_x87();
+    // The item was an x87 instruction that FIP, FOP and perhaps FDP name.
+    void note_x87();
 
     // --- ways out ---
     // A conditional branch, whose displacement is at `place`, to code that interprets the present
     // item; execution goes on behind the item's code if it can. The status flags are Saved or Dead.
     void interpret_if(u8* place) {
-        interpreted_.push_back({place, at_, item_stack_ahead_, kNoWindow});
+        interpreted_.push_back({place, at_, item_stack_ahead_, kNoWindow, x87_last_before_});
     }
     // The same for good: nothing else is written for the item.
     void interpret();
@@ -159,17 +167,19 @@ class Assembly {
         unsigned first;
         i32 stack_ahead;
         int window;
+        const Item* x87_last;  // x87_last_ before the first
     };
     // What holds behind an item's code.
     struct ItemEnd {
         u8* at = nullptr;
         StatusPlace status = StatusPlace::Saved;
         i32 stack_ahead = 0;
-        bool vector = false;  // vector_ there
+        bool vector = false, x87 = false;  // vector_ and x87_ there
     };
-    struct VectorLoad {
+    struct Load {
         u8* place;
         u8* behind;
+        const u8* routine;
     };
 
     void save_status();
@@ -183,13 +193,18 @@ class Assembly {
     unsigned last_of(const Interpreted& interpreted) const;
     void move_home(i32 by);
     void jump_to_interpret(u32 site);
-    void jump_to_load_vector(const u8* behind);
+    void need_float(bool& known, i32 native, const u8* routine);
+    void jump_to_load(const u8* routine, const u8* behind);
+    void write_x87_pointers(const Item* last);
+    void settle_x87_pointers();
+    void jump_to_trampoline(const u8* trampoline);
     bool same_page(u64 rip) const { return ((rip ^ translation_.rip) & kPageMask) == 0; }
 
     CodeCache& cache_;
     Translation& translation_;
     std::vector<Item>& items_;
     WindowPlan& windows_;
+    const CpuFeatures& features_;
     Emitter e_;
     unsigned at_ = 0;
     unsigned accesses_ = 0;  // of the item, so far
@@ -200,8 +215,13 @@ class Assembly {
     u32 first_insn_ = 0;
     std::vector<ItemEnd> ends_;
     std::vector<Refill> refills_;
-    bool vector_ = false;  // the vector registers are known to be in the native ones
-    std::vector<VectorLoad> vector_loads_;
+    // The vector, the x87 registers are known to be in the native ones.
+    bool vector_ = false, x87_ = false;
+    std::vector<Load> loads_;
+    // The x87 instruction whose FIP, FCS and FOP are still to be stored: the last of a run of them,
+    // which nothing can look at from within.
+    const Item* x87_last_ = nullptr;
+    const Item* x87_last_before_ = nullptr;  // the present item
     std::vector<SideExit> side_exits_;
     std::vector<Interpreted> interpreted_;
     struct Unlinked {
@@ -228,10 +248,16 @@ void compute(Assembly& a, const Assembly::Address& address);
 // displacement.
 [[nodiscard]] u8* probe(Assembly& a, const Access& access);
 
+// t := the offset of the item's memory operand in its segment. Uses `other`, changes no flag.
+void load_offset(Assembly& a, u8 t, u8 other);
+
 // Families. False: nothing was written, the interpreter executes the item.
 bool carry_over_integer(Assembly& a);
 bool carry_over_move(Assembly& a);
 bool carry_over_branch(Assembly& a);  // and calls, returns, the stack
 bool carry_over_vector(Assembly& a);
+bool carry_over_x87(Assembly& a);
+// Whether x87 and MMX instructions may be carried over in this mode.
+bool x87_may_run(const Assembly& a);
 
 }  // namespace droste::jit

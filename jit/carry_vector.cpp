@@ -1,7 +1,7 @@
-// SSE to AVX2: the very instruction with the guest's register numbers, which are the native ones,
+// MMX to AVX2: the very instruction with the guest's register numbers, which are the native ones,
 // and a checked address. Which rows those are, and what they do beyond their operands, is what the
-// interpreter's thunks know (cpu/x86/fpu/thunk_builder.cpp). Left to the interpreter are MMX, whose
-// registers are the x87's, masked moves and gathers, which touch memory lane by lane, reciprocal
+// interpreter's thunks know (cpu/x86/fpu/thunk_builder.cpp). MMX likewise, in the native x87 unit.
+// Left to the interpreter are masked moves and gathers, which touch memory lane by lane, reciprocal
 // estimates, which are our own (docs/decisions/0010-own-elementary-functions.md), what the operating
 // system has blocked, and floating point while MXCSR unmasks an exception.
 
@@ -16,23 +16,33 @@ namespace {
 
 using RegClass = Insn::RegClass;
 
-// CR0, CR4 and XCR0 allow it. SDM Vol. 2A, "Instruction Exception Specification".
-bool available(const Assembly& a) {
-    constexpr u32 kSse = Vcpu::kFpuEm | Vcpu::kFpuTs | Vcpu::kFpuNoOsfxsr;
-    constexpr u32 kAvx = Vcpu::kFpuTs | Vcpu::kFpuNoOsxsave | Vcpu::kFpuNoAvxState;
-    const u32 blocked = (a.translation().key & mode_key::kFpu) >> mode_key::kFpuShift;
-    return (blocked & (a.insn().vex() ? kAvx : kSse)) == 0;
+bool uses_xmm(const Insn& insn) {
+    return insn.vex() || (form_has_g(insn.form) && insn.g_class() == RegClass::Xmm) ||
+           (form_has_e(insn.form) && !insn.mem() && insn.e_class() == RegClass::Xmm);
+}
+
+// Nothing of CR0, CR4 and XCR0 forbids it. SDM Vol. 2A, "Instruction Exception Specification".
+constexpr u32 kBlockMmx = Vcpu::kFpuEm | Vcpu::kFpuTs;
+constexpr u32 kBlockSse = kBlockMmx | Vcpu::kFpuNoOsfxsr;
+constexpr u32 kBlockAvx = Vcpu::kFpuTs | Vcpu::kFpuNoOsxsave | Vcpu::kFpuNoAvxState;
+bool available(const Assembly& a, u32 block) {
+    return ((a.translation().key & mode_key::kFpu) >> mode_key::kFpuShift & block) == 0;
 }
 
 bool exceptions_masked(const Assembly& a) {
     return (a.translation().key & kKeyMxcsrUnmasked) == 0;
 }
 
-bool uses_mmx(const Insn& insn, const ThunkKey& key) {
-    const bool cvtpi2ps =
-        !key.vex && key.map == OpcodeMap::Map0F && key.opcode == 0x2A && key.prefix == 0;
-    return cvtpi2ps || (form_has_g(insn.form) && insn.g_class() == RegClass::Mmx) ||
+bool uses_mmx(const Insn& insn) {
+    return (form_has_g(insn.form) && insn.g_class() == RegClass::Mmx) ||
            (form_has_e(insn.form) && !insn.mem() && insn.e_class() == RegClass::Mmx);
+}
+
+// CVTPI2PS switches the x87 to MMX, says the manual; with a memory operand not every native CPU
+// does.
+bool cvtpi2ps_memory(const Insn& insn, const ThunkKey& key) {
+    return insn.mem() && !key.vex && key.map == OpcodeMap::Map0F && key.opcode == 0x2A &&
+           key.prefix == 0;
 }
 
 // What decides how an instruction is encoded again. Its immediate has given way to the thunk.
@@ -74,18 +84,28 @@ void encode(
 
 bool vector(Assembly& a) {
     const Insn& insn = a.insn();
+    if (!available(a, insn.vex() ? kBlockAvx : uses_xmm(insn) ? kBlockSse : kBlockMmx)) {
+        return false;
+    }
     const ThunkKey key = encoding_of(insn);
     const u8 traits = encoding_traits(key);
     const Operand written_operand = first_operand(insn.form);
     const bool has_g = form_has_g(insn.form);
     const bool g_general = has_g && insn.g_class() == RegClass::Gpr;
     const bool e_general = form_has_e(insn.form) && !insn.mem() && insn.e_class() == RegClass::Gpr;
-    if (uses_mmx(insn, key) || select_vector_estimate(insn) != nullptr ||
+    const bool mmx = uses_mmx(insn);
+    if ((mmx && !x87_may_run(a)) || cvtpi2ps_memory(insn, key) ||
+        select_vector_estimate(insn) != nullptr ||
         ((traits & EncodingTraits::kMxcsr) != 0 && !exceptions_masked(a)) ||
         (insn.mem() && !can_address(insn)) || (g_general && written_operand != Operand::G)) {
         return false;
     }
-    a.need_vector();
+    if (mmx) {
+        a.need_x87();
+    }
+    if (uses_xmm(insn) || (traits & EncodingTraits::kMxcsr) != 0) {
+        a.need_vector();
+    }
     Mem mem;
     if (insn.mem()) {
         mem = check_operand(a, {.bytes = insn.mem_bytes,
@@ -116,6 +136,13 @@ bool vzero(Assembly& a, bool all) {
     a.need_vector();
     a.emitter().byte(0xC5);
     a.emitter().byte(all ? 0xFC : 0xF8);
+    a.emitter().byte(0x77);
+    return true;
+}
+
+bool emms(Assembly& a) {
+    a.need_x87();
+    a.emitter().byte(0x0F);
     a.emitter().byte(0x77);
     return true;
 }
@@ -154,19 +181,17 @@ bool ldmxcsr(Assembly& a) {
 
 bool carry_over_vector(Assembly& a) {
     const Insn& insn = a.insn();
-    if (!available(a)) {
-        return false;
-    }
     if ((insn.flags & kInsnNative) != 0) {
         return vector(a);
     }
     switch (insn.op) {
-    case Op::VZEROUPPER: return vzero(a, false);
-    case Op::VZEROALL: return vzero(a, true);
-    case Op::STMXCSR:
-    case Op::VSTMXCSR: return stmxcsr(a);
-    case Op::LDMXCSR:
-    case Op::VLDMXCSR: return ldmxcsr(a);
+    case Op::VZEROUPPER: return available(a, kBlockAvx) && vzero(a, false);
+    case Op::VZEROALL: return available(a, kBlockAvx) && vzero(a, true);
+    case Op::STMXCSR: return available(a, kBlockSse) && stmxcsr(a);
+    case Op::VSTMXCSR: return available(a, kBlockAvx) && stmxcsr(a);
+    case Op::LDMXCSR: return available(a, kBlockSse) && ldmxcsr(a);
+    case Op::VLDMXCSR: return available(a, kBlockAvx) && ldmxcsr(a);
+    case Op::EMMS: return x87_may_run(a) && emms(a);
     default: return false;
     }
 }

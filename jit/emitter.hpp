@@ -126,10 +126,10 @@ class Emitter {
     }
     void lea(unsigned to, const Mem& mem, bool w = true) { rm({.opcode = 0x8D, .w = w}, to, mem); }
     // LEA r64, [RIP + ...]: the address of code written here.
-    void lea_rip(unsigned to, const u8* target) {
+    u8* lea_rip(unsigned to, const u8* target = nullptr) {
         head({.opcode = 0x8D, .w = true}, to, 0, 0, false);
         byte((to & 7) << 3 | 5);
-        rel32(target);
+        return rel32(target);
     }
     // The shortest form of MOV r64, imm.
     void load_imm(unsigned to, u64 value) {

@@ -6,6 +6,7 @@
 #include "jit/code_cache.hpp"
 #include "jit/layout.hpp"
 #include "jit/translator.hpp"
+#include "jit/x87_state.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -182,6 +183,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     translated.status = pack_status(cpu.state.flags.status());
     const u64 end = cpu.icount + static_cast<u64>(translated.remaining);
     const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
+    take_x87(cpu);
     if (left_by == kNoSite) {
         return last_status_;
     }
@@ -198,6 +200,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
 // One instruction of a translation by the interpreter: because it is not translated, or because its
 // access needs more than a hit in the TLB.
 const u8* Engine::interpret_site(Vcpu& cpu) {
+    take_x87(cpu);
     TranslatedCode& translated = cpu.translated;
     const Site& site = code_->site(translated.site);
     Translation& translation = *site.translation;

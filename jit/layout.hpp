@@ -33,6 +33,25 @@ inline constexpr i32 slot_filled(unsigned number) {
 }
 inline constexpr i32 kVectorNative = kTranslated + offsetof(TranslatedCode, vector_native);
 inline constexpr i32 kNativeMxcsr = kTranslated + offsetof(TranslatedCode, native_mxcsr);
+inline constexpr i32 kX87Native = kTranslated + offsetof(TranslatedCode, x87_native);
+inline constexpr i32 kX87Environment = kTranslated + offsetof(TranslatedCode, x87_environment);
+inline constexpr i32 kX87Image = kTranslated + offsetof(TranslatedCode, x87_image);
+inline constexpr i32 kX87 = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, x87));
+inline constexpr i32 kX87Control = kX87 + offsetof(X87State, control);
+inline constexpr i32 kX87Status = kX87 + offsetof(X87State, status);
+inline constexpr i32 kX87Tags = kX87 + offsetof(X87State, tag_valid);
+inline constexpr i32 kX87Opcode = kX87 + offsetof(X87State, opcode);
+inline constexpr i32 kX87InstructionPointer = kX87 + offsetof(X87State, instruction_pointer);
+inline constexpr i32 kX87InstructionSelector = kX87 + offsetof(X87State, instruction_selector);
+inline constexpr i32 kX87DataPointer = kX87 + offsetof(X87State, data_pointer);
+inline constexpr i32 kX87DataSelector = kX87 + offsetof(X87State, data_selector);
+inline constexpr i32 x87_register(unsigned physical) {
+    return static_cast<i32>(kX87 + offsetof(X87State, st) + physical * sizeof(X87State::Register));
+}
+inline constexpr i32 selector(unsigned seg) {
+    return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
+                            seg * sizeof(Segment) + offsetof(Segment, selector));
+}
 inline constexpr i32 kMxcsr = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, mxcsr));
 inline constexpr i32 ymm(unsigned number) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, ymm) + number * sizeof(Ymm));

@@ -108,6 +108,28 @@ void compute_window(Assembly& a, const Window& window) {
 
 }  // namespace
 
+void load_offset(Assembly& a, u8 t, u8 other) {
+    const Item& item = a.item();
+    const Insn& insn = *item.insn;
+    Emitter& e = a.emitter();
+    const auto loaded = [&](unsigned guest, u8 scratch) {
+        if (in_memory(guest)) {
+            e.load(scratch, at_rsp(layout::gpr(guest)));
+            return scratch;
+        }
+        return home(guest);
+    };
+    if (insn.base == kRipSlot || (insn.base == kZeroSlot && insn.index == kZeroSlot)) {
+        const u64 offset = static_cast<u64>(insn.disp) + (insn.base == kRipSlot ? item.rip : 0);
+        e.load_imm(t, insn.addrsize == 4 ? static_cast<u32>(offset) : offset);
+        return;
+    }
+    const u8 base = loaded(insn.base, t);
+    const u8 index = loaded(insn.index, other);
+    e.lea(t, {.base = base, .index = index, .scale = insn.scale, .disp = displacement(a)},
+          insn.addrsize == 8);
+}
+
 u8* probe(Assembly& a, const Access& access) {
     Emitter& e = a.emitter();
     e.mov(kT0, kT1);

@@ -1,6 +1,7 @@
 #include "jit/register_effect.hpp"
 
 #include "cpu/x86/fpu/thunk_builder.hpp"
+#include "jit/x87_state.hpp"
 
 namespace droste::jit {
 
@@ -87,6 +88,8 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::Jcc, kKnown},
     {Op::VZEROUPPER, kKnown},
     {Op::VZEROALL, kKnown},
+    {Op::EMMS, kKnown},
+    {Op::FWAIT, kKnown},
 });
 
 constexpr auto kKinds = [] {
@@ -216,9 +219,26 @@ RegisterEffect vector_effect(const Insn& insn) {
     return effect;
 }
 
+// The x87 reaches general registers by FNSTSW AX alone.
+RegisterEffect x87_effect(const Insn& insn) {
+    RegisterEffect effect;
+    const X87Memory memory = x87_memory(insn.op);
+    effect.known = memory != X87Memory::Unknown;
+    if (insn.op == Op::FNSTSW && !insn.mem()) {
+        effect.writes = bit_of(RAX);
+    }
+    if (effect.known && insn.mem()) {
+        add_operand(insn, insn.mem_bytes, memory == X87Memory::Write, effect);
+    }
+    return effect;
+}
+
 }  // namespace
 
 RegisterEffect register_effect(const Insn& insn) {
+    if (insn.map == OpcodeMap::X87) {
+        return x87_effect(insn);
+    }
     if ((insn.flags & kInsnNative) != 0) {
         return vector_effect(insn);
     }

@@ -77,7 +77,11 @@ constexpr auto kFloatRows = std::to_array<Row>({
     {Op::FLDLN2, Kind::None},     {Op::FLDL2T, Kind::None},   {Op::FLDLG2, Kind::None},
     {Op::FNSTCW, Kind::None},     {Op::FLDCW, Kind::None},    {Op::FNSTSW, Kind::None},
     {Op::FCOMI, Kind::All},       {Op::FCOMIP, Kind::All},    {Op::FUCOMI, Kind::All},
-    {Op::FUCOMIP, Kind::All},
+    {Op::FUCOMIP, Kind::All},     {Op::FINCSTP, Kind::None},  {Op::FDECSTP, Kind::None},
+    {Op::FNOP, Kind::None},       {Op::FWAIT, Kind::None},    {Op::EMMS, Kind::None},
+    {Op::FCMOVB, Kind::Reads},    {Op::FCMOVE, Kind::Reads},  {Op::FCMOVBE, Kind::Reads},
+    {Op::FCMOVU, Kind::Reads},    {Op::FCMOVNB, Kind::Reads}, {Op::FCMOVNE, Kind::Reads},
+    {Op::FCMOVNBE, Kind::Reads},  {Op::FCMOVNU, Kind::Reads},
 });
 
 constexpr auto kKinds = [] {

@@ -4,7 +4,8 @@
 //   enter      saves what the ABI wants kept, remembers the stack, loads the guest's registers
 //   leave      the other way round
 //   interpret  stores the guest's registers, calls the engine on its own stack, loads them again
-//   load_vector  loads the guest's vector registers, which the ways to C++ store (vector_state.hpp)
+//   load_vector, load_x87  load those registers, which the ways to C++ store (vector_state.hpp,
+//              x87_state.hpp)
 //
 // The status flags are in TranslatedCode::status on each of these ways.
 
@@ -12,6 +13,7 @@
 
 #include "jit/layout.hpp"
 #include "jit/vector_state.hpp"
+#include "jit/x87_state.hpp"
 
 #include <array>
 
@@ -85,6 +87,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     out.leave = here();
     store_registers(e);
     store_vector_if_native(e);
+    store_x87_if_native(e);
     e.load32(kRax, at_rsp(layout::kSite));
     e.load(kRsp, at_rsp(layout::kNativeStack));
     return_to_engine(e);
@@ -93,6 +96,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     out.interpret = here();
     store_registers(e);
     store_vector_if_native(e);
+    store_x87_if_native(e);
     e.mov(kRdi, kRsp);
     e.load(kRsp, at_rsp(layout::kNativeStack));
     e.load_imm(kRax, reinterpret_cast<std::uintptr_t>(interpret));
@@ -111,6 +115,13 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     out.load_vector = here();
     load_vector(e);
     e.xr({.opcode = 0xFF}, 4, kT0);  // jmp t0
+
+    align();
+    const u8* tags = e.at();
+    write_tag_table(e);
+    out.load_x87 = here();
+    load_x87(e, tags);
+    e.xr({.opcode = 0xFF}, 4, kT0);
     align();
     return e.size();
 }

@@ -23,6 +23,7 @@ struct Trampolines {
     u32 (*enter)(Vcpu* cpu, const u8* code) = nullptr;
     const u8* leave = nullptr;        // TranslatedCode::site names the exit
     const u8* interpret = nullptr;    // TranslatedCode::site names the instruction
+    const u8* load_x87 = nullptr;     // goes on at t0; changes flags
     const u8* load_vector = nullptr;  // goes on at t0; changes no flag
 };
 

@@ -15,6 +15,8 @@ inline constexpr u32 kNoExit = ~u32{0};
 // Beside mode_key's bits in a translation's key: MXCSR unmasks an exception, so that floating-point
 // vector instructions are interpreted.
 inline constexpr u32 kKeyMxcsrUnmasked = 1U << 31;
+// The x87's control word does: x87 and MMX instructions are.
+inline constexpr u32 kKeyX87Unmasked = 1U << 30;
 
 // Native code for a straight run of guest instructions at one linear address in one mode. It is
 // entered at its first instruction and left at its end, through side exits, or at an instruction

@@ -9,6 +9,7 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
 #include "jit/vector_state.hpp"
+#include "jit/x87_state.hpp"
 
 #include <vector>
 
@@ -78,7 +79,7 @@ void find_live_status(std::vector<Item>& items) {
 
 bool carry_over(Assembly& a) {
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
-           carry_over_vector(a);
+           carry_over_vector(a) || carry_over_x87(a);
 }
 
 bool transfers(Op op) {
@@ -89,7 +90,9 @@ bool transfers(Op op) {
 }  // namespace
 
 u32 translation_key(const Vcpu& cpu) {
-    return cpu.mode.key | ((cpu.state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked);
+    const CpuState& state = cpu.state;
+    return cpu.mode.key | ((state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked) |
+           ((state.x87.control & kX87Masks) == kX87Masks ? 0 : kKeyX87Unmasked);
 }
 
 bool can_translate(const Vcpu& cpu) {
@@ -110,7 +113,7 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
     translation.block = &block;
     translation.count = static_cast<u32>(items.size());
     WindowPlan windows = plan_windows(items, !block.without_windows);
-    Assembly a{code, translation, items, windows};
+    Assembly a{code, translation, items, windows, cpu.features};
     a.prologue();
     bool left = false;
     for (unsigned i = 0; i < a.count(); ++i) {

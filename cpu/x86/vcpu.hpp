@@ -171,9 +171,12 @@ struct TranslatedCode {
     std::array<PageSlot, kSlots> slots{};
     std::array<u8, kSlots / 8> slots_filled{};
     // Not 0: the guest's vector registers and MXCSR are in the native ones, and CpuState is out of
-    // date (jit/vector_state.hpp). Always 0 outside translated code.
+    // date (jit/vector_state.hpp). Always 0 outside translated code. The same for the x87.
     u32 vector_native = 0;
-    u32 native_mxcsr = 0x1F80;  // what C++ runs with
+    u32 x87_native = 0;
+    u32 native_mxcsr = 0x1F80;                  // what C++ runs with
+    std::array<u32, 7> x87_environment{};       // FLDENV's image
+    alignas(64) std::array<u8, 512> x87_image;  // FXSAVE64's image (jit/x87_state.hpp)
 };
 
 class Vcpu {
