@@ -229,12 +229,13 @@ unsigned Assembly::last_of(const Interpreted& interpreted) const {
     return last;
 }
 
-u32 Assembly::new_site(unsigned first, unsigned last) {
+u32 Assembly::new_site(unsigned first, unsigned last, bool carried_over) {
     return cache_.add(Site{.translation = &translation_,
                            .rip = items_[first].rip,
                            .left = count() - first,
                            .first = first_insn_ + first,
-                           .count = last - first + 1});
+                           .count = last - first + 1,
+                           .carried_over = carried_over});
 }
 
 void Assembly::jump_to_interpret(u32 site) {
@@ -246,7 +247,7 @@ void Assembly::interpret() {
     settle_x87_pointers();
     need_saved_status();
     settle_stack();
-    const u32 site = new_site(at_, at_);
+    const u32 site = new_site(at_, at_, false);
     jump_to_interpret(site);
     cache_.site(site).resume = cache_.executable(e_.at());
     status_ = StatusPlace::Saved;
@@ -273,7 +274,7 @@ void Assembly::write_interpreted(const Interpreted& interpreted) {
     }
     const unsigned last = last_of(interpreted);
     const ItemEnd& end = ends_[last];
-    const u32 site = new_site(interpreted.first, last);
+    const u32 site = new_site(interpreted.first, last, true);
     cache_.site(site).window = interpreted.window != kNoWindow;
     jump_to_interpret(site);
     cache_.site(site).resume = cache_.executable(e_.at());

@@ -189,7 +189,7 @@ class Assembly {
     void write_unlinked(u32 number, StatusPlace status);
     void write_interpreted(const Interpreted& interpreted);
     void write_refill(const Refill& refill);
-    u32 new_site(unsigned first, unsigned last);
+    u32 new_site(unsigned first, unsigned last, bool carried_over);
     unsigned last_of(const Interpreted& interpreted) const;
     void move_home(i32 by);
     void jump_to_interpret(u32 site);

@@ -8,6 +8,10 @@
 // midst). Its code stays where it is until all code is dropped, which happens when the memory is
 // full, between two translations: then nothing refers to code any more.
 //
+// The memory for it is bounded: a share for code, one for what the engine must know about it
+// (translations, exits, sites), one for jump tables. When one of the first two is used up, all code
+// is dropped; when the third is, engines take a jump table from another address space.
+//
 // The vCPUs of a machine share one: code finds everything by RSP.
 
 #include "core/error.hpp"
@@ -16,6 +20,7 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_memory.hpp"
 #include "jit/emitter.hpp"
+#include "jit/statistics.hpp"
 #include "jit/trampolines.hpp"
 #include "jit/translation.hpp"
 
@@ -69,18 +74,20 @@ class CodeCache final : public BlockCache::Listener {
     // Addresses of code remembered under another epoch are void.
     u64 epoch() const { return epoch_; }
 
-    void block_dropped(Block& block) override;
+    void block_dropped(Block& block, BlockDeath death) override;
 
-    u64 translations_made() const { return made_; }
-    u64 translations_killed() const { return killed_; }
-    u64 links_made() const { return links_; }
-    std::size_t code_bytes() const { return used_; }
-    u64 flushes() const { return epoch_ - 1; }
+    // An engine's numbers are counted with the cache's as long as it lives.
+    void enroll(const EngineStatistics& engine) { engines_.push_back(&engine); }
+    void leave(const EngineStatistics& engine) { std::erase(engines_, &engine); }
+    // For the translator to add to what it made.
+    CacheStatistics& counted() { return counted_; }
+    Statistics statistics() const;
+    // Whether an engine may make another jump table, of so many bytes.
+    bool grants_jump_table(std::size_t bytes);
 
   private:
-    CodeCache(BlockCache& blocks, CodeMemory&& memory)
-        : block_cache_(blocks)
-        , memory_(std::move(memory)) {}
+    CodeCache(BlockCache& blocks, CodeMemory&& memory, std::size_t bytes);
+    std::size_t table_bytes() const;
 
     void jump_at(const u8* place, const u8* target);
 
@@ -97,7 +104,11 @@ class CodeCache final : public BlockCache::Listener {
     std::vector<Block*> blocks_;  // that are used by translations, perhaps dead
     unsigned next_slot_ = 0;      // even
     u64 epoch_ = 1;
-    u64 made_ = 0, killed_ = 0, links_ = 0;
+    std::size_t most_tables_;       // bytes, without jump tables
+    std::size_t most_jump_tables_;  // bytes
+    std::size_t jump_tables_ = 0;   // bytes granted
+    CacheStatistics counted_;
+    std::vector<const EngineStatistics*> engines_;
 };
 
 }  // namespace droste::jit

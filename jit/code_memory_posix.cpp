@@ -28,7 +28,7 @@ Expected<CodeMemory> CodeMemory::create(std::size_t bytes) {
         }
     }
     return Error{.message = fmt::format("no {} MiB of executable memory for translated code from "
-                                        "the native machine ({})",
+                                        "the native machine ({}): -accel interp does without",
                                         size >> 20, std::strerror(errno)),
                  .native = true};
 }

@@ -5,11 +5,13 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_cache.hpp"
 #include "jit/layout.hpp"
+#include "jit/native_cpu.hpp"
 #include "jit/translator.hpp"
 #include "jit/x87_state.hpp"
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -32,6 +34,7 @@ struct OwnedJumpTable {
     u64 code_epoch = 0;
     u32 key = 0;
     std::vector<u16> filled;
+    void** owner = nullptr;  // where the address space keeps it
 
     void clear() {
         if (filled.size() < JumpTable::kEntries / 4) {
@@ -59,7 +62,10 @@ class Engine final : public ExecutionEngine {
   public:
     Engine(std::shared_ptr<CodeCache> code, const Options& options)
         : code_(std::move(code))
-        , threshold_(options.threshold) {}
+        , threshold_(options.threshold) {
+        code_->enroll(counted_);
+    }
+    ~Engine() override { code_->leave(counted_); }
 
     RunResult run(Vcpu& cpu, u64 budget) override {
         cpu.translated.engine = this;
@@ -78,10 +84,14 @@ class Engine final : public ExecutionEngine {
     Translation* translation_of(Vcpu& cpu, Block& block);
     OwnedJumpTable& jump_table(Vcpu& cpu);
     void own_slots(Vcpu& cpu);
+    OwnedJumpTable& new_jump_table();
+    Status interpret(Vcpu& cpu, const Block& block, u64 most);
 
     Interpreter interpreter_{kMaxBlockInsns};
     std::shared_ptr<CodeCache> code_;
     std::vector<std::unique_ptr<OwnedJumpTable>> jump_tables_;
+    std::size_t next_taken_ = 0;  // of jump_tables_, when no more are granted
+    EngineStatistics counted_;
     const unsigned threshold_;
     // What the page slots were filled from: [0] kernel code's, [1] user code's.
     struct SlotsOf {
@@ -108,24 +118,43 @@ Translation* Engine::translation_of(Vcpu& cpu, Block& block) {
         return nullptr;
     }
     const u64 epoch = code_->epoch();
+    const auto start = std::chrono::steady_clock::now();
     Translation* made = translate(*code_, cpu, block);
+    code_->counted().translation_ns +=
+        static_cast<u64>((std::chrono::steady_clock::now() - start).count());
     if (code_->epoch() != epoch) {
         last_exit_ = kNoExit;
     }
     return made;
 }
 
+// A new one, or one that another address space has to do without from now on.
+OwnedJumpTable& Engine::new_jump_table() {
+    constexpr std::size_t kBytes = sizeof(OwnedJumpTable) + JumpTable::kEntries / 4 * sizeof(u16);
+    constexpr std::size_t kLeast = 2;
+    if (jump_tables_.size() < kLeast || code_->grants_jump_table(kBytes)) {
+        jump_tables_.push_back(std::make_unique<OwnedJumpTable>());
+        return *jump_tables_.back();
+    }
+    OwnedJumpTable& taken = *jump_tables_[next_taken_++ % jump_tables_.size()];
+    *taken.owner = nullptr;
+    taken.key = 0;  // no mode has this key: it is cleared before it is used
+    return taken;
+}
+
 OwnedJumpTable& Engine::jump_table(Vcpu& cpu) {
     TlbContext& context = cpu.tlb.current();
     void*& slot = context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0];
     if (slot == nullptr) {
-        jump_tables_.push_back(std::make_unique<OwnedJumpTable>());
-        slot = jump_tables_.back().get();
+        OwnedJumpTable& made = new_jump_table();
+        made.owner = &slot;
+        slot = &made;
     }
     auto& table = *static_cast<OwnedJumpTable*>(slot);
     if (table.execute_epoch != context.execute_epoch || table.code_epoch != code_->epoch() ||
         table.key != translation_key(cpu)) [[unlikely]] {
         table.clear();
+        ++counted_.jump_table_clears;
         table.execute_epoch = context.execute_epoch;
         table.code_epoch = code_->epoch();
         table.key = translation_key(cpu);
@@ -160,11 +189,25 @@ void Engine::own_slots(Vcpu& cpu) {
     }
 }
 
+Status Engine::interpret(Vcpu& cpu, const Block& block, u64 most) {
+    const u64 before = cpu.icount;
+    const u64 count = block.count;
+    const Insn* insns = block.insns;
+    const Status status = Interpreter::interpret_block(cpu, block, most);
+    // An instruction may take the time of many. The block may be dead, its instructions are there.
+    const u64 done = std::min(cpu.icount - before, count);
+    counted_.cold += done;
+    for (u64 i = 0; i < done; ++i) {
+        ++counted_.by_op[static_cast<std::size_t>(insns[i].op)];
+    }
+    return status;
+}
+
 Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     Translation* translation = translation_of(cpu, block);
     if (translation == nullptr || translation->count > limit - cpu.icount) {
         last_exit_ = kNoExit;
-        return Interpreter::interpret_block(cpu, block, limit - cpu.icount);
+        return interpret(cpu, block, limit - cpu.icount);
     }
     const u64 rip = translation->rip;
     OwnedJumpTable& jumps = jump_table(cpu);
@@ -182,6 +225,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     translated.remaining = static_cast<i64>(std::min<u64>(limit - cpu.icount, ~u64{0} >> 1));
     translated.status = pack_status(cpu.state.flags.status());
     const u64 end = cpu.icount + static_cast<u64>(translated.remaining);
+    ++counted_.entries;
     const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
     take_x87(cpu);
     if (left_by == kNoSite) {
@@ -212,7 +256,10 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
     cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);
     for (u32 i = 0; i < site.count; ++i) {
-        last_status_ = Interpreter::interpret_one(cpu, code_->insn(site.first + i));
+        const Insn& insn = code_->insn(site.first + i);
+        ++(site.carried_over ? counted_.slow : counted_.not_carried);
+        ++counted_.by_op[static_cast<std::size_t>(insn.op)];
+        last_status_ = Interpreter::interpret_one(cpu, insn);
         if (last_status_ != Status::Next || translation.dead ||
             (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
             cpu.tlb.generation() != generation || translation_key(cpu) != key ||
@@ -228,6 +275,7 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     translated.status = pack_status(cpu.state.flags.status());
     if (site.window && ++translation.window_misses == kMostWindowMisses) {
         translation.block->without_windows = true;
+        ++code_->counted().killed_for_windows;
         code_->kill(translation);
     }
     return site.resume;
@@ -236,11 +284,18 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
 }  // namespace
 
 Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks, const Options& options) {
+    if (const auto checked = check_native_cpu(); !checked) {
+        return checked.error();
+    }
     auto cache = CodeCache::create(blocks, options.code_bytes, &Engine::interpret);
     if (!cache) {
         return cache.error();
     }
     return std::shared_ptr<CodeCache>(std::move(cache).value());
+}
+
+Statistics statistics(const CodeCache& code) {
+    return code.statistics();
 }
 
 std::unique_ptr<ExecutionEngine> make_translator(std::shared_ptr<CodeCache> code,

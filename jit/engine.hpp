@@ -4,7 +4,9 @@
 // see the same events at the same instructions in either.
 
 #include "core/error.hpp"
+#include "core/types.hpp"
 #include "cpu/x86/seams/execution_engine.hpp"
+#include "jit/statistics.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -18,13 +20,22 @@ namespace droste::jit {
 class CodeCache;
 
 struct Options {
-    std::size_t code_bytes = std::size_t{256} << 20;  // of memory for translated code
+    static constexpr u64 kMostMiB = 2047;  // a jump reaches any of it
+    static constexpr u64 kMostThreshold = 1'000'000;
+
+    // Of memory for translated code and what belongs to it: tables, links, jump tables. 1 MiB to
+    // kMostMiB.
+    std::size_t code_bytes = std::size_t{256} << 20;
     unsigned threshold = 16;  // a block is interpreted so often before it is translated
 };
 
 // The code of a machine, shared by the engines of its vCPUs. `blocks` is told about it and must not
-// outlive it. An Error if the native machine gives no executable memory.
+// outlive it. An Error if the native machine gives no executable memory, or its CPU is below
+// x86-64-v2.
 Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks, const Options& options);
+
+// Of the code and of all engines that use it.
+Statistics statistics(const CodeCache& code);
 
 std::unique_ptr<ExecutionEngine> make_translator(std::shared_ptr<CodeCache> code,
                                                  const Options& options);

@@ -59,6 +59,7 @@ struct Site {
     u32 first = 0;               // where it stands in CodeCache::insns()
     u32 count = 1;               // so many instructions, one behind the other
     bool window = false;         // because a window's check failed
+    bool carried_over = false;   // only if its access is not a plain one
 };
 
 }  // namespace droste::jit

@@ -129,6 +129,9 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
         a.leave_to(items.back().next_rip(), a.count());
     }
     a.finish();
+    CacheStatistics& counted = code.counted();
+    counted.made_guest_insns += items.size();
+    counted.made_guest_bytes += items.back().next_rip() - translation.rip;
     for (Block* used : blocks) {
         code.use(*used, translation);
     }

@@ -154,7 +154,7 @@ constexpr std::array kOptions = {
     OptionRow{"cpu",       "MODEL[,+FEATURE][,-FEATURE]", "CPU model (-cpu help)",                    apply_cpu},
     OptionRow{"machine",   "TYPE[,PROPERTY=VALUE]", "pc; accel=, entry=auto|32|64, feature-control=enabled|disabled|unlocked", on_line<set_machine>, kRepeats},
     OptionRow{"M",         "TYPE", "",                                                                on_line<set_machine>, kRepeats},
-    OptionRow{"accel",     "NAME[,block=1..64]", "interp",                                            on_line<set_accelerator>},
+    OptionRow{"accel",     "NAME[,PROPERTY=VALUE]", "interp, or jit: tb-size=MIB, threshold=N (-accel help)",        on_line<set_accelerator>},
     OptionRow{"rtc",       "base=utc|localtime|DATE", "wall clock at power-on (default utc; with --icount 2024-01-01)", apply_rtc, kRepeats},
     OptionRow{"name",      "NAME", "name of the machine, for messages",                               apply_name},
 

@@ -80,13 +80,65 @@ Expected<void> set_smp(CommandLine& line, std::string_view value) {
     return {};
 }
 
+namespace {
+
+// A property of -accel beside the name: which accelerator has it, and its range.
+struct AcceleratorProperty {
+    std::string_view key;
+    Accelerator of;
+    u64 least, most;
+    std::string_view unit;
+    void (*set)(MachineConfig& machine, u64 value);
+};
+
+constexpr std::array kAcceleratorProperties = {
+    AcceleratorProperty{"block", Accelerator::Interpreter, 1, kMaxBlockInsns, "instructions",
+                        [](MachineConfig& machine, u64 value) {
+                            machine.interpreter.block_insns = static_cast<unsigned>(value);
+                        }},
+    AcceleratorProperty{"tb-size", Accelerator::Translator, 1, jit::Options::kMostMiB, "MiB",
+                        [](MachineConfig& machine, u64 value) {
+                            machine.translator.code_bytes = std::size_t{value} << 20;
+                        }},
+    AcceleratorProperty{"threshold", Accelerator::Translator, 0, jit::Options::kMostThreshold,
+                        "rounds",
+                        [](MachineConfig& machine, u64 value) {
+                            machine.translator.threshold = static_cast<unsigned>(value);
+                        }},
+};
+
+Expected<void> set_accelerator_property(CommandLine& line, const Property& property) {
+    std::vector<std::string_view> known;
+    for (const AcceleratorProperty& row : kAcceleratorProperties) {
+        if (row.of != line.machine.accelerator) {
+            continue;
+        }
+        if (row.key == property.key) {
+            const auto value = parse_number(property.value);
+            if (!value || *value < row.least || *value > row.most) {
+                return Error{fmt::format("-accel {}={}: expected {} to {} {}", row.key,
+                                         property.value, row.least, row.most, row.unit)};
+            }
+            row.set(line.machine, *value);
+            return {};
+        }
+        known.push_back(row.key);
+    }
+    return unknown_value("-accel", property.key, known);
+}
+
+}  // namespace
+
 Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
     // "tcg" is what a QEMU command line says for "no virtualization hardware".
     constexpr std::array<std::string_view, 3> kKnown = {"interp", "jit", "tcg"};
     if (value == "help") {
-        line.answer = "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n"
-                      "          block=1..64  instructions decoded into a block at most (64)\n"
-                      "jit       translator to native code\n";
+        line.answer =
+            "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n"
+            "          block=1..64  instructions decoded into a block at most (64)\n"
+            "jit       translator to native code\n"
+            "          tb-size=1..2047  MiB for translated code and its tables (256)\n"
+            "          threshold=N  rounds a block is interpreted before it is translated (16)\n";
         return {};
     }
     for (const Property& property : parse_properties(value)) {
@@ -96,16 +148,8 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
             }
             line.machine.accelerator =
                 property.value == "jit" ? Accelerator::Translator : Accelerator::Interpreter;
-        } else if (property.key == "block") {
-            const auto insns = parse_number(property.value);
-            if (!insns || *insns < 1 || *insns > kMaxBlockInsns) {
-                return Error{fmt::format("-accel block={}: expected 1 to {} instructions",
-                                         property.value, kMaxBlockInsns)};
-            }
-            line.machine.interpreter.block_insns = static_cast<unsigned>(*insns);
-        } else {
-            constexpr std::array<std::string_view, 1> kKeys = {"block"};
-            return unknown_value("-accel", property.key, kKeys);
+        } else if (const auto set = set_accelerator_property(line, property); !set) {
+            return set;
         }
     }
     return {};

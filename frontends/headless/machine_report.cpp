@@ -1,11 +1,16 @@
 #include "frontends/headless/machine_report.hpp"
 
+#include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "frontends/debugger/vmx_report.hpp"
+#include "jit/engine.hpp"
 
+#include <algorithm>
 #include <array>
+#include <numeric>
 #include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -93,6 +98,71 @@ std::string describe_vcpu(const Vcpu& cpu) {
     return text;
 }
 
+constexpr std::array kDeathRows = {"  killed: code written", "  killed: memory layout",
+                                   "  killed: no room"};
+static_assert(kDeathRows.size() == static_cast<std::size_t>(BlockDeath::kCount));
+
+std::string row(std::string_view name, u64 value) {
+    return fmt::format("{:<24}{:>16}\n", name, value);
+}
+std::string ratio_row(std::string_view name, u64 value, u64 of, double scale) {
+    const double ratio = of == 0 ? 0 : static_cast<double>(value) / static_cast<double>(of) * scale;
+    return fmt::format("{:<24}{:>16.3f}\n", name, ratio);
+}
+
+// The instructions that the interpreter executed most, one a line.
+std::string describe_interpreted(const jit::EngineStatistics& engines, u64 instructions) {
+    constexpr std::size_t kShown = 10;
+    std::vector<std::size_t> ops(engines.by_op.size());
+    std::iota(ops.begin(), ops.end(), std::size_t{0});
+    std::stable_sort(ops.begin(), ops.end(), [&](std::size_t a, std::size_t b) {
+        return engines.by_op[a] > engines.by_op[b];
+    });
+    std::string text;
+    for (std::size_t i = 0; i < kShown && engines.by_op[ops[i]] != 0; ++i) {
+        const u64 count = engines.by_op[ops[i]];
+        text += fmt::format("interpreted {:<12}{:>16} {:>10.4f} % of all instructions\n",
+                            mnemonic(static_cast<Op>(ops[i])), count,
+                            100.0 * static_cast<double>(count) / static_cast<double>(instructions));
+    }
+    return text;
+}
+
+// What the translator did (docs/jit/index.md).
+std::string describe_translator(const Pc& pc, u64 instructions) {
+    if (pc.translated_code() == nullptr) {
+        return {};
+    }
+    const auto [engines, cache] = jit::statistics(*pc.translated_code());
+    u64 misses = 0;
+    for (const auto& cpu : pc.vcpus()) {
+        misses += cpu->counters.tlb_misses;
+    }
+    std::string text = row("interpreted", engines.interpreted());
+    text += row("  in cold code", engines.cold);
+    text += row("  not carried over", engines.not_carried);
+    text += row("  access not plain", engines.slow);
+    text += ratio_row("interpreted, %", engines.interpreted(), instructions, 100);
+    text += row("entries from C++", engines.entries);
+    text += ratio_row("  per 1000 instructions", engines.entries, instructions, 1000);
+    text += ratio_row("TLB misses per 1000", misses, instructions, 1000);
+    text += row("translations made", cache.made);
+    for (std::size_t i = 0; i < kDeathRows.size(); ++i) {
+        text += row(kDeathRows[i], cache.killed[i]);
+    }
+    text += row("  killed: windows fail", cache.killed_for_windows);
+    text += row("flushes of all code", cache.flushes);
+    text += row("links made", cache.links);
+    text += row("jump tables cleared", engines.jump_table_clears);
+    text += row("code bytes made", cache.made_code_bytes);
+    text += ratio_row("  per guest byte", cache.made_code_bytes, cache.made_guest_bytes, 1);
+    text += row("code bytes present", cache.code_bytes);
+    text += row("table bytes present", cache.table_bytes);
+    text += row("translation time, ns", cache.translation_ns);
+    text += ratio_row("  per instruction, ns", cache.translation_ns, cache.made_guest_insns, 1);
+    return text + describe_interpreted(engines, instructions);
+}
+
 }  // namespace
 
 std::string describe_registers(const Pc& pc) {
@@ -141,6 +211,7 @@ std::string describe_counters(Pc& pc, std::optional<std::chrono::nanoseconds> el
     text += fmt::format("{:<24}{:>16.3f}\n", "virtual time, s",
                         static_cast<double>(pc.clock().now_ns()) / 1e9);
     text += fmt::format("{:<24}{:>16}\n", "RAM touched, MiB", pc.memory().resident_bytes() >> 20);
+    text += describe_translator(pc, instructions);
     text += describe_exits(pc);
     if (elapsed) {
         const double seconds = static_cast<double>(elapsed->count()) / 1e9;

@@ -116,7 +116,7 @@ Expected<void> Pc::make_vcpus() {
 }
 
 Expected<void> Pc::make_engines() {
-    std::shared_ptr<jit::CodeCache> code;
+    std::shared_ptr<jit::CodeCache>& code = translated_code_;
     if (config_.accelerator == Accelerator::Translator) {
         auto cache = jit::make_code_cache(*vcpus_.front()->blocks, config_.translator);
         if (!cache) {

@@ -47,6 +47,8 @@ class Pc {
     // One a vCPU; empty if the CPU model has no VMX.
     std::span<const std::unique_ptr<VmxState>> vmx() const { return vmx_; }
     DeviceRegistry& devices();
+    // Null without a translator.
+    const jit::CodeCache* translated_code() const { return translated_code_.get(); }
     ExecutionEngine& engine(const Vcpu& cpu) { return *engines_[cpu.index]; }
     // What was loaded, a line each.
     std::span<const std::string> boot_notes() const { return notes_; }
@@ -71,7 +73,8 @@ class Pc {
     Bus bus_;
     LocalApicBus apic_bus_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
-    std::vector<std::unique_ptr<VmxState>> vmx_;             // one a vCPU when the model has VMX
+    std::vector<std::unique_ptr<VmxState>> vmx_;  // one a vCPU when the model has VMX
+    std::shared_ptr<jit::CodeCache> translated_code_;
     std::vector<std::unique_ptr<ExecutionEngine>> engines_;  // one a vCPU
     std::vector<u8> rom_;
     std::unique_ptr<BiosShadow> shadow_;

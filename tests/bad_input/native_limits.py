@@ -39,7 +39,10 @@ def without(*numbers):
     program = instruction(0x20, 0, 0, 0)  # load the number
     for number in numbers:
         program += instruction(0x15, 0, 1, number) + instruction(0x06, 0, 0, 0x00050000 | errno.EPERM)
-    program += instruction(0x06, 0, 0, 0x7FFF0000)
+    return filtered(program + instruction(0x06, 0, 0, 0x7FFF0000))
+
+
+def filtered(program):
     buffer = ctypes.create_string_buffer(program)
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -49,6 +52,21 @@ def without(*numbers):
             os._exit(77)
 
     return prepare
+
+
+# Executable memory that is no file's: mmap() with PROT_EXEC and MAP_ANONYMOUS ends in EPERM.
+MMAP, PROT_EXEC, MAP_ANONYMOUS = 9, 4, 0x20
+
+
+def without_anonymous_code():
+    def instruction(code, true, false, value):
+        return struct.pack("HBBI", code, true, false, value)
+
+    protection, flags = 16 + 8 * 2, 16 + 8 * 3
+    return filtered(instruction(0x20, 0, 0, 0) + instruction(0x15, 0, 5, MMAP) +
+                    instruction(0x20, 0, 0, protection) + instruction(0x45, 0, 3, PROT_EXEC) +
+                    instruction(0x20, 0, 0, flags) + instruction(0x45, 0, 1, MAP_ANONYMOUS) +
+                    instruction(0x06, 0, 0, 0x00050000 | errno.EPERM) + instruction(0x06, 0, 0, 0x7FFF0000))
 
 
 def one_sentence(text):
@@ -83,8 +101,32 @@ def main():
     status, text = run([], without(MEMFD_CREATE, MREMAP))
     claim("without any way to executable memory: status 10 and a sentence",
           status == NATIVE_FAILURE and one_sentence(text) and "executable memory" in text, f"{status}: {text}")
+    status, text = run(["-accel", "jit"], without_anonymous_code())
+    claim("-accel jit without memory for code: status 10 and a sentence that names the way out",
+          status == NATIVE_FAILURE and one_sentence(text) and "executable memory" in text and "-accel interp" in text, f"{status}: {text}")
+    status, text = run(["-accel", "interp"], without_anonymous_code())
+    claim("... which leads out", status == 0 and not text, f"{status}: {text}")
+    status, text = run(["-accel", "jit,tb-size=2047"], limited(resource.RLIMIT_AS, 1200 << 20))
+    claim("-accel jit,tb-size=2047 in 1200 MiB of address space: the same",
+          status == NATIVE_FAILURE and one_sentence(text) and "executable memory" in text, f"{status}: {text}")
+    status, text = run(["-accel", "jit,tb-size=1"], limited(resource.RLIMIT_AS, 1200 << 20))
+    claim("... tb-size=1 fits", status == 0 and not text, f"{status}: {text}")
     status, text = run([], without(GETRANDOM))
     claim("without getrandom() it runs", status == 0, f"{status}: {text}")
+    return below_v2()
+
+
+# A native CPU below x86-64-v2, feature by feature. The environment is the child's to read, so it is set here.
+def below_v2():
+    for name in ("cx16", "lahf-lm", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"):
+        os.environ["DROSTE_NATIVE_WITHOUT"] = name
+        status, text = run(["-accel", "jit"], lambda: None)
+        last = text.splitlines()[-1] if text else ""
+        claim(f"-accel jit without {name}: status 10 and a sentence",
+              status == NATIVE_FAILURE and f"'{name}'" in last and "-accel interp" in last, f"{status}: {text}")
+        status, text = run(["-accel", "interp"], lambda: None)
+        claim(f"-accel interp without {name} runs", status == 0, f"{status}: {text}")
+    os.environ.pop("DROSTE_NATIVE_WITHOUT")
     finish()
 
 

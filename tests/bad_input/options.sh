@@ -37,6 +37,15 @@ refused "known: interp" -accel kvm
 refused "expected 1 to 64 instructions" -accel interp,block=0
 refused "expected 1 to 64 instructions" -accel interp,block=65
 refused "known: block" -accel interp,chunk=3
+refused "expected 1 to 2047 MiB" -accel jit,tb-size=0
+refused "expected 1 to 2047 MiB" -accel jit,tb-size=2048
+refused "expected 1 to 2047 MiB" -accel jit,tb-size=99999999999999999999
+refused "expected 1 to 2047 MiB" -machine pc,accel=jit -accel jit,tb-size=-1
+refused "expected 0 to 1000000 rounds" -accel jit,threshold=1000001
+refused "expected 0 to 1000000 rounds" -accel jit,threshold=hot
+refused "did you mean 'tb-size'" -accel jit,tbsize=64
+refused "known: block" -accel interp,tb-size=64
+refused "known: tb-size, threshold" -accel jit,block=8
 refused "known: interp" -machine pc,accel=kvm
 refused "YYYY-MM-DD" -rtc base=yesterday
 refused "YYYY-MM-DD" -rtc base=2024-13-01
@@ -71,6 +80,9 @@ run -no-reboot -nodefaults -m 64
 run -m 2G -smp cpus=2,sockets=1,cores=2,threads=1
 run -smp 8
 run -accel tcg -machine pc,accel=tcg -M pc -cpu max
+run -accel jit
+run -accel jit,tb-size=1,threshold=0
+run -accel jit,tb-size=2047,threshold=1000000
 run -rtc base=2001-02-03T04:05:06,clock=vm
 run -rtc base=localtime
 run --serial null --serial "file:$scratch/serial" -vga none -net none -monitor none

@@ -24,14 +24,14 @@ BlockCache::BlockCache(GuestMemory& memory)
 
 BlockCache::~BlockCache() {
     vcpus_.clear();  // they may be gone already
-    flush();
+    flush(BlockDeath::Layout);
     memory_.code_pages().remove(*this);
 }
 
 Insn* BlockCache::allocate(unsigned count) {
     if (chunks_.empty() || used_in_chunk_ + count > kChunkInsns) {
         if (!chunks_.empty() && current_chunk_ + 1 >= kMaxChunks) {
-            flush();
+            flush(BlockDeath::Room);
         } else if (!chunks_.empty()) {
             ++current_chunk_;
         }
@@ -164,7 +164,7 @@ Block* BlockCache::insert(PhysAddr start,
 
 // Out of the table and of the lists of its pages; whoever executes it leaves it after the present
 // instruction. What that instruction may still read, its Insn, stays as it is.
-void BlockCache::drop(Block& block) {
+void BlockCache::drop(Block& block, BlockDeath death) {
     Block** at = &table_[slot(block.start, block.mode)];
     while (*at != &block) {
         at = &(*at)->next_in_slot;
@@ -180,7 +180,7 @@ void BlockCache::drop(Block& block) {
         }
     }
     if (block.translations != nullptr) {
-        listener_->block_dropped(block);
+        listener_->block_dropped(block, death);
         block.translations = nullptr;
     }
     block.start = Block::kInvalid;
@@ -210,7 +210,7 @@ void BlockCache::written(PhysAddr address, unsigned bytes) {
             if (next != nullptr && next->block == &block) {
                 next = next->next;
             }
-            drop(block);
+            drop(block, BlockDeath::Written);
             ++invalidated_;
         }
         part = next;
@@ -218,10 +218,10 @@ void BlockCache::written(PhysAddr address, unsigned bytes) {
     page->lines = lines;
 }
 
-void BlockCache::flush() {
+void BlockCache::flush(BlockDeath death) {
     for (std::size_t i = 0; i < used_blocks_ && live_ != 0; ++i) {
         if (blocks_[i].start != Block::kInvalid) {
-            drop(blocks_[i]);
+            drop(blocks_[i], death);
         }
     }
     dead_.fill(nullptr);

@@ -61,6 +61,14 @@ struct Block {
     static constexpr PhysAddr kInvalid = ~PhysAddr{0};
 };
 
+// Why a block died.
+enum class BlockDeath : u8 {
+    Written,  // a byte of it changed
+    Layout,   // physical addresses came to mean something else
+    Room,     // the cache was full
+    kCount,
+};
+
 class BlockCache final : public CodePages::Keeper {
   public:
     explicit BlockCache(GuestMemory& memory);
@@ -73,7 +81,7 @@ class BlockCache final : public CodePages::Keeper {
         Listener(const Listener&) = delete;
         Listener& operator=(const Listener&) = delete;
         virtual ~Listener() = default;
-        virtual void block_dropped(Block& block) = 0;
+        virtual void block_dropped(Block& block, BlockDeath death) = 0;
     };
     void set_listener(Listener* listener) { listener_ = listener; }
 
@@ -97,10 +105,10 @@ class BlockCache final : public CodePages::Keeper {
                   unsigned bytes,
                   PhysAddr second_page);
     // Drops every block.
-    void flush();
+    void flush(BlockDeath death = BlockDeath::Room);
 
     void written(PhysAddr address, unsigned bytes) override;
-    void layout_changing() override { flush(); }
+    void layout_changing() override { flush(BlockDeath::Layout); }
 
     u64 invalidated() const { return invalidated_; }  // blocks that died because of written()
     u64 flushes() const { return flushes_; }
@@ -132,7 +140,7 @@ class BlockCache final : public CodePages::Keeper {
     PageCode* find_page(PhysAddr page);
     void link(BlockPart& part, PhysAddr page, unsigned first, unsigned last);
     void unlink(BlockPart& part);
-    void drop(Block& block);
+    void drop(Block& block, BlockDeath death);
 
     GuestMemory& memory_;
     u8 mark_;

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""witness.py DROSTE KERNEL: every counter that --stats has for the translator moves, each for its reason, and features of the
+native CPU that are hidden from the translator change nothing for the guest.
+
+KERNEL is translated.asm, whose words each do one thing twenty times. A counter's witness is a word that moves it by that much beyond
+what the word `off` does. Rows are read from the program's own output: a new one without a witness here fails the test."""
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+from claims import claim, finish
+
+droste, kernel = sys.argv[1:3]
+TIMES = 20
+
+# Row of --stats -> (word, by how much it moves it at least). Ratios and present sizes: None, or a check below.
+COUNTERS = {
+    "interpreted": ("odd", 80),
+    "in cold code": ("cold", 128),
+    "not carried over": ("odd", 80),
+    "access not plain": ("touch", 4096),
+    "entries from C++": ("hot", TIMES),
+    "translations made": ("hot", TIMES),
+    "killed: code written": ("rewrite", TIMES - 1),
+    "killed: memory layout": ("layout", TIMES),
+    "killed: no room": ("room", 1),
+    "killed: windows fail": ("windows", 1),
+    "flushes of all code": ("room, little room", 2),
+    "links made": ("hot", TIMES),
+    "jump tables cleared": ("switch", TIMES),
+    "code bytes made": ("hot", TIMES * 16),
+    "code bytes present": ("hot", TIMES * 16),
+    "table bytes present": ("hot", TIMES * 16),
+    "translation time, ns": ("hot", TIMES),
+    "interpreted, %": None,
+    "per 1000 instructions": None,
+    "TLB misses per 1000": None,
+    "per guest byte": None,
+    "per instruction, ns": None,
+}
+LITTLE_ROOM = "jit,tb-size=1,threshold=0"
+
+
+def run(word, *options, accel="jit", hidden=""):
+    environment = dict(os.environ, DROSTE_NATIVE_WITHOUT=hidden)
+    result = subprocess.run(
+        [droste, "-accel", accel, "-kernel", kernel, "-append", word, "-cpu", "nested,+vmx", "-m", "64", "-display", "none",
+         "-debugcon", "stdio", "--icount", "-no-reboot", *options],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=100, text=True, errors="replace", check=False, env=environment)
+    if result.returncode != 0 or "!" in result.stdout:
+        claim(f"{word} runs on {accel}", False, f"status {result.returncode}: {result.stdout} {result.stderr}")
+    return result
+
+
+def rows(text):
+    found = re.findall(r"^ *([A-Za-z][A-Za-z0-9 ,:+%-]*?) +([0-9.]+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+def counters(name):
+    word, _, little = name.partition(",")
+    return rows(run(word, "--stats", accel=LITTLE_ROOM if little else "jit").stderr)
+
+
+interpreter = rows(run("off", "--stats", accel="interp").stderr)
+baseline = counters("off")
+names = [name for name in baseline if name not in interpreter]
+claim("--stats has rows for the translator", len(names) > 15, names)
+claim("--stats: every witness is of a counter that exists", not set(COUNTERS) - set(names), set(COUNTERS) - set(names))
+seen = {}
+for name in names:
+    if name not in COUNTERS:
+        claim(f"--stats: {name} has a witness", False, "add a word to translated.asm and a row to witness.py")
+        continue
+    if COUNTERS[name] is None:
+        continue
+    word, least = COUNTERS[name]
+    if word not in seen:
+        seen[word] = counters(word)
+    moved = seen[word].get(name, 0) - baseline[name]
+    claim(f"--stats: {name} moves", moved >= least, f"{word}: by {moved}, expected {least} or more")
+
+# What can be told exactly.
+for word, values in {"off": baseline, **seen}.items():
+    parts = values["in cold code"] + values["not carried over"] + values["access not plain"]
+    claim(f"{word}: what is interpreted is the sum of its parts", values["interpreted"] == parts, values)
+    share = 100 * values["interpreted"] / values["instructions"]
+    claim(f"{word}: its share", abs(values["interpreted, %"] - share) < 0.001, f"{values['interpreted, %']}, not {share}")
+    entries = 1000 * values["entries from C++"] / values["instructions"]
+    claim(f"{word}: entries per 1000 instructions", abs(values["per 1000 instructions"] - entries) < 0.001, values)
+    misses = 1000 * values["data TLB misses"] / values["instructions"]
+    claim(f"{word}: TLB misses per 1000 instructions", abs(values["TLB misses per 1000"] - misses) < 0.001, values)
+by_op = dict(re.findall(r"^interpreted (\w+) +([0-9]+)  ", run("odd", "--stats").stderr, re.MULTILINE))
+claim("SLDT is among the interpreted instructions, all hundred", by_op.get("SLDT") == "100", by_op)
+cold = run("mix", "--stats", accel="jit,threshold=1000000")
+claim("with a threshold that nothing reaches all is interpreted",
+      rows(cold.stderr)["translations made"] == 0 and rows(cold.stderr)["interpreted, %"] > 99, cold.stderr)
+at_once = rows(run("cold", "--stats", accel="jit,threshold=0").stderr)
+claim("with threshold 0 code is translated that runs once", at_once["translations made"] >= 64, at_once)
+bound = seen["room, little room"]
+claim("tb-size bounds code and tables", bound["code bytes present"] + bound["table bytes present"] < 2**20, bound)
+
+# The same for the guest on any native CPU.
+def unchanging(result):
+    return result.stdout + "".join(line + "\n" for line in result.stderr.splitlines()
+                                   if re.match(r"(instructions|exceptions|port accesses|virtual time)", line))
+
+
+for word in ("bits", "mix"):
+    expected = unchanging(run(word, "--stats", accel="interp"))
+    claim(f"{word} prints a digest", re.match(r"[0-9a-f]{16}\n", expected), expected)
+    for hidden in ("", "bmi1", "bmi2", "lzcnt", "movbe", "adx", "bmi1,bmi2,lzcnt,movbe,adx"):
+        got = run(word, "--stats", accel="jit,threshold=0", hidden=hidden)
+        claim(f"{word}: the same with native features hidden: '{hidden}'", unchanging(got) == expected, unchanging(got))
+    lacking = rows(got.stderr)["not carried over"] - rows(run(word, "--stats", accel="jit,threshold=0").stderr)["not carried over"]
+    claim(f"{word}: what is hidden is not used", lacking >= 20000 if word == "bits" else lacking == 0, lacking)
+finish()
