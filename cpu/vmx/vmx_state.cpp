@@ -154,7 +154,7 @@ void VmxState::leave_non_root() {
         ++cpu.counters.tlb_flushes;
         trace.flushed_on_exit();
         cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VM exit without VPID flushes", cpu.index);
-        cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid == 0; });
+        cpu.tlb.flush_vpid(0);
     }
     non_root = false;
     guest.timer_active = false;

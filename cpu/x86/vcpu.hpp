@@ -299,6 +299,8 @@ void set_a20(Vcpu& cpu, bool enabled);
 // Recomputes all derived state (above) after a change of mode; cheap enough to call on every far
 // transfer.
 void mode_changed(Vcpu& cpu);
+// Recomputes mode.data_tlb alone, for who changed nothing but the address space.
+void refresh_data_tlb(Vcpu& cpu);
 // Recomputes mode.key alone, for who changes mode.cet (exec_branch_near.cpp).
 void refresh_mode_key(Vcpu& cpu);
 // Recomputes attention_mask and attention::kStep after a change of RFLAGS.IF/TF/RF,

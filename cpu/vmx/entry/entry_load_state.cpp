@@ -155,7 +155,7 @@ void load_guest_state(const EntryContext& context) {
         ++cpu.counters.tlb_flushes;
         vmx.trace.flushed_on_entry();
         cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VM entry without VPID flushes", cpu.index);
-        cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid == 0; });
+        cpu.tlb.flush_vpid(0);
     }
     debug_registers_changed(cpu);  // DR7 may be the guest's, and DR0 to DR3 others than before
 }

@@ -72,14 +72,11 @@ Status exec_invept(VmxState& vmx, const Insn& insn) {
             return vm_fail(vmx, insn, VmError::InvalidInvalidation,
                            fmt::format("EPTP {:#x}", descriptor.low));
         }
-        const u64 root = descriptor.low & eptp::kAddressMask;
         vmx.ept.invalidate();
-        cpu.tlb.flush_matching([root](const AddressSpaceKey& key) {
-            return key.ept_root != 0 && (key.ept_root & eptp::kAddressMask) == root;
-        });
+        cpu.tlb.flush_ep4ta(descriptor.low & eptp::kAddressMask);
     } else {
         vmx.ept.invalidate();
-        cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.ept_root != 0; });
+        cpu.tlb.flush_all_ep4tas();
     }
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: INVEPT type {}, EPTP {:#x}", cpu.index,
                   static_cast<u64>(type), descriptor.low);
@@ -115,12 +112,10 @@ Status exec_invvpid(VmxState& vmx, const Insn& insn) {
     }
     switch (type) {
     case InvvpidType::IndividualAddress: cpu.tlb.flush_page_of_vpid(vpid, descriptor.high); break;
-    case InvvpidType::AllContext:
-        cpu.tlb.flush_matching([](const AddressSpaceKey& key) { return key.vpid != 0; });
-        break;
+    case InvvpidType::AllContext: cpu.tlb.flush_all_vpids(); break;
     default:
         // Retaining globals is a permission, not a duty: they go too.
-        cpu.tlb.flush_matching([vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
+        cpu.tlb.flush_vpid(vpid);
         break;
     }
     cpu.log.write(LogCategory::Mmu,

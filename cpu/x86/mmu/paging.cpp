@@ -14,17 +14,16 @@
 // Rejected: a function for each mode (the rules of rights, protection keys and error codes four
 // times over); setting accessed bits on the way down (a walk that faults or starts over has then
 // written pages, and under EPT logged them, for nothing); plain stores of the bits (they would undo
-// what another processor has just written there); paging-structure caches (the TLB contexts, which
-// survive switches of the address space, absorb the repetition, and INVLPG would have one more place
-// to look at).
+// what another processor has just written there).
+//
+// What a walk found is kept for the next ones (walk_cache.hpp); a walk that changes nothing, for the
+// debugger or verify(), always reads memory.
 
 #include "cpu/x86/mmu/paging.hpp"
 
 #include "core/bits.hpp"
-#include "core/bus.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
-#include "cpu/x86/apic/local_apic.hpp"
 
 #include <array>
 #include <bit>
@@ -45,59 +44,82 @@ constexpr u32 kErrorPresent = 1U << 0, kErrorWrite = 1U << 1, kErrorUser = 1U <<
               kErrorReserved = 1U << 3, kErrorFetch = 1U << 4, kErrorProtectionKey = 1U << 5,
               kErrorShadowStack = 1U << 6;
 
-// What the levels above and including the leaf said.
-struct Rights {
-    bool user = true;
-    bool writable = true;
-    bool tables_writable = true;  // the levels above the leaf alone
-    bool no_execute = false;
-};
-
 struct Visited {
     PhysAddr address = 0;
     u64 value = 0;
     u64 to_set = 0;
+    GuestPhysAddr guest = 0;  // of `address`
+    CachedTable led_to;       // unless it is the leaf
+};
+
+// The entries of a walk, from the root.
+struct Path {
+    std::array<Visited, 5> entries;
+    unsigned count = 0;
 };
 
 enum class Outcome : u8 { Done, Retry, Fault };
 
 class Walker {
   public:
-    Walker(Vcpu& cpu, const WalkRequest& request) : cpu_(cpu), request_(request) {}
+    // `by_known_tables`: not from the root if a walk went there before.
+    Walker(Vcpu& cpu, const WalkRequest& request, bool by_known_tables)
+        : cpu_(cpu)
+        , request_(request)
+        , by_known_tables_(by_known_tables) {}
 
     Outcome run(Translation& out);
+    // Answers by a walk made before; false if that would not do.
+    bool recall(Translation& out);
 
   private:
     Outcome run_paged(Translation& out);
+    void skip_levels(unsigned& level, GuestPhysAddr& table, WalkRights& rights);
+    void keep_tables(Path& path, unsigned leaf_level);
+    void keep(const Translation& found, const StageTwoResult& stage_two, const WalkRights& rights);
+    void describe(const WalkRights& rights,
+                  u64 page_bytes,
+                  const StageTwoResult& stage_two,
+                  Translation& out);
     Outcome page_fault(u32 extra);
+    void forget_address();
     Outcome second_stage(GuestPhysAddr guest, const StageTwoAccess& access, StageTwoResult& result);
     Outcome read_entry(GuestPhysAddr table, unsigned index, Visited& visited);
-    Outcome check_rights(const Rights& rights, u64 leaf);
-    u32 protection_key_violation(const Rights& rights, u64 leaf);
-    bool shadow_stack_allowed(const Rights& rights, u64 leaf) const;
-    bool ordinarily_allowed(const Rights& rights) const;
+    Outcome check_rights(const WalkRights& rights, u64 leaf);
+    bool allowed(const WalkRights& rights, u64 leaf) const;
+    u32 protection_key_violation(const WalkRights& rights, u64 leaf);
+    bool shadow_stack_allowed(const WalkRights& rights, u64 leaf) const;
+    bool ordinarily_allowed(const WalkRights& rights) const;
     Exchange set_bits(const Visited& entry);
     void note_link(PhysAddr address, u64 value);
-    Outcome set_accessed_dirty();
+    Outcome set_accessed_dirty(const Path& path);
     u64 reserved_mask(unsigned level, bool leaf_large) const;
-    Outcome finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out);
+    Outcome finish(GuestPhysAddr guest, u64 page_bytes, const WalkRights& rights, Translation& out);
     Outcome start_level(unsigned& level, GuestPhysAddr& table);
 
     bool pae() const { return (cpu_.state.cr4 & cr4::kPae) != 0; }
+    unsigned index_bits() const { return pae() ? 9 : 10; }
+    // The linear address without what the table of `level` and those below translate.
+    u64 prefix(unsigned level) const { return request_.linear >> (12 + level * index_bits()); }
     bool long_mode() const { return (cpu_.state.efer & efer::kLma) != 0; }
     bool nx_enabled() const { return (cpu_.state.efer & efer::kNxe) != 0; }
 
     Vcpu& cpu_;
     const WalkRequest& request_;
-    std::array<Visited, 5> visited_{};
-    std::array<GuestPhysAddr, 5> guest_of_{};  // guest-physical addresses of the entries visited
-    unsigned visited_count_ = 0;
+    const bool by_known_tables_;
+    bool skipped_levels_ = false;
     u32 chain_ = 0;
-    bool leaf_dirty_ = false;
+    u64 leaf_ = 0;
     bool key_forbids_write_ = false;
 };
 
+// A table that is known may be out of date: before a fault the walk is made from the root. And
+// "page faults invalidate entries in the TLBs and paging-structure caches" for their address (SDM
+// Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches").
 Outcome Walker::page_fault(u32 extra) {
+    if (skipped_levels_) {
+        return Outcome::Retry;
+    }
     u32 code = extra;
     if (request_.access == Access::Write) {
         code |= kErrorWrite;
@@ -113,6 +135,7 @@ Outcome Walker::page_fault(u32 extra) {
         code |= kErrorFetch;
     }
     if (request_.set_accessed_dirty) {
+        forget_address();
         (void)raise(cpu_, Exception::PF, code);
         cpu_.fault.payload = request_.linear;
         ++cpu_.counters.page_faults;
@@ -216,7 +239,7 @@ u64 Walker::reserved_mask(unsigned level, bool leaf_large) const {
 
 // PK of the error code, if the page's key forbids the access. Keys guard user-mode addresses
 // against data accesses of every privilege. SDM Vol. 3A, "Protection Keys".
-u32 Walker::protection_key_violation(const Rights& rights, u64 leaf) {
+u32 Walker::protection_key_violation(const WalkRights& rights, u64 leaf) {
     const CpuState& s = cpu_.state;
     const bool guarded = (s.cr4 & cr4::kPke) != 0 && long_mode() && rights.user;
     if (!guarded || request_.access == Access::Execute) {
@@ -234,14 +257,14 @@ u32 Walker::protection_key_violation(const Rights& rights, u64 leaf) {
 // A shadow-stack page is one that is dirty but not writable, below writable tables; user accesses
 // stay in user pages and supervisor accesses in supervisor pages. SDM Vol. 3A, "Determination of
 // Access Rights".
-bool Walker::shadow_stack_allowed(const Rights& rights, u64 leaf) const {
+bool Walker::shadow_stack_allowed(const WalkRights& rights, u64 leaf) const {
     const bool shadow_page =
         rights.tables_writable && (leaf & kWritable) == 0 && (leaf & kDirty) != 0;
     return shadow_page && rights.user == request_.user();
 }
 
 // U/S, R/W and XD, CR0.WP, SMEP and SMAP. SDM Vol. 3A, "Determination of Access Rights".
-bool Walker::ordinarily_allowed(const Rights& rights) const {
+bool Walker::ordinarily_allowed(const WalkRights& rights) const {
     const CpuState& s = cpu_.state;
     const bool user = request_.user();
     if (user && !rights.user) {
@@ -262,12 +285,14 @@ bool Walker::ordinarily_allowed(const Rights& rights) const {
 
 // The error code's PK says what the key says of the access, whether or not something else forbids
 // it, too. SDM Vol. 3A, "Page-Fault Exceptions".
-Outcome Walker::check_rights(const Rights& rights, u64 leaf) {
+Outcome Walker::check_rights(const WalkRights& rights, u64 leaf) {
     const u32 key_violation = protection_key_violation(rights, leaf);
-    const bool allowed =
-        request_.shadow_stack ? shadow_stack_allowed(rights, leaf) : ordinarily_allowed(rights);
-    return allowed && key_violation == 0 ? Outcome::Done
-                                         : page_fault(kErrorPresent | key_violation);
+    return allowed(rights, leaf) && key_violation == 0 ? Outcome::Done
+                                                       : page_fault(kErrorPresent | key_violation);
+}
+
+bool Walker::allowed(const WalkRights& rights, u64 leaf) const {
+    return request_.shadow_stack ? shadow_stack_allowed(rights, leaf) : ordinarily_allowed(rights);
 }
 
 Exchange Walker::set_bits(const Visited& entry) {
@@ -280,9 +305,9 @@ Exchange Walker::set_bits(const Visited& entry) {
                                         static_cast<u32>(entry.value | entry.to_set));
 }
 
-Outcome Walker::set_accessed_dirty() {
-    for (unsigned i = 0; i < visited_count_; ++i) {
-        const Visited& entry = visited_[i];
+Outcome Walker::set_accessed_dirty(const Path& path) {
+    for (unsigned i = 0; i < path.count; ++i) {
+        const Visited& entry = path.entries[i];
         if (entry.to_set == 0) {
             continue;
         }
@@ -294,7 +319,7 @@ Outcome Walker::set_accessed_dirty() {
             access.linear = request_.linear;
             access.user_linear = request_.user();
             StageTwoResult result;
-            if (second_stage(guest_of_[i], access, result) != Outcome::Done) {
+            if (second_stage(entry.guest, access, result) != Outcome::Done) {
                 return Outcome::Fault;
             }
         }
@@ -311,7 +336,7 @@ Outcome Walker::set_accessed_dirty() {
 }
 
 Outcome
-Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Translation& out) {
+Walker::finish(GuestPhysAddr guest, u64 page_bytes, const WalkRights& rights, Translation& out) {
     StageTwoAccess access;
     access.access = request_.access;
     access.linear = request_.linear;
@@ -323,18 +348,81 @@ Walker::finish(GuestPhysAddr guest, u64 page_bytes, const Rights& rights, Transl
     if (second_stage(guest, access, result) != Outcome::Done) {
         return Outcome::Fault;
     }
-    const bool write_ignores_rw = !request_.user() && (cpu_.state.cr0 & cr0::kWp) == 0;
     out.guest = guest;
-    out.address = result.address;
+    describe(rights, page_bytes, result, out);
+    if (request_.set_accessed_dirty && (cpu_.state.cr0 & cr0::kPg) != 0) {
+        keep(out, result, rights);
+    }
+    return Outcome::Done;
+}
+
+void Walker::describe(const WalkRights& rights,
+                      u64 page_bytes,
+                      const StageTwoResult& stage_two,
+                      Translation& out) {
+    const bool write_ignores_rw = !request_.user() && (cpu_.state.cr0 & cr0::kWp) == 0;
+    out.address = stage_two.address;
     // INVLPG must drop all of the guest's large page, however small EPT cut it
     out.page_bytes = page_bytes;
-    out.writable = (rights.writable || write_ignores_rw) && leaf_dirty_ && !key_forbids_write_ &&
-                   result.writable;
+    out.user = rights.user;
+    out.protection_key = static_cast<u8>(long_mode() ? bits(leaf_, 59, 62) : 0);
+    out.writable = (rights.writable || write_ignores_rw) && (leaf_ & kDirty) != 0 &&
+                   !key_forbids_write_ && stage_two.writable;
     if (request_.shadow_stack) {
-        out.writable = !key_forbids_write_ && result.writable;
+        out.writable = !key_forbids_write_ && stage_two.writable;
     }
-    out.readable = result.readable;
-    return Outcome::Done;
+    out.readable = stage_two.readable;
+}
+
+void Walker::keep(const Translation& found,
+                  const StageTwoResult& stage_two,
+                  const WalkRights& rights) {
+    TlbContext& context = cpu_.tlb.current();
+    CachedTranslation entry;
+    entry.owner = found.global ? context.walks.global : context.walks.local;
+    entry.page = request_.linear & kPageMask;
+    entry.guest = found.guest & kPageMask;
+    entry.address = found.address & kPageMask;
+    entry.leaf = leaf_;
+    entry.page_bytes = found.page_bytes;
+    entry.chain = found.chain;
+    entry.rights = rights;
+    entry.stage_two_readable = stage_two.readable;
+    entry.stage_two_writable = stage_two.writable;
+    entry.stage_two_executable = stage_two.executable;
+    cpu_.tlb.walks.keep(context.walks, entry);
+    if (found.page_bytes > kPageBytes) {
+        note_large_page(context, request_.linear, found.page_bytes);
+    }
+}
+
+bool Walker::recall(Translation& out) {
+    if ((cpu_.state.cr0 & cr0::kPg) == 0) {
+        return false;
+    }
+    const CachedTranslation* found = cpu_.tlb.walks.find(cpu_.tlb.current().walks, request_.linear);
+    if (found == nullptr) {
+        return false;
+    }
+    const bool write = request_.access == Access::Write;
+    const bool execute = request_.access == Access::Execute;
+    const bool stage_two_allows = write     ? found->stage_two_writable
+                                  : execute ? found->stage_two_executable
+                                            : found->stage_two_readable;
+    leaf_ = found->leaf;
+    if (!stage_two_allows || (write && (leaf_ & kDirty) == 0) || !allowed(found->rights, leaf_) ||
+        protection_key_violation(found->rights, leaf_) != 0) {
+        return false;
+    }
+    out.guest = found->guest | request_.linear % kPageBytes;
+    out.global = (leaf_ & kGlobal) != 0 && (cpu_.state.cr4 & cr4::kPge) != 0;
+    out.chain = found->chain;
+    StageTwoResult stage_two;
+    stage_two.address = found->address | request_.linear % kPageBytes;
+    stage_two.readable = found->stage_two_readable;
+    stage_two.writable = found->stage_two_writable;
+    describe(found->rights, found->page_bytes, stage_two, out);
+    return true;
 }
 
 // The first level and its table. PAE starts at the page directory its PDPTE register names.
@@ -358,26 +446,72 @@ Outcome Walker::start_level(unsigned& level, GuestPhysAddr& table) {
     return Outcome::Done;
 }
 
-// NOLINTNEXTLINE(readability-function-cognitive-complexity): one walk, read from the root down
+// On to the deepest table that is known.
+void Walker::skip_levels(unsigned& level, GuestPhysAddr& table, WalkRights& rights) {
+    const WalkOwner& owner = cpu_.tlb.current().walks;
+    for (unsigned below = 1; below < level; ++below) {
+        if (const CachedTable* found = cpu_.tlb.walks.find_table(owner, below, prefix(below))) {
+            level = below;
+            table = found->table;
+            rights = found->rights;
+            chain_ = found->chain;
+            skipped_levels_ = true;
+            return;
+        }
+    }
+}
+
+void Walker::forget_address() {
+    TlbContext& context = cpu_.tlb.current();
+    const LinearAddr page = request_.linear & kPageMask;
+    context.for_each_data_table([page](auto& table) {
+        if (const unsigned entry = table.index(page); table.read_tag(entry) == page) {
+            table.drop(entry);
+        }
+    });
+    for (CodeTlb& table : context.code) {
+        if (CodeTlbEntry& entry = table.at(page); entry.tag == page) {
+            entry.tag = kNoTag;
+        }
+    }
+    cpu_.tlb.walks.drop(context.walks, page, false);
+    for (unsigned level = 1; level <= WalkCache::kLevels; ++level) {
+        CachedTable nothing;
+        nothing.prefix = prefix(level);
+        cpu_.tlb.walks.keep_table(context.walks, level, nothing);
+    }
+}
+
+// The tables that the entries visited led to, from the leaf's up. Their accessed flags are set.
+void Walker::keep_tables(Path& path, unsigned leaf_level) {
+    const WalkOwner& owner = cpu_.tlb.current().walks;
+    for (unsigned i = 0; i + 1 < path.count; ++i) {
+        CachedTable& table = path.entries[i].led_to;
+        table.owner = owner.structures;
+        cpu_.tlb.walks.keep_table(owner, leaf_level + path.count - 2 - i, table);
+    }
+}
+
 Outcome Walker::run_paged(Translation& out) {
     unsigned level = 0;
     GuestPhysAddr table = 0;
     if (start_level(level, table) != Outcome::Done) {
         return Outcome::Fault;
     }
-    const unsigned index_bits = pae() ? 9 : 10;
-    Rights rights;
+    Path path;
+    WalkRights rights;
+    if (by_known_tables_) {
+        skip_levels(level, table, rights);
+    }
     while (true) {
-        const unsigned shift = 12 + (level - 1) * index_bits;
+        const unsigned shift = 12 + (level - 1) * index_bits();
         const auto index =
-            static_cast<unsigned>(bits(request_.linear, shift, shift + index_bits - 1));
-        Visited& entry = visited_[visited_count_];
-        entry = {};
+            static_cast<unsigned>(bits(request_.linear, shift, shift + index_bits() - 1));
+        Visited& entry = path.entries[path.count++];
         if (read_entry(table, index, entry) != Outcome::Done) {
             return Outcome::Fault;
         }
-        guest_of_[visited_count_] = table + index * (pae() ? 8U : 4U);
-        ++visited_count_;
+        entry.guest = table + index * (pae() ? 8U : 4U);
         const u64 value = entry.value;
         if ((value & kPresent) == 0) {
             return page_fault(0);
@@ -401,17 +535,16 @@ Outcome Walker::run_paged(Translation& out) {
         if (!leaf) {
             table = value & (pae() ? bits(~u64{0}, 0, 51) & kPageMask : u64{0xFFFFF000});
             --level;
+            entry.led_to = {0, prefix(level), table, chain_, rights};
             continue;
         }
-        if (check_rights(rights, value) != Outcome::Done) {
-            return Outcome::Fault;
+        if (const Outcome outcome = check_rights(rights, value); outcome != Outcome::Done) {
+            return outcome;
         }
         if (request_.access == Access::Write) {
             entry.to_set |= kDirty & ~value;
         }
-        leaf_dirty_ = ((value | entry.to_set) & kDirty) != 0;
-        out.user = rights.user;
-        out.protection_key = static_cast<u8>(long_mode() ? bits(value, 59, 62) : 0);
+        leaf_ = value | entry.to_set;
         const u64 page_bytes = u64{1} << shift;
         u64 base = value & bits(~u64{0}, 0, 51) & ~(page_bytes - 1);
         if (!pae()) {
@@ -422,9 +555,10 @@ Outcome Walker::run_paged(Translation& out) {
         }
         out.global = (value & kGlobal) != 0 && (cpu_.state.cr4 & cr4::kPge) != 0;
         if (request_.set_accessed_dirty) {
-            if (const Outcome outcome = set_accessed_dirty(); outcome != Outcome::Done) {
+            if (const Outcome outcome = set_accessed_dirty(path); outcome != Outcome::Done) {
                 return outcome;
             }
+            keep_tables(path, level);
         }
         return finish(base | (request_.linear & (page_bytes - 1)), page_bytes, rights, out);
     }
@@ -432,10 +566,11 @@ Outcome Walker::run_paged(Translation& out) {
 
 Outcome Walker::run(Translation& out) {
     if ((cpu_.state.cr0 & cr0::kPg) == 0) {
-        leaf_dirty_ = true;
+        leaf_ = kDirty;
         out.global = false;
-        Rights rights;
-        return finish(request_.linear, ~u64{0}, rights, out);
+        const Outcome outcome = finish(request_.linear, ~u64{0}, WalkRights{}, out);
+        out.user = false;
+        return outcome;
     }
     return run_paged(out);
 }
@@ -445,9 +580,12 @@ Outcome Walker::run(Translation& out) {
 namespace {
 
 Status walk(Vcpu& cpu, const WalkRequest& request, Translation& out) {
+    if (Walker(cpu, request, true).recall(out)) {
+        return Status::Next;  // not a walk
+    }
     ++cpu.counters.page_walks;
-    while (true) {
-        Walker walker(cpu, request);
+    for (bool by_known_tables = true;; by_known_tables = false) {
+        Walker walker(cpu, request, by_known_tables);
         switch (walker.run(out)) {
         case Outcome::Done: return Status::Next;
         case Outcome::Fault: return Status::Fault;
@@ -472,7 +610,7 @@ Status walk_shadow_stack(Vcpu& cpu, LinearAddr linear, bool write, bool user, Tr
 
 bool inspect(Vcpu& cpu, WalkRequest request, Translation& out) {
     request.set_accessed_dirty = false;
-    Walker walker(cpu, request);
+    Walker walker(cpu, request, false);
     return walker.run(out) == Outcome::Done;
 }
 
@@ -483,138 +621,6 @@ bool translate_for_debug(Vcpu& cpu, LinearAddr linear, PhysAddr& out) {
     }
     out = translation.address;
     return true;
-}
-
-u64 tlb_marks(const Vcpu& cpu, const Translation& translation) {
-    const bool large = translation.page_bytes > kPageBytes && (cpu.state.cr0 & cr0::kPg) != 0;
-    return (translation.global ? tlb_mark::kGlobal : 0) | (large ? tlb_mark::kLarge : 0) |
-           (translation.user ? tlb_mark::kUser : 0) |
-           u64{translation.protection_key} << tlb_mark::kKeyShift;
-}
-
-PrivilegeClass data_privilege(const Vcpu& cpu) {
-    if (cpu.mode.cpl == 3) {
-        return PrivilegeClass::User;
-    }
-    const bool smap_lifted =
-        (cpu.state.cr4 & cr4::kSmap) != 0 && (cpu.state.rflags_system & rflags::kAc) != 0;
-    return smap_lifted ? PrivilegeClass::SupervisorAc : PrivilegeClass::Supervisor;
-}
-
-bool is_canonical(const Vcpu& cpu, u64 linear) {
-    const unsigned width = (cpu.state.cr4 & cr4::kLa57) != 0 ? 57 : 48;
-    return sign_extend(linear, width) == linear;
-}
-
-bool is_canonical_register(const Vcpu& cpu, u64 linear) {
-    return sign_extend(linear, cpu.features.linear_address_bits) == linear;
-}
-
-Status load_pdptes(Vcpu& cpu, u64 cr3) {
-    std::array<u64, 4> loaded{};
-    const unsigned physical_bits = cpu.features.physical_address_bits;
-    // Bits 2:1, 8:5 and everything from MAXPHYADDR up are reserved. SDM Vol. 3A, "PDPTE Registers".
-    const u64 reserved = 0x1E6 | ~bits(~u64{0}, 0, physical_bits - 1);
-    for (unsigned i = 0; i < loaded.size(); ++i) {
-        const GuestPhysAddr guest = (cr3 & 0xFFFFFFE0) + i * 8;
-        PhysAddr address = cpu.a20_enabled ? guest : guest & ~kA20Bit;
-        if (cpu.non_root.second_stage != nullptr) {
-            StageTwoAccess access;
-            access.linear_valid = false;
-            StageTwoResult result;
-            if (!cpu.non_root.second_stage->translate(cpu, guest, access, result)) {
-                cpu.fault_is_vm_exit = true;
-                return Status::Fault;
-            }
-            address = result.address;
-        }
-        loaded[i] = read_physical(cpu, address, 8);
-        if ((loaded[i] & kPresent) != 0 && (loaded[i] & reserved) != 0) {
-            return raise(cpu, Exception::GP, 0);
-        }
-    }
-    cpu.state.pdpte = loaded;
-    return Status::Next;
-}
-
-// The local APIC answers for its page before memory is asked: IA32_APIC_BASE may lay it over RAM.
-// SDM Vol. 3A, "Relocating the Local APIC Registers".
-u64 read_physical(Vcpu& cpu, PhysAddr address, unsigned bytes) {
-    u64 value = 0;
-    const bool apic = cpu.apic->claims(address);
-    if (const NativePage page = cpu.memory.lookup(address & kPageMask);
-        page.native != nullptr && !apic) [[likely]] {
-        std::memcpy(&value, page.native + address % kPageBytes, bytes);
-        return value;
-    }
-    ++cpu.counters.mmio_accesses;
-    cpu.leave_block(leave::kDevice);
-    if (apic) {
-        return cpu.apic->mmio_read(static_cast<u32>(address % kPageBytes), bytes);
-    }
-    value = cpu.bus.mmio_read(address, bytes);
-    charge_dma(cpu);
-    return value;
-}
-
-void write_physical(Vcpu& cpu, PhysAddr address, unsigned bytes, u64 value) {
-    const NativePage page = cpu.memory.lookup(address & kPageMask);
-    const bool apic = cpu.apic->claims(address);
-    if (page.kind == PageKind::Ram && !apic) [[likely]] {
-        // Through GuestMemory, so that decoded code there is noticed.
-        (void)cpu.memory.write(address, {reinterpret_cast<const u8*>(&value), bytes});
-        return;
-    }
-    if (page.kind == PageKind::Rom && !apic) {
-        cpu.log.write(LogCategory::GuestErrors, "write of {:#x} to ROM at {:#x}", value, address);
-        return;
-    }
-    ++cpu.counters.mmio_accesses;
-    cpu.leave_block(leave::kDevice);
-    if (apic) {
-        cpu.apic->mmio_write(static_cast<u32>(address % kPageBytes), bytes,
-                             static_cast<u32>(value));
-        return;
-    }
-    cpu.bus.mmio_write(address, bytes, value);
-    charge_dma(cpu);
-}
-
-void charge_dma(Vcpu& cpu) {
-    constexpr u64 kBytesPerInsn = 8;
-    cpu.charge(cpu.memory.take_dma_bytes() / kBytesPerInsn);
-}
-
-Status fetch_page(Vcpu& cpu, LinearAddr linear, CodePage& out) {
-    const LinearAddr page = linear & kPageMask;
-    CodeTlb& table = cpu.tlb.current().code[cpu.mode.cpl == 3 ? 1 : 0];
-    const CodeTlbEntry& entry = table.at(linear);
-    if (entry.tag == page) [[likely]] {
-        out = {page, entry.page & kPageMask, entry.native};
-        return Status::Next;
-    }
-    ++cpu.counters.code_tlb_misses;
-    if (cpu.mode.long_mode64 && !is_canonical(cpu, linear)) {
-        return raise(cpu, Exception::GP, 0);
-    }
-    Translation translation;
-    const PrivilegeClass privilege =
-        cpu.mode.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
-    if (const Status status = walk(cpu, linear, Access::Execute, privilege, translation);
-        status != Status::Next) {
-        return status;
-    }
-    const PhysAddr physical = translation.address & kPageMask;
-    const NativePage native = cpu.memory.lookup(physical);
-    out = {page, physical, native.native};
-    if (native.native != nullptr && !cpu.apic->claims(physical)) {
-        const u64 marks = tlb_marks(cpu, translation);
-        table.fill(linear, physical | marks, native.native, translation.chain);
-        if ((marks & tlb_mark::kLarge) != 0) {
-            note_large_page(cpu.tlb.current(), linear, translation.page_bytes);
-        }
-    }
-    return Status::Next;
 }
 
 }  // namespace droste

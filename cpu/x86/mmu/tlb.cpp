@@ -6,6 +6,8 @@
 #include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/vcpu.hpp"
 
+#include <algorithm>
+
 namespace droste {
 
 namespace {
@@ -15,68 +17,185 @@ namespace {
 constexpr std::size_t kCodeLogLimit = 32;
 
 constexpr u64 kCr0Key = cr0::kPg | cr0::kWp;
-constexpr u64 kCr4Key = cr4::kPae | cr4::kPse | cr4::kLa57 | cr4::kSmep | cr4::kSmap | cr4::kPke;
+constexpr u64 kCr4Key =
+    cr4::kPae | cr4::kPse | cr4::kLa57 | cr4::kPcide | cr4::kSmep | cr4::kSmap | cr4::kPke;
 constexpr u64 kEferKey = efer::kNxe | efer::kLma;
+
+constexpr u64 kPcidBits = 0xFFF;
+
+// What names an address space: with PCIDs the PCID, with paging alone CR3 (PAE's table lies on 32
+// bytes), without paging nothing.
+u64 space_mask(const CpuState& s) {
+    if ((s.cr0 & cr0::kPg) == 0) {
+        return 0;
+    }
+    return (s.cr4 & cr4::kPcide) != 0 ? kPcidBits : ~u64{0x1F};
+}
 
 AddressSpaceKey current_key(const Vcpu& cpu) {
     const CpuState& s = cpu.state;
+    const u64 mask = space_mask(s);
     AddressSpaceKey key;
     key.vpid = cpu.non_root.vpid;
     key.ept_root = cpu.non_root.ept_root;
-    // The bits lie apart in the three registers: PG 31, WP 16 | PSE 4, PAE 5, LA57 12, SMEP.. 20-22
-    // | NXE 11, LMA 10.
+    // The bits lie apart in the three registers: PG 31, WP 16 | PSE 4, PAE 5, LA57 12, PCIDE 17,
+    // SMEP.. 20-22 | NXE 11, LMA 10.
     key.mode = static_cast<u32>((s.cr0 & kCr0Key) | (s.cr4 & kCr4Key) | (s.efer & kEferKey));
-    if ((s.cr0 & cr0::kPg) != 0) {
-        if ((s.cr4 & cr4::kPcide) != 0) {
-            key.pcid = static_cast<u16>(s.cr3 & 0xFFF);
-        } else {
-            key.root = s.cr3 & ~u64{0x1F};
-        }
+    if (mask == kPcidBits) {
+        key.pcid = static_cast<u16>(s.cr3 & mask);
+    } else {
+        key.root = s.cr3 & mask;
     }
+    return key;
+}
+
+AddressSpaceKey family_key(AddressSpaceKey key) {
+    key.root = 0;
+    key.pcid = 0;
     return key;
 }
 
 }  // namespace
 
 Tlb::Tlb() {
+    // Of no address space: its first activation looks for one.
+    families_.push_back(std::make_unique<TlbFamily>());
     contexts_.push_back(std::make_unique<TlbContext>());
     current_ = contexts_.front().get();
+    current_->family = families_.front().get();
+    walks.renew(current_->walks, false);
     code_log_.reserve(kCodeLogLimit);
 }
 
 void Tlb::activate(Vcpu& cpu) {
     const AddressSpaceKey key = current_key(cpu);
-    ++generation_;
     ++cpu.counters.context_switches;
-    if (!current_->used || !(current_->key == key)) {
-        TlbContext* found = nullptr;
-        TlbContext* oldest = nullptr;
-        for (const auto& context : contexts_) {
-            if (context->used && context->key == key) {
-                found = context.get();
-                break;
-            }
-            if (oldest == nullptr || !context->used ||
-                (oldest->used && context->last_use < oldest->last_use)) {
-                oldest = context.get();
-            }
-        }
-        if (found == nullptr) {
-            if (contexts_.size() < kMaxContexts && oldest->used) {
-                contexts_.push_back(std::make_unique<TlbContext>());
-                oldest = contexts_.back().get();
-            }
-            flush_context(*oldest, false);
-            oldest->used = true;
-            oldest->key = key;
-            oldest->code_generation = code_generation_;
-            found = oldest;
-        }
-        current_ = found;
+    TlbContext* context = current_;
+    if (!context->used || !(context->key == key)) {
+        TlbFamily& family = family_of(key, space_mask(cpu.state));
+        context = &context_of(family, key, cpu.state.cr3 & family.space_mask);
     }
-    current_->last_use = ++use_counter_;
-    drop_stale_write_tags(*current_);
+    make_current(*context);
+    catch_up(*context);
     mode_changed(cpu);  // data_tlb points into the context
+}
+
+// A family without members serves the next one: there are never more than contexts.
+TlbFamily& Tlb::family_of(const AddressSpaceKey& key, u64 mask) {
+    const AddressSpaceKey wanted = family_key(key);
+    TlbFamily* room = nullptr;
+    for (const auto& family : families_) {
+        if (family->members == 0) {
+            room = family.get();
+        } else if (family->key == wanted) {
+            return *family;
+        }
+    }
+    if (room == nullptr) {
+        families_.push_back(std::make_unique<TlbFamily>());
+        room = families_.back().get();
+    }
+    *room = {};
+    room->key = wanted;
+    room->space_mask = mask;
+    return *room;
+}
+
+TlbContext& Tlb::context_of(TlbFamily& family, const AddressSpaceKey& key, u64 space) {
+    for (TlbContext* member = family.first; member != nullptr; member = member->next_in_family) {
+        if (member->space == space) {
+            family.slot(space) = member;
+            return *member;
+        }
+    }
+    TlbContext& context = room_for_context();
+    context.used = true;
+    context.key = key;
+    context.space = space;
+    context.code_generation = code_generation_;
+    context.epoch = epoch_;
+    context.family = &family;
+    context.next_in_family = family.first;
+    family.first = &context;
+    ++family.members;
+    family.slot(space) = &context;
+    return context;
+}
+
+// An empty context: a new one, or the one that was not used for the longest time.
+TlbContext& Tlb::room_for_context() {
+    TlbContext* oldest = nullptr;
+    for (const auto& context : contexts_) {
+        if (oldest == nullptr || !context->used ||
+            (oldest->used && context->last_use < oldest->last_use)) {
+            oldest = context.get();
+        }
+    }
+    if (!oldest->used) {
+        return *oldest;
+    }
+    if (contexts_.size() < kMaxContexts) {
+        contexts_.push_back(std::make_unique<TlbContext>());
+        contexts_.back()->walks.spread = contexts_.size();
+        walks.renew(contexts_.back()->walks, false);
+        return *contexts_.back();
+    }
+    leave_family(*oldest);
+    flush_context(*oldest, false);
+    ++epoch_;
+    return *oldest;
+}
+
+void Tlb::leave_family(TlbContext& context) {
+    TlbFamily& family = *context.family;
+    TlbContext** link = &family.first;
+    while (*link != &context) {
+        link = &(*link)->next_in_family;
+    }
+    *link = context.next_in_family;
+    --family.members;
+    if (TlbContext*& slot = family.slot(context.space); slot == &context) {
+        slot = nullptr;
+    }
+}
+
+void Tlb::catch_up(TlbContext& context) {
+    if (context.epoch == epoch_) {
+        return;
+    }
+    if (invalidations_.last_complete(context.key) > context.epoch) {
+        flush_context(context, false);
+    } else if (Invalidations::at(invalidations_.space, Invalidations::space_name(context.key)) >
+               context.epoch) {
+        flush_context(context, true);
+    }
+    drop_stale_write_tags(context);
+    context.epoch = epoch_;
+}
+
+// The address space may have several contexts: under another CR0.WP or EFER.NXE, or another EP4TA.
+u64 Tlb::Invalidations::space_name(const AddressSpaceKey& key) {
+    const u64 page = key.root >> kPageShift;
+    return (page ^ page >> 8 ^ page >> 16) + key.pcid + (key.pcid >> 11) * u64{29} +
+           key.vpid * u64{37};
+}
+
+u64 Tlb::Invalidations::last_complete(const AddressSpaceKey& key) const {
+    u64 last = std::max(all, vpid[key.vpid % kSlots]);
+    if (key.vpid != 0) {
+        last = std::max(last, all_vpids);
+    }
+    if (key.ept_root != 0) {
+        last = std::max({last, all_ep4tas, ep4ta[(key.ept_root >> kPageShift) % kSlots]});
+    }
+    return last;
+}
+
+// Something was invalidated, and this is where the epoch of it is kept.
+void Tlb::invalidated(u64& at_epoch) {
+    at_epoch = ++epoch_;
+    catch_up(*current_);
+    ++generation_;
 }
 
 bool Tlb::is_current(const Vcpu& cpu) const {
@@ -107,6 +226,7 @@ void Tlb::flush_context(TlbContext& context, bool keep_global) {
             return keep;
         });
     }
+    walks.renew(context.walks, keep_global);
     if (!keep_global) {
         context.large_first = ~u64{0};
         context.large_last = 0;
@@ -117,20 +237,32 @@ void Tlb::flush_context(TlbContext& context, bool keep_global) {
 void Tlb::flush_all(Vcpu& cpu) {
     ++cpu.counters.tlb_flushes;
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: everything flushed", cpu.index);
-    flush_matching([](const AddressSpaceKey&) { return true; });
+    invalidated(invalidations_.all);
 }
 
 void Tlb::flush_current(bool keep_global) {
-    // The address space may have contexts besides the current one: under another CR0.WP or
-    // EFER.NXE, or another EP4TA.
-    const AddressSpaceKey& now = current_->key;
-    for (const auto& context : contexts_) {
-        const AddressSpaceKey& key = context->key;
-        if (context->used && key.vpid == now.vpid && key.pcid == now.pcid && key.root == now.root) {
-            flush_context(*context, keep_global);
-        }
+    const AddressSpaceKey& key = current_->key;
+    if (!keep_global) {
+        flush_vpid(key.vpid);  // more than asked for
+        return;
     }
-    ++generation_;
+    invalidated(Invalidations::at(invalidations_.space, Invalidations::space_name(key)));
+}
+
+void Tlb::flush_ep4ta(u64 ep4ta) {
+    invalidated(Invalidations::at(invalidations_.ep4ta, ep4ta >> kPageShift));
+}
+
+void Tlb::flush_all_ep4tas() {
+    invalidated(invalidations_.all_ep4tas);
+}
+
+void Tlb::flush_vpid(u16 vpid) {
+    invalidated(Invalidations::at(invalidations_.vpid, vpid));
+}
+
+void Tlb::flush_all_vpids() {
+    invalidated(invalidations_.all_vpids);
 }
 
 namespace {
@@ -169,6 +301,12 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     const bool large = linear >= context.large_first && linear <= context.large_last;
     if (large) {
         drop_large_fragments(context, linear);
+        walks.renew(context.walks, false);
+    } else {
+        walks.drop(context.walks, linear, only_global);
+    }
+    if (!only_global) {
+        walks.renew_structures(context.walks);
     }
     if (large) {
         context.data_pages_changed();
@@ -197,9 +335,9 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
 void Tlb::flush_page(Vcpu& cpu, u64 linear) {
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: page {:#x} flushed", cpu.index,
                   linear & kPageMask);
-    // "INVLPG also invalidates any global TLB entries with that page number, regardless of PCID"
-    // (SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"); the
-    // paging-structure caches hold nothing here.
+    // "INVLPG also invalidates any global TLB entries with that page number, regardless of PCID",
+    // and of the paging-structure caches "all entries ... associated with the current PCID" (SDM
+    // Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches").
     for (const auto& context : contexts_) {
         if (context->used && context->key.vpid == cpu.non_root.vpid) {
             drop_page(*context, linear, context->key.pcid != current_->key.pcid);
@@ -208,15 +346,17 @@ void Tlb::flush_page(Vcpu& cpu, u64 linear) {
     ++generation_;
 }
 
-void Tlb::flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global) {
-    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: PCID {:#x} flushed{}", cpu.index, pcid,
-                  keep_global ? " but for global pages" : "");
-    for (const auto& context : contexts_) {
-        if (context->used && context->key.vpid == cpu.non_root.vpid && context->key.pcid == pcid) {
-            flush_context(*context, keep_global);
-        }
+void Tlb::flush_pcid(Vcpu& cpu, u16 pcid) {
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: PCID {:#x} flushed but for global pages",
+                  cpu.index, pcid);
+    if ((cpu.state.cr4 & cr4::kPcide) == 0) {
+        flush_vpid(cpu.non_root.vpid);  // every address space has PCID 000H then
+        return;
     }
-    ++generation_;
+    AddressSpaceKey key;
+    key.vpid = cpu.non_root.vpid;
+    key.pcid = pcid;
+    invalidated(Invalidations::at(invalidations_.space, Invalidations::space_name(key)));
 }
 
 void Tlb::flush_page_of_pcid(Vcpu& cpu, u16 pcid, u64 linear) {
@@ -309,10 +449,11 @@ void Tlb::page_became_code(PhysAddr page) {
     code_log_.push_back(page);
     ++code_generation_;
     current_->code_generation = code_generation_;
+    current_->epoch = ++epoch_;
 }
 
 void Tlb::layout_changed() {
-    flush_matching([](const AddressSpaceKey&) { return true; });
+    invalidated(invalidations_.all);
 }
 
 void Tlb::drop_stale_write_tags(TlbContext& context) {

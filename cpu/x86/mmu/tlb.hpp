@@ -14,12 +14,24 @@
 // neighbors of either share a cache line; what only fills and flushes need lies apart. Whoever
 // wants to know what an entry says asks the table.
 //
+// A switch seldom has to look for its context. Contexts that differ in CR3 (or PCID) alone make a
+// family, with a small map from CR3 to context: MOV to CR3 asks that. Who switches to and fro (VM
+// entries and VM exits) keeps the context itself, together with the epoch: as long as that is the
+// TLB's, no context was given away and none has anything to catch up with.
+//
+// An invalidation reaches the current context at once and the others when they become current: it
+// notes the epoch it was made in, by what it names (Invalidations), and a context compares. So it
+// costs the same however many contexts there are. INVLPG and its like, which name one page, visit
+// the contexts.
+//
 // Rejected: entries of 32 bytes {read tag, write tag, addend, page} (from 512 hot pages on they
 // miss the native first-level cache, 4 to 5 cycles a dependent access); one table whose entries
-// carry the rights as bits (two compares a hit); flushing on a switch.
+// carry the rights as bits (two compares a hit); flushing on a switch; walking all contexts at every
+// invalidation.
 
 #include "core/code_pages.hpp"
 #include "core/types.hpp"
+#include "cpu/x86/mmu/walk_cache.hpp"
 
 #include <array>
 #include <bit>
@@ -196,13 +208,33 @@ struct AddressSpaceKey {
     bool operator==(const AddressSpaceKey&) const = default;
 };
 
+struct TlbContext;
+
+// The contexts that differ in the address space alone: their VPID, EP4TA and paging mode are one.
+struct TlbFamily {
+    static constexpr unsigned kSlots = 64;
+
+    AddressSpaceKey key;  // root and pcid are 0
+    u64 space_mask = 0;   // the bits of CR3 that name an address space
+    unsigned members = 0;
+    TlbContext* first = nullptr;               // of the list of members
+    std::array<TlbContext*, kSlots> at_cr3{};  // where an address space was found last, or null
+
+    TlbContext*& slot(u64 space) { return at_cr3[(space ^ space >> kPageShift) % kSlots]; }
+};
+
 struct TlbContext {
     static constexpr unsigned kShadowEntries = 64;
     using ShadowTlb = TlbTable<kShadowEntries>;
     AddressSpaceKey key;
+    u64 space = 0;  // CR3 in the bits of TlbFamily::space_mask
+    TlbFamily* family = nullptr;
+    TlbContext* next_in_family = nullptr;
+    u64 epoch = 0;    // Tlb::epoch() up to which it has caught up
+    WalkOwner walks;  // of its entries in Tlb::walks
     bool used = false;
     u16 protection_keys = 0;  // of the user pages in its data tables, a bit each
-    u64 last_use = 0;
+    u64 last_use = 0;         // Tlb::generation() when it last became current
     u64 code_generation = 0;  // Tlb::code_generation() its write tags were made under
     // Bumped when a data translation may have gone: of addresses with bit 63 set, and clear.
     std::array<u64, 2> data_epochs{};
@@ -263,7 +295,30 @@ class Tlb final : public CodePages::Watcher {
     // Switches to the context of the vCPU's present CR3/CR4/EFER/VPID/EPT; creates or recycles one
     // if needed.
     void activate(Vcpu& cpu);
-    // Whether that would stay in the current context.
+    // The same if nothing but CR3 changed, and without derived state: false if the address space is
+    // not known or has to catch up, for activate() to do.
+    bool switch_space(u64 cr3) {
+        TlbFamily& family = *current_->family;
+        const u64 space = cr3 & family.space_mask;
+        TlbContext* const context = family.slot(space);
+        if (context == nullptr || context->space != space || context->epoch != epoch_) {
+            return false;
+        }
+        make_current(*context);
+        return true;
+    }
+    // Back to what was current() at that epoch(): false if that may not be so any more.
+    bool return_to(TlbContext* context, u64 at_epoch) {
+        if (at_epoch != epoch_) {
+            return false;
+        }
+        make_current(*context);
+        return true;
+    }
+    // Changes whenever a context is given to another address space, and when a context that is not
+    // current has something to catch up with.
+    u64 epoch() const { return epoch_; }
+    // Whether activate() would stay in the current context.
     bool is_current(const Vcpu& cpu) const;
     // SDM Vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"; in VMX they reach
     // the current VPID's translations under every EP4TA (SDM Vol. 3C, "Operations that Invalidate
@@ -271,18 +326,14 @@ class Tlb final : public CodePages::Watcher {
     void flush_all(Vcpu& cpu);
     void flush_current(bool keep_global);    // MOV to CR3 without bit 63
     void flush_page(Vcpu& cpu, u64 linear);  // INVLPG: this PCID, and global entries of all PCIDs
-    void flush_pcid(Vcpu& cpu, u16 pcid, bool keep_global);
+    void flush_pcid(Vcpu& cpu, u16 pcid);    // but for global pages
     void flush_page_of_pcid(Vcpu& cpu, u16 pcid, u64 linear);
-    // For INVVPID / INVEPT: `match` is asked for every context in use.
-    template <typename Match>
-    void flush_matching(Match&& match) {
-        for (const auto& context : contexts_) {
-            if (context->used && match(context->key)) {
-                flush_context(*context, false);
-            }
-        }
-        ++generation_;
-    }
+    // INVEPT, INVVPID, VM entries and VM exits without VPID: SDM Vol. 3C, "Operations that
+    // Invalidate Cached Mappings".
+    void flush_ep4ta(u64 ep4ta);  // the address bits of `ep4ta` count
+    void flush_all_ep4tas();
+    void flush_vpid(u16 vpid);
+    void flush_all_vpids();  // but 0000H
     void flush_page_of_vpid(u16 vpid, u64 linear);
     // PKRU changes in the bits `changed`: tags of user pages with those keys hold the outcome of
     // the old check.
@@ -298,19 +349,51 @@ class Tlb final : public CodePages::Watcher {
 
     static constexpr unsigned kMaxContexts = 64;
 
-  private:
-    static void flush_context(TlbContext& context, bool keep_global);
-    static void drop_page(TlbContext& context, u64 linear, bool only_global);
-    void drop_stale_write_tags(TlbContext& context);
+    WalkCache walks;
 
+  private:
+    // The epochs of the last invalidations, by what they named. Names share slots: an invalidation
+    // may reach more than it names.
+    struct Invalidations {
+        static constexpr unsigned kSlots = 256;
+        using BySlot = std::array<u64, kSlots>;
+
+        u64 all = 0;
+        u64 all_ep4tas = 0;
+        u64 all_vpids = 0;
+        BySlot ep4ta{};
+        BySlot vpid{};
+        BySlot space{};  // leave global translations
+
+        static u64& at(BySlot& table, u64 name) { return table[name % kSlots]; }
+        static u64 space_name(const AddressSpaceKey& key);
+        u64 last_complete(const AddressSpaceKey& key) const;
+    };
+
+    void flush_context(TlbContext& context, bool keep_global);
+    void drop_page(TlbContext& context, u64 linear, bool only_global);
+    void invalidated(u64& at_epoch);
+    void drop_stale_write_tags(TlbContext& context);
+    void make_current(TlbContext& context) {
+        current_ = &context;
+        context.last_use = ++generation_;
+    }
+    TlbFamily& family_of(const AddressSpaceKey& key, u64 space_mask);
+    TlbContext& context_of(TlbFamily& family, const AddressSpaceKey& key, u64 space);
+    TlbContext& room_for_context();
+    void leave_family(TlbContext& context);
+    void catch_up(TlbContext& context);
+
+    std::vector<std::unique_ptr<TlbFamily>> families_;
     std::vector<std::unique_ptr<TlbContext>> contexts_;
     TlbContext* current_;
+    u64 epoch_ = 1;
+    Invalidations invalidations_;
     DataTlb empty_;
     // pages that became code, newest last; contexts catch up on activation
     std::vector<PhysAddr> code_log_;
     u64 code_generation_ = 0;
     u64 generation_ = 1;
-    u64 use_counter_ = 0;
 };
 
 }  // namespace droste

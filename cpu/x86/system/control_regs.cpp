@@ -92,8 +92,7 @@ void flush_current_vpid(Vcpu& cpu) {
     ++cpu.counters.tlb_flushes;
     cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VPID {:#x} flushed", cpu.index,
                   cpu.non_root.vpid);
-    cpu.tlb.flush_matching(
-        [vpid = cpu.non_root.vpid](const AddressSpaceKey& key) { return key.vpid == vpid; });
+    cpu.tlb.flush_vpid(cpu.non_root.vpid);
 }
 
 Status write_cr0(Vcpu& cpu, u64 value) {
@@ -151,7 +150,12 @@ Status write_cr3(Vcpu& cpu, u64 value) {
         }
     }
     s.cr3 = value;
-    cpu.tlb.activate(cpu);
+    if (cpu.tlb.switch_space(value)) {
+        ++cpu.counters.context_switches;
+        refresh_data_tlb(cpu);
+    } else {
+        cpu.tlb.activate(cpu);
+    }
     if (!keep_entries) {
         cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: CR3 := {:#x} flushes but for global pages",
                       cpu.index, s.cr3);

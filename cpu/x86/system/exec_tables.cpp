@@ -145,7 +145,7 @@ Status exec_invpcid(Vcpu& cpu, const Insn& insn) {
     }
     switch (type) {
     case kIndividualAddress: cpu.tlb.flush_page_of_pcid(cpu, pcid, descriptor[1]); break;
-    case kSingleContext: cpu.tlb.flush_pcid(cpu, pcid, true); break;
+    case kSingleContext: cpu.tlb.flush_pcid(cpu, pcid); break;
     default: flush_current_vpid(cpu); break;  // type 3 may drop global translations too
     }
     return Status::Sync;

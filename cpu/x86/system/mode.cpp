@@ -67,11 +67,15 @@ void mode_changed(Vcpu& cpu) {
         cpu.mode.rip_mask = 0xFFFF'FFFF;
         cpu.mode.stack_mask = (s.seg[SS].rights & segment_rights::kDb) != 0 ? 0xFFFF'FFFF : 0xFFFF;
     }
+    refresh_data_tlb(cpu);
+    refresh_mode_key(cpu);
+}
+
+void refresh_data_tlb(Vcpu& cpu) {
     cpu.mode.data_tlb =
         cpu.mode.alignment_checked
             ? cpu.tlb.empty_table()
             : &cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))];
-    refresh_mode_key(cpu);
 }
 
 void refresh_mode_key(Vcpu& cpu) {

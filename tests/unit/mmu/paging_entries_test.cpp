@@ -135,6 +135,7 @@ TEST_CASE("every address bit of an entry reaches the physical address", "[mmu][p
                 entries.value[0] = (entries.value[0] & 0xFFFF'FFFF) | u64{1} << (bit - 32 + 13);
             }
             m.write_entries(entries);
+            m.cpu().tlb.flush_current(false);
             Translation translation;
             CAPTURE(shape.name, bit);
             REQUIRE(walk(m.cpu(), shape.linear, Access::Read, PrivilegeClass::Supervisor,
