@@ -43,6 +43,7 @@ VmxState::VmxState(Vcpu& vcpu, const VmxConfig& vmx_config)
     : cpu(vcpu)
     , config(made_consistent(vmx_config, vcpu.features))
     , caps(config, vcpu.features, cr4_allowed(vcpu))
+    , field_access(caps)
     , intercepts(*this)
     , ept(*this)
     , preemption_timer(vcpu.events,
@@ -59,10 +60,15 @@ std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
 }
 
 Status VmxState::execute(Vcpu& vcpu, const Insn& insn) {
+    if (insn.op == Op::VMREAD ? vmread_directly(*this, insn)
+                              : insn.op == Op::VMWRITE && vmwrite_directly(*this, insn)) {
+        return Status::Next;
+    }
     const Status status = execute_instruction(*this, insn);
     // What is pending depends on the operation, the host's and guest's state and the controls:
-    // those that change one of them (all but Status::Next) need not remember that.
-    if (status != Status::Next) {
+    // those that change one of them need not remember that. VM entries and VM exits (Switched) have
+    // done it for the state they loaded.
+    if (status == Status::Sync || status == Status::Fault) {
         update_attention(vcpu);
     }
     if (status == Status::Fault && !vcpu.fault_is_vm_exit && vcpu.log.enabled(LogCategory::Vmx)) {
@@ -167,7 +173,10 @@ void VmxState::leave_non_root() {
     cpu.non_root.apic_access_page = kNoTag;
     cpu.non_root.attention_forced = 0;
     cpu.non_root.step_forced = false;
-    cpu.withdraw(attention::kVmx | attention::kInterruptWindow);
+    constexpr u32 kOfGuest = attention::kVmx | attention::kInterruptWindow;
+    if ((cpu.attention.load(std::memory_order_relaxed) & kOfGuest) != 0) {
+        cpu.withdraw(kOfGuest);
+    }
 }
 
 void VmxState::leave_vmx_operation() {

@@ -14,6 +14,7 @@
 #include "cpu/vmx/explain/exit_trace.hpp"
 #include "cpu/vmx/guest/ept.hpp"
 #include "cpu/vmx/guest/intercepts.hpp"
+#include "cpu/vmx/instructions/field_access.hpp"
 #include "cpu/vmx/vmcs/vmcs.hpp"
 #include "cpu/vmx/vmcs/vmcs_cache.hpp"
 #include "cpu/x86/seams/intercept.hpp"
@@ -26,16 +27,6 @@
 
 namespace droste {
 
-// The controls in force, digested so that a hook tests one word. Secondary controls are 0 unless
-// activated.
-struct ActiveControls {
-    u32 pin = 0, proc = 0, proc2 = 0, exit = 0, entry = 0;
-    bool has_pin(u32 bits) const { return (pin & bits) != 0; }
-    bool has(u32 bits) const { return (proc & bits) != 0; }
-    bool has2(u32 bits) const { return (proc2 & bits) != 0; }
-    bool has_exit(u32 bits) const { return (exit & bits) != 0; }
-    bool has_entry(u32 bits) const { return (entry & bits) != 0; }
-};
 ActiveControls active_controls(const Vmcs& vmcs);
 
 // Monitor trap flag. SDM Vol. 3C, "Monitor Trap Flag".
@@ -80,6 +71,19 @@ struct NonRoot {
 
     u64 entry_icount = 0;  // for the trace
     u64 entry_ns = 0;
+
+    // A new stay. What a flag or state here guards need not be reset.
+    void begin(const ActiveControls& in_force) {
+        controls = in_force;
+        shadow = nullptr;
+        pending.kind = PendingExit::Kind::None;
+        delivering = false;
+        mtf = MtfState::Off;
+        timer_active = false;
+        trap_pending = false;
+        first_pause_tsc = last_pause_tsc = 0;
+        iret_unblocked_nmi = false;
+    }
 };
 
 class VmxState final : public VmxInstructions {
@@ -101,6 +105,7 @@ class VmxState final : public VmxInstructions {
     Vcpu& cpu;
     const VmxConfig config;
     const VmxCapabilities caps;
+    const FieldAccessTable field_access;
 
     u64 feature_control = 0;
     bool in_operation = false;  // between VMXON and VMXOFF

@@ -161,7 +161,7 @@ void Group::prepare_entry() {
         }
         const u64 value = mutated_value(random_, m_.vmx().caps, field, read_field(m_.vmcs(), row));
         write_field(m_.vmcs(), row, value);
-        m_.vmx().current->stale_checks |= checks_reading(field);  // as VMWRITE does
+        m_.vmx().current->stale_checks |= stale_by_writing(field);  // as VMWRITE does
     }
     while (random_.one_in(3)) {
         mutate_memory(random_, m_);

@@ -7,6 +7,7 @@
 #include "core/log.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/entry/entry_load_state.hpp"
+#include "cpu/vmx/entry/entry_plain.hpp"
 #include "cpu/vmx/explain/instruction_explain.hpp"
 #include "cpu/vmx/explain/vmcs_dump.hpp"
 #include "cpu/vmx/instructions/exec_vmx.hpp"
@@ -71,9 +72,8 @@ void bind_shadow_vmcs(VmxState& vmx) {
     }
 }
 
-Status enter(VmxState& vmx, const Insn& insn) {
-    const u32 nmi_blocking = vmx.cpu.state.interruptibility & blocking::kNmi;
-    vmx.trace.entering(vmx);
+// Runs the groups of checks that are stale. A Status: the VM entry failed.
+std::optional<Status> check(VmxState& vmx, const Insn& insn, u32 nmi_blocking) {
     const EntryContext context(vmx);
     u32& stale = vmx.current->stale_checks;
     for (const auto& [kind, error] :
@@ -85,29 +85,44 @@ Status enter(VmxState& vmx, const Insn& insn) {
             return vm_fail_valid(vmx, insn, error, failed.check->name);
         }
     }
-    vmx.cpu.close_block();  // from here on RIP changes, and the time is read behind that
     if (const FailedCheck failed = first_failed_check(context, EntryFailure::GuestState, stale);
         failed.check != nullptr) {
+        vmx.cpu.close_block();  // from here on RIP changes, and the time is read behind that
         explain_failure(context, failed);
         fail_vm_entry(vmx, ExitReason::INVALID_GUEST_STATE, failed.check->qualification,
                       nmi_blocking);
         return Status::Switched;
     }
+    return std::nullopt;
+}
+
+Status enter(VmxState& vmx, const Insn& insn) {
+    const u32 nmi_blocking = vmx.cpu.state.interruptibility & blocking::kNmi;
+    const bool unchecked = groups_to_check(vmx) != 0;
+    vmx.trace.entering(vmx);
+    if (unchecked) [[unlikely]] {
+        if (const auto failed = check(vmx, insn, nmi_blocking)) {
+            return *failed;
+        }
+    }
+    vmx.cpu.close_block();  // from here on RIP changes, and the time is read behind that
     const u64 host_rip = vmx.cpu.state.rip();
-    load_guest_state(context);
+    load_guest_state(vmx);
     const Vmcs& v = vmx.vmcs();
-    if (const u32 number = load_msr_list(vmx, v.entry_msr_load_address, v.entry_msr_load_count);
-        number != 0) {
-        report_failure(vmx, host_rip, [&] { return explain_msr_loading(vmx, number); });
-        fail_vm_entry(vmx, ExitReason::MSR_LOADING, number, nmi_blocking);
-        return Status::Switched;
+    if (v.entry_msr_load_count != 0) {
+        if (const u32 number = load_msr_list(vmx, v.entry_msr_load_address, v.entry_msr_load_count);
+            number != 0) {
+            report_failure(vmx, host_rip, [&] { return explain_msr_loading(vmx, number); });
+            fail_vm_entry(vmx, ExitReason::MSR_LOADING, number, nmi_blocking);
+            return Status::Switched;
+        }
     }
     vmx.current->launch_state = LaunchState::Launched;
     bind_shadow_vmcs(vmx);
     remember_good_fields(vmx);
     enter_guest_context(vmx);
     vmx.trace.entered(vmx);
-    if (context.injects) {
+    if ((v.entry_interruption_info & interruption::kValid) != 0) {
         inject_event(vmx);
     }
     return Status::Switched;

@@ -4,9 +4,23 @@
 // entry_checks_*.cpp.
 //
 // The rows serve four readers: the VM entry itself, the explanation of a failed one
-// (entry_explain.cpp), the test that every row has a violating case, and the memo: a group whose
-// fields were not written since it passed is not run again. So a row must list *every* field its
-// predicate reads; a test compares memoized with full checking.
+// (entry_explain.cpp), the test that every row has a violating case, and the memo.
+//
+// The memo: a group of rows runs when something it reads may have changed since it passed.
+//   fields       VMWRITE of another value makes the groups stale that read the field: a row must
+//                list *every* field its predicate reads
+//   VM exits     save what the processor can be in, and that passes by construction. Only what they
+//                save beside fields they do not, and what passes for this state alone, goes stale
+//                (stale_after_exit())
+//   the rest     the processor's mode, RFLAGS.VM and the secondary controls in force are compared
+//                with those of the last VM entry (CheckInputs): one word
+//   memory       nobody sees who writes it: a group that looks there stays stale while its fields
+//                make it look (CheckGroup::looks_at_memory)
+// What differs at every VM entry (RIP, RFLAGS, non-register state, injection) has one predicate
+// instead of 25 rows for the states in which nearly every guest is entered: plainly_enterable()
+// (entry_plain.hpp).
+// Tests change every field and see the groups that read it become stale, compare memo with full
+// checking, and hold the predicate against the rows; vmcs_fuzz compares all of it at random.
 
 #include "core/types.hpp"
 #include "cpu/vmx/vmcs/vmcs.hpp"
@@ -25,7 +39,7 @@ struct EntryContext {
     VmxState& vmx;
     const VmxCapabilities& caps;
     const Vmcs& vmcs;
-    ActiveControls controls;
+    const ActiveControls& controls;  // brought up to date
     bool ia32e_guest;
     bool host_64;
     bool unrestricted;
@@ -72,11 +86,24 @@ enum class EntryFailure : u8 { Controls, HostState, GuestState };
 // 4 "an invalid VMCS link pointer".
 inline constexpr u8 kQualificationPdpte = 2, kQualificationNmi = 3, kQualificationLinkPointer = 4;
 
+// What a group looks at besides fields, and what it takes from fields that often change otherwise,
+// in one word: BoundVmcs::check_inputs is that of the last VM entry.
+namespace check_input {
+inline constexpr u64 kSecondary = 0xFFFF'FFFF;     // secondary controls, 0 unless activated
+inline constexpr u64 kIa32eMode = u64{1} << 32;    // the processor's EFER.LMA
+inline constexpr u64 kVirtual8086 = u64{1} << 33;  // RFLAGS.VM of the guest
+}  // namespace check_input
+
 struct CheckGroup {
     std::string_view section;  // title in SDM Vol. 3C
     EntryFailure failure;
     std::span<const EntryCheck> rows;
-    bool always = false;  // looks at memory or at the processor's state: no memo
+    // Its check_input bits. With kVirtual8086 its rows take nothing else from RFLAGS; they take
+    // nothing from the secondary controls but those in force.
+    u64 inputs = check_input::kSecondary;
+    bool primary = false;  // takes more from the primary controls than whether there are secondary
+    // Under these fields it looks at memory, too.
+    bool (*looks_at_memory)(const EntryContext&) = nullptr;
 };
 
 // The tables.
@@ -84,6 +111,8 @@ std::span<const EntryCheck> execution_control_checks();  // entry_checks_control
 std::span<const EntryCheck> execution_control_memory_checks();
 std::span<const EntryCheck> exit_control_checks();
 std::span<const EntryCheck> entry_control_checks();
+std::span<const EntryCheck> injection_checks();
+std::span<const EntryCheck> entry_msr_area_checks();
 std::span<const EntryCheck> host_register_checks();  // entry_checks_host.cpp
 std::span<const EntryCheck> host_segment_checks();
 std::span<const EntryCheck> host_address_space_checks();
@@ -94,15 +123,31 @@ std::span<const EntryCheck> guest_rip_rflags_checks();  // entry_checks_guest.cp
 std::span<const EntryCheck> guest_non_register_checks();
 std::span<const EntryCheck> guest_link_pointer_checks();
 std::span<const EntryCheck> guest_pdpte_checks();
+// CheckGroup::looks_at_memory of three of them.
+bool vtpr_matters(const EntryContext& context);      // entry_checks_controls.cpp
+bool has_link_pointer(const EntryContext& context);  // entry_checks_guest.cpp
+bool pdptes_in_memory(const EntryContext& context);  // entry_checks_guest.cpp
 
 // All groups in the order of the manual; bit i of BoundVmcs::stale_checks is group i.
 std::span<const CheckGroup> check_groups();
-// Groups with a row that reads `field`.
-u32 checks_reading(VmcsField field);
-// What a VM exit makes stale: the guest state it saves is the processor's and passes by
-// construction, except RIP, RFLAGS and the non-register state; and it clears the injection. Without
-// "save IA32_EFER" that field may not go with the CR0 saved.
-u32 checks_stale_after_exit(const ActiveControls& controls);
+inline constexpr u32 kAllChecks = 0xFFFF;
+inline constexpr u32 kPlainChecks = 1U << 4 | 1U << 12 | 1U << 13;  // see entry_plain.hpp
+// The other bits: what else is derived from fields, and stale when they are written.
+inline constexpr u32 kStaleControls = 1U << 16;       // BoundVmcs::controls
+inline constexpr u32 kStaleGuestSide = 1U << 17;      // BoundVmcs::guest_side
+inline constexpr u32 kStaleHostSide = 1U << 18;       // BoundVmcs::host_side
+inline constexpr u32 kStaleGuestSegments = 1U << 19;  // BoundVmcs::guest_segments
+inline constexpr u32 kStaleHostSegments = 1U << 20;   // BoundVmcs::host_segments
+// The bits that a write of `field` sets.
+u32 stale_by_writing(VmcsField field);
+// ... and those that a VM exit does, given what it found saved in the VMCS and now saves.
+struct SavedChanges {
+    bool cr0 = false;
+    bool cr4 = false;
+    bool ia32e_mode = false;  // EFER.LMA is not what "IA-32e mode guest" said
+    bool injection = false;   // an event was injected by the last VM entry
+};
+u32 stale_after_exit(const SavedChanges& changes);
 
 struct FailedCheck {
     const CheckGroup* group = nullptr;
@@ -112,6 +157,10 @@ struct FailedCheck {
 // pass become fresh.
 FailedCheck
 first_failed_check(const EntryContext& context, EntryFailure failure, u32& stale_checks);
+// The digest of the controls, worked out anew if one was written.
+const ActiveControls& bring_up_to_date(BoundVmcs& bound);
+// Makes the groups stale whose inputs differ from those of the last VM entry.
+void inputs_changed(BoundVmcs& bound, u64 inputs);
 
 // "Extended-Page-Table Pointer (EPTP)": may a VM entry use it?
 bool ept_pointer_valid(const VmxCapabilities& caps, u64 pointer);

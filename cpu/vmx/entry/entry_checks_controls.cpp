@@ -3,6 +3,7 @@
 
 #include "core/bits.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
+#include "cpu/vmx/entry/entry_state_rules.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/state/regs.hpp"
@@ -29,14 +30,6 @@ using enum VmcsField;
 
 constexpr u32 kTprUsers = proc2::kVirtualizeX2apicMode | proc2::kApicRegisterVirtualization |
                           proc2::kVirtualInterruptDelivery;
-
-// "The VM-entry interruption-information field": error codes go with these vectors. #CP is not one
-// of them, CET or not; IA32_VMX_BASIC[56] is what lets it be injected with its code.
-bool vector_has_error_code(unsigned vector) {
-    constexpr u32 kVectors =
-        1U << 8 | 1U << 10 | 1U << 11 | 1U << 12 | 1U << 13 | 1U << 14 | 1U << 17;
-    return vector < 32 && ((kVectors >> vector) & 1) != 0;
-}
 
 bool injected_error_code_bit_ok(C c) {
     const bool delivers = (c.vmcs.entry_interruption_info & interruption::kErrorCodeValid) != 0;
@@ -165,7 +158,7 @@ constexpr auto kExecutionControls = std::to_array<EntryCheck>({
 constexpr auto kExecutionControlsMemory = std::to_array<EntryCheck>({
     {"TPR threshold above VTPR", "with \"use TPR shadow\" and neither \"virtualize APIC accesses\" nor virtual-interrupt delivery, the TPR threshold is not above bits 7:4 of VTPR",
      [](C c) {
-         if (!c.controls.has(proc::kTprShadow) || c.controls.has2(proc2::kVirtualizeApicAccesses | proc2::kVirtualInterruptDelivery)) {
+         if (!vtpr_matters(c)) {
              return true;
          }
          const u64 vtpr = read_physical(c.vmx.cpu, c.vmcs.virtual_apic_address + 0x80, 1);
@@ -189,6 +182,9 @@ constexpr auto kExitControls = std::to_array<EntryCheck>({
 constexpr auto kEntryControls = std::to_array<EntryCheck>({
     {"VM-entry controls reserved bits", "reserved bits of the VM-entry controls are set as IA32_VMX_TRUE_ENTRY_CTLS says",
      [](C c) { return c.caps.entry.allows(c.vmcs.entry_controls); }, {entry_controls}},
+});
+
+constexpr auto kInjection = std::to_array<EntryCheck>({
     {"injected event type", "the interruption type is not 1, and 7 only if the monitor trap flag is supported",
      [](C c) { return !c.injects || injected_type_ok(c); }, {entry_interruption_info}},
     {"injected event vector", "the vector is 2 for an NMI, at most 31 for a hardware exception, 0 for a pending MTF VM exit",
@@ -202,6 +198,9 @@ constexpr auto kEntryControls = std::to_array<EntryCheck>({
      {entry_interruption_info, entry_exception_error_code}},
     {"injected instruction length", "for software interrupts and exceptions the VM-entry instruction length is 1-15, or 0 if IA32_VMX_MISC[30] allows it",
      [](C c) { return !c.injects || injected_length_ok(c); }, {entry_interruption_info, entry_instruction_length}},
+});
+
+constexpr auto kEntryMsrArea = std::to_array<EntryCheck>({
     {"VM-entry MSR-load area", "if the count is not 0, the area is 16-byte aligned and lies within the physical-address width",
      [](C c) { return msr_area_ok(c, c.vmcs.entry_msr_load_address, c.vmcs.entry_msr_load_count); }, {entry_msr_load_address, entry_msr_load_count}},
 });
@@ -220,6 +219,17 @@ std::span<const EntryCheck> exit_control_checks() {
 }
 std::span<const EntryCheck> entry_control_checks() {
     return kEntryControls;
+}
+std::span<const EntryCheck> injection_checks() {
+    return kInjection;
+}
+std::span<const EntryCheck> entry_msr_area_checks() {
+    return kEntryMsrArea;
+}
+
+bool vtpr_matters(C c) {
+    return c.controls.has(proc::kTprShadow) &&
+           !c.controls.has2(proc2::kVirtualizeApicAccesses | proc2::kVirtualInterruptDelivery);
 }
 
 }  // namespace droste

@@ -5,6 +5,7 @@
 #include "core/bits.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/entry/entry_load_state.hpp"
+#include "cpu/vmx/entry/entry_plain.hpp"
 #include "cpu/vmx/entry/entry_state_rules.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/x86/mmu/paging.hpp"
@@ -52,18 +53,12 @@ bool efer_consistent(C c) {
     return lma == c.ia32e_guest && ((c.vmcs.guest_cr0 & cr0::kPg) == 0 || lme == lma);
 }
 
-bool code_is_64_bit(C c) {
-    return c.ia32e_guest && (c.vmcs.guest_cs_access_rights & segment_rights::kL) != 0;
-}
-
-// RIP and SSP need not be canonical: "bits 63:N must be identical", but "the value of bit N-1 may
-// differ from that of bit N", where N is the linear-address width.
 bool in_reach(C c, u64 address) {
-    return sign_extend(address, c.caps.linear_address_bits + 1U) == address;
+    return droste::in_reach(address, c.caps.linear_address_bits);
 }
 
 bool rip_ok(C c) {
-    return code_is_64_bit(c) ? in_reach(c, c.vmcs.guest_rip) : (c.vmcs.guest_rip >> 32) == 0;
+    return guest_rip_ok(c.vmcs, c.controls, c.caps.linear_address_bits);
 }
 
 bool injects(C c, EventType type) {
@@ -120,10 +115,6 @@ bool steps(C c) {
            (c.vmcs.guest_ia32_debugctl & debugctl::kBtf) == 0;
 }
 
-bool has_link(C c) {
-    return c.vmcs.vmcs_link_pointer != kNoVmcs;
-}
-
 bool link_revision_ok(C c) {
     const auto revision = static_cast<u32>(read_physical(c.vmx.cpu, c.vmcs.vmcs_link_pointer, 4));
     const bool shadow = (revision & kShadowVmcsIndicator) != 0;
@@ -132,11 +123,11 @@ bool link_revision_ok(C c) {
 }
 
 bool pdptes_ok(C c) {
-    if (!guest_uses_pae_paging(c)) {
+    if (!guest_uses_pae_paging(c.vmcs, c.controls)) {
         return true;
     }
     const u64 reserved = 0x1E6 | (~u64{0} << c.caps.physical_address_bits);
-    for (const u64 pdpte : guest_pdptes(c)) {
+    for (const u64 pdpte : guest_pdptes(c.vmx)) {
         if ((pdpte & 1) != 0 && (pdpte & reserved) != 0) {
             return false;
         }
@@ -247,11 +238,11 @@ constexpr auto kNonRegister = std::to_array<EntryCheck>({
 
 constexpr auto kLinkPointer = std::to_array<EntryCheck>({
     {"VMCS link pointer address", "unless FFFFFFFF_FFFFFFFFH, it is 4-KByte aligned and within the physical-address width",
-     [](C c) { return !has_link(c) || c.page_address_ok(c.vmcs.vmcs_link_pointer); }, {vmcs_link_pointer}, kQualificationLinkPointer},
+     [](C c) { return !has_link_pointer(c) || c.page_address_ok(c.vmcs.vmcs_link_pointer); }, {vmcs_link_pointer}, kQualificationLinkPointer},
     {"VMCS link pointer not the current VMCS", "unless FFFFFFFF_FFFFFFFFH, it is not the current-VMCS pointer",
-     [](C c) { return !has_link(c) || c.vmcs.vmcs_link_pointer != c.vmx.current_pointer(); }, {vmcs_link_pointer}, kQualificationLinkPointer},
+     [](C c) { return !has_link_pointer(c) || c.vmcs.vmcs_link_pointer != c.vmx.current_pointer(); }, {vmcs_link_pointer}, kQualificationLinkPointer},
     {"linked VMCS revision", "the region it references holds this processor's VMCS revision identifier, and the shadow-VMCS indicator equals \"VMCS shadowing\"",
-     [](C c) { return !has_link(c) || link_revision_ok(c); }, {vmcs_link_pointer, proc2_controls, proc_controls}, kQualificationLinkPointer},
+     [](C c) { return !has_link_pointer(c) || link_revision_ok(c); }, {vmcs_link_pointer, proc2_controls, proc_controls}, kQualificationLinkPointer},
 });
 
 constexpr auto kPdptes = std::to_array<EntryCheck>({
@@ -276,6 +267,14 @@ std::span<const EntryCheck> guest_link_pointer_checks() {
 }
 std::span<const EntryCheck> guest_pdpte_checks() {
     return kPdptes;
+}
+
+bool has_link_pointer(C c) {
+    return c.vmcs.vmcs_link_pointer != kNoVmcs;
+}
+
+bool pdptes_in_memory(C c) {
+    return guest_uses_pae_paging(c.vmcs, c.controls) && !c.controls.has2(proc2::kEnableEpt);
 }
 
 }  // namespace droste

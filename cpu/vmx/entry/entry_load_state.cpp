@@ -18,10 +18,10 @@ namespace droste {
 namespace {
 
 // "Loading Guest Control Registers, Debug Registers, and MSRs".
-void load_registers(const EntryContext& context) {
-    const Vmcs& v = context.vmcs;
-    CpuState& s = context.vmx.cpu.state;
-    const ActiveControls& controls = context.controls;
+void load_registers(VmxState& vmx) {
+    const Vmcs& v = vmx.vmcs();
+    CpuState& s = vmx.cpu.state;
+    const ActiveControls& controls = vmx.current->controls;
     s.cr0 = (s.cr0 & kCr0Preserved) | (v.guest_cr0 & ~kCr0Preserved);
     s.cr3 = v.guest_cr3;
     s.cr4 = v.guest_cr4;
@@ -36,17 +36,18 @@ void load_registers(const EntryContext& context) {
     if (controls.has_entry(vm_entry_control::kLoadEfer)) {
         s.efer = v.guest_ia32_efer;
     } else {
-        const u64 lma = context.ia32e_guest ? efer::kLma : 0;
+        const bool ia32e = controls.has_entry(vm_entry_control::kIa32eModeGuest);
+        const u64 lma = ia32e ? efer::kLma : 0;
         s.efer = (s.efer & ~efer::kLma) | lma;
         if ((s.cr0 & cr0::kPg) != 0) {
-            s.efer = (s.efer & ~efer::kLme) | (context.ia32e_guest ? efer::kLme : 0);
+            s.efer = (s.efer & ~efer::kLme) | (ia32e ? efer::kLme : 0);
         }
     }
     if (controls.has_entry(vm_entry_control::kLoadPat)) {
         s.pat = v.guest_ia32_pat;
     }
     if (controls.has_entry(vm_entry_control::kLoadPerfGlobalCtrl)) {
-        (void)set_msr_quietly(context.vmx.cpu, kPerfGlobalCtrl, v.guest_ia32_perf_global_ctrl);
+        (void)set_msr_quietly(vmx.cpu, kPerfGlobalCtrl, v.guest_ia32_perf_global_ctrl);
     }
     if (controls.has_entry(vm_entry_control::kLoadCetState)) {
         s.s_cet = v.guest_ia32_s_cet;
@@ -55,29 +56,38 @@ void load_registers(const EntryContext& context) {
 }
 
 // "Loading Guest Segment Registers and Descriptor-Table Registers".
-void load_segments(const EntryContext& context) {
-    const Vmcs& v = context.vmcs;
-    CpuState& s = context.vmx.cpu.state;
-    for (const SegmentFields& fields : kSegmentFields) {
+void load_segments(VmxState& vmx) {
+    BoundVmcs& bound = *vmx.current;
+    CpuState& s = vmx.cpu.state;
+    if ((bound.stale_checks & kStaleGuestSegments) == 0) [[likely]] {
+        bound.guest_segments.copy_to(s);
+        return;
+    }
+    const Vmcs& v = bound.fields;
+    u32 rights = 0;
+    for_each_segment([&](const SegmentFields& fields) {
         Segment& segment = fields.register_in(s);
         segment.selector = v.*fields.selector;
         segment.base = v.*fields.base;
         segment.limit = v.*fields.limit;
-        segment.rights = v.*fields.access_rights;
-        refresh_segment_checks(segment);
-    }
+        set_segment_rights(segment, v.*fields.access_rights);
+        rights |= segment.rights;
+    });
     s.gdtr = {v.guest_gdtr_base, static_cast<u16>(v.guest_gdtr_limit)};
     s.idtr = {v.guest_idtr_base, static_cast<u16>(v.guest_idtr_limit)};
+    if ((rights & ~kSavedRights) == 0) {  // else the exit saves something else
+        bound.guest_segments.copy_from(s);
+        bound.stale_checks &= ~kStaleGuestSegments;
+    }
 }
 
 // "Delivery of Pending Debug Exceptions after VM Entry": when the field counts at all.
-bool pending_debug_counts(const EntryContext& context) {
-    const Vmcs& v = context.vmcs;
-    if (!context.injects) {
+bool pending_debug_counts(const Vmcs& v) {
+    if ((v.entry_interruption_info & interruption::kValid) == 0) {
         return v.guest_activity_state == static_cast<u32>(Activity::Active) ||
                v.guest_activity_state == static_cast<u32>(Activity::Hlt);
     }
-    switch (context.injected_type()) {
+    switch (interruption::type_of(v.entry_interruption_info)) {
     case static_cast<unsigned>(EventType::SoftwareInterrupt):
     case static_cast<unsigned>(EventType::SoftwareException):
         return (v.guest_interruptibility & blocking::kMovSs) != 0;
@@ -87,13 +97,14 @@ bool pending_debug_counts(const EntryContext& context) {
 }
 
 // "Loading Guest RIP, RSP, RFLAGS, and SSP" and non-register state.
-void load_rest(const EntryContext& context) {
-    const Vmcs& v = context.vmcs;
-    CpuState& s = context.vmx.cpu.state;
+void load_rest(VmxState& vmx) {
+    const Vmcs& v = vmx.vmcs();
+    const ActiveControls& controls = vmx.current->controls;
+    CpuState& s = vmx.cpu.state;
     s.gpr[RSP] = v.guest_rsp;
     s.rip() = v.guest_rip;
     s.set_rflags(v.guest_rflags);
-    if (context.controls.has_entry(vm_entry_control::kLoadCetState)) {
+    if (controls.has_entry(vm_entry_control::kLoadCetState)) {
         s.ssp = v.guest_ssp;
     }
     s.activity = static_cast<Activity>(v.guest_activity_state);
@@ -103,51 +114,47 @@ void load_rest(const EntryContext& context) {
     // Bit 12 (an enabled breakpoint was met) or BS makes the exception pending; bits 3:0 alone do
     // not.
     constexpr u64 kEnabledBreakpoint = 1U << 12;
-    if ((v.guest_pending_debug & (kEnabledBreakpoint | dr6::kBs)) != 0 &&
-        pending_debug_counts(context)) {
+    if ((v.guest_pending_debug & (kEnabledBreakpoint | dr6::kBs)) != 0 && pending_debug_counts(v)) {
         s.pending_debug = v.guest_pending_debug & (dr6::kBs | 0xF);
     }
-    if (guest_uses_pae_paging(context)) {
-        s.pdpte = guest_pdptes(context);
+    if (guest_uses_pae_paging(v, controls)) {
+        s.pdpte = guest_pdptes(vmx);
     }
 }
 
 }  // namespace
 
-bool guest_uses_pae_paging(const EntryContext& context) {
-    return (context.vmcs.guest_cr0 & cr0::kPg) != 0 && (context.vmcs.guest_cr4 & cr4::kPae) != 0 &&
-           !context.ia32e_guest;
+bool guest_uses_pae_paging(const Vmcs& v, const ActiveControls& controls) {
+    return !controls.has_entry(vm_entry_control::kIa32eModeGuest) &&
+           (v.guest_cr0 & cr0::kPg) != 0 && (v.guest_cr4 & cr4::kPae) != 0;
 }
 
-std::array<u64, 4> guest_pdptes(const EntryContext& context) {
-    const Vmcs& v = context.vmcs;
-    if (context.controls.has2(proc2::kEnableEpt)) {
+std::array<u64, 4> guest_pdptes(const VmxState& vmx) {
+    const Vmcs& v = vmx.vmcs();
+    if (vmx.current->controls.has2(proc2::kEnableEpt)) {
         return {v.guest_pdpte0, v.guest_pdpte1, v.guest_pdpte2, v.guest_pdpte3};
     }
     std::array<u64, 4> pdptes{};
     const PhysAddr table = v.guest_cr3 & 0xFFFF'FFE0;
     for (unsigned i = 0; i < pdptes.size(); ++i) {
-        pdptes[i] = read_physical(context.vmx.cpu, table + i * 8, 8);
+        pdptes[i] = read_physical(vmx.cpu, table + i * 8, 8);
     }
     return pdptes;
 }
 
-void load_guest_state(const EntryContext& context) {
-    VmxState& vmx = context.vmx;
-    load_registers(context);
-    load_segments(context);
-    load_rest(context);
+void load_guest_state(VmxState& vmx) {
+    load_registers(vmx);
+    load_segments(vmx);
+    load_rest(vmx);
     Vcpu& cpu = vmx.cpu;
-    const ActiveControls& controls = context.controls;
-    const Vmcs& v = context.vmcs;
-    vmx.guest = NonRoot{};
-    vmx.guest.controls = controls;
+    const Vmcs& v = vmx.vmcs();
+    vmx.guest.begin(vmx.current->controls);
+    const ActiveControls& controls = vmx.guest.controls;
     cpu.non_root.vpid = controls.has2(proc2::kEnableVpid) ? v.vpid : u16{0};
     cpu.non_root.ept_root = 0;
     if (controls.has2(proc2::kEnableEpt)) {
-        const bool mode_based = controls.has2(proc2::kModeBasedExecute);
-        vmx.ept.activate(v.ept_pointer, mode_based);
-        cpu.non_root.ept_root = Ept::tag_of(v.ept_pointer, mode_based);
+        vmx.ept.activate(v.ept_pointer, controls.has2(proc2::kModeBasedExecute));
+        cpu.non_root.ept_root = vmx.ept.tag();
     }
     if (cpu.non_root.vpid == 0) {
         // "VM entries flush linear and combined mappings of VPID 0000H": those of the host and of
@@ -171,7 +178,10 @@ void enter_guest_context(VmxState& vmx) {
     ++cpu.counters.vm_entries;
     cpu.step.marks = step_mark::kNoSingleStep;  // the host's trap flag does not reach the guest's
                                                 // first instruction
-    cpu.tlb.activate(cpu);                      // refreshes derived state, too
+    if ((vmx.current->stale_checks & kStaleGuestSide) != 0 ||
+        !vmx.current->guest_side.restore(cpu)) {
+        cpu.tlb.activate(cpu);  // refreshes derived state, too
+    }
     arm_boundary(vmx);
 }
 

@@ -30,6 +30,14 @@ constexpr bool cet_has_write_protection(u64 cr0, u64 cr4) {
     return (cr4 & cr4::kCet) == 0 || (cr0 & cr0::kWp) != 0;
 }
 
+// "The VM-entry interruption-information field": error codes go with these vectors. #CP is not one
+// of them, CET or not; IA32_VMX_BASIC[56] is what lets it be injected with its code.
+constexpr bool vector_has_error_code(unsigned vector) {
+    constexpr u32 kVectors =
+        1U << 8 | 1U << 10 | 1U << 11 | 1U << 12 | 1U << 13 | 1U << 14 | 1U << 17;
+    return vector < 32 && ((kVectors >> vector) & 1) != 0;
+}
+
 // SSP is a multiple of 4.
 constexpr bool ssp_aligned(u64 ssp) {
     return (ssp & 3) == 0;

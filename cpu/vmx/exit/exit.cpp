@@ -46,8 +46,6 @@ void record_exit(VmxState& vmx, const ExitInfo& info) {
     v.exit_interruption_info = info.interruption_info;
     v.exit_interruption_error_code = info.interruption_error_code;
     record_idt_vectoring(vmx);
-    // "Clearing of the valid bit": what was injected is not injected again.
-    v.entry_interruption_info &= ~interruption::kValid;
 }
 
 // What the host finds blocked: NMIs if one caused the exit, or if blocking was real and is still in
@@ -64,7 +62,8 @@ u32 host_interruptibility(const VmxState& vmx, const ExitInfo& info) {
 void return_to_host(VmxState& vmx) {
     load_host_state(vmx);
     const Vmcs& v = vmx.vmcs();
-    if (load_msr_list(vmx, v.exit_msr_load_address, v.exit_msr_load_count) != 0) {
+    if (v.exit_msr_load_count != 0 &&
+        load_msr_list(vmx, v.exit_msr_load_address, v.exit_msr_load_count) != 0) {
         vmx_abort(vmx, VmxAbort::LoadingHostMsrs);
     }
 }
@@ -104,13 +103,20 @@ void vm_exit(VmxState& vmx, const ExitInfo& info) {
     vmx.cpu.close_block();  // the time of the exit is read behind a change of RIP
     ++vmx.cpu.counters.vm_exits;
     record_exit(vmx, info);
-    save_guest_state(vmx, info);
+    SavedChanges changes = save_guest_state(vmx, info);
+    Vmcs& fields = vmx.vmcs();
+    changes.injection = (fields.entry_interruption_info & interruption::kValid) != 0;
+    // "Clearing of the valid bit": what was injected is not injected again.
+    fields.entry_interruption_info &= ~interruption::kValid;
     vmx.trace.exited(vmx, info, false);
-    vmx.current->stale_checks |= checks_stale_after_exit(vmx.guest.controls);
+    vmx.current->stale_checks =
+        (vmx.current->stale_checks | stale_after_exit(changes)) & ~kStaleGuestSide;
+    vmx.current->guest_side.remember(vmx.cpu);
     vmx.cpu.state.interruptibility = host_interruptibility(vmx, info);
     vmx.leave_non_root();
     const Vmcs& v = vmx.vmcs();
-    if (!store_msr_list(vmx, v.exit_msr_store_address, v.exit_msr_store_count)) {
+    if (v.exit_msr_store_count != 0 &&
+        !store_msr_list(vmx, v.exit_msr_store_address, v.exit_msr_store_count)) {
         vmx_abort(vmx, VmxAbort::SavingGuestMsrs);
         return;
     }

@@ -9,6 +9,7 @@
 
 namespace droste {
 
+struct SavedChanges;
 class VmxState;
 
 enum class ExitReason : u16 {
@@ -52,7 +53,7 @@ void vm_exit(VmxState& vmx, const ExitInfo& info);
 void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification, u32 nmi_blocking);
 
 // exit_save_state.cpp: the guest-state area. SDM Vol. 3C, "Saving Guest State".
-void save_guest_state(VmxState& vmx, const ExitInfo& info);
+SavedChanges save_guest_state(VmxState& vmx, const ExitInfo& info);
 // exit_load_host.cpp: SDM Vol. 3C, "Loading Host State".
 void load_host_state(VmxState& vmx);
 

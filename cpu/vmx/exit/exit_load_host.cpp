@@ -1,11 +1,15 @@
 // Loading host state. SDM Vol. 3C, "Loading Host State".
 
+#include "core/assert.hpp"
+#include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/exit/exit.hpp"
 #include "cpu/vmx/exit/msr_lists.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/vmx/vmcs/preserved_bits.hpp"
+#include "cpu/vmx/vmcs/segment_fields.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/system/boundary.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/segment.hpp"
 
@@ -55,8 +59,7 @@ void set_host_segment(
     segment.selector = selector;
     segment.base = base;
     segment.limit = limit;
-    segment.rights = rights;
-    refresh_segment_checks(segment);
+    set_segment_rights(segment, rights);
 }
 
 void set_host_data_segment(Segment& segment, u16 selector, u64 base = 0) {
@@ -66,8 +69,13 @@ void set_host_data_segment(Segment& segment, u16 selector, u64 base = 0) {
 
 // "Loading Host Segment and Descriptor-Table Registers".
 void load_segments(VmxState& vmx) {
-    const Vmcs& v = vmx.vmcs();
+    BoundVmcs& bound = *vmx.current;
     CpuState& s = vmx.cpu.state;
+    if ((bound.stale_checks & kStaleHostSegments) == 0) [[likely]] {
+        bound.host_segments.copy_to(s);
+        return;
+    }
+    const Vmcs& v = bound.fields;
     const bool host_64 = (v.exit_controls & vm_exit_control::kHostAddressSpaceSize) != 0;
     set_host_segment(s.seg[CS], v.host_cs_selector, 0, kHostCodeRights | (host_64 ? kL : kDb));
     set_host_data_segment(s.seg[SS], v.host_ss_selector);
@@ -79,10 +87,24 @@ void load_segments(VmxState& vmx) {
     set_host_segment(s.ldtr, 0, 0, kUnusable, 0);
     s.gdtr = {v.host_gdtr_base, 0xFFFF};
     s.idtr = {v.host_idtr_base, 0xFFFF};
+    bound.host_segments.copy_from(s);
+    bound.stale_checks &= ~kStaleHostSegments;
 }
 
 bool host_uses_pae_paging(const CpuState& s) {
     return (s.cr0 & cr0::kPg) != 0 && (s.cr4 & cr4::kPae) != 0 && (s.efer & efer::kLma) == 0;
+}
+
+// What update_attention() comes to in the state just loaded: RFLAGS.IF, TF and RF are clear, nothing
+// waits for a boundary or is stepped over, and root operation holds INIT back.
+void await_events(Vcpu& cpu) {
+    const bool nmi_blocked = (cpu.state.interruptibility & blocking::kNmi) != 0;
+    cpu.attention_mask = ~(attention::kInterrupt | attention::kInterruptWindow | attention::kInit |
+                           (nmi_blocked ? attention::kNmi : 0U));
+    if ((cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0) {
+        cpu.withdraw(attention::kStep);
+    }
+    DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
 }
 
 }  // namespace
@@ -105,8 +127,17 @@ void load_host_state(VmxState& vmx) {
     if (host_uses_pae_paging(s) && load_pdptes(cpu, s.cr3) != Status::Next) {
         vmx_abort(vmx, VmxAbort::HostPdptes);
     }
-    cpu.tlb.activate(cpu);  // refreshes derived state, too
-    update_attention(cpu);
+    BoundVmcs& vmcs = *vmx.current;
+    if ((vmcs.stale_checks & kStaleHostSide) != 0 || !vmcs.host_side.restore(cpu)) {
+        cpu.tlb.activate(cpu);  // refreshes derived state, too
+        vmcs.host_side.remember(cpu);
+        vmcs.stale_checks &= ~kStaleHostSide;
+    }
+    if (vmx.aborted) {
+        update_attention(cpu);
+    } else {
+        await_events(cpu);
+    }
 }
 
 }  // namespace droste

@@ -1,5 +1,6 @@
 // Saving guest state. SDM Vol. 3C, "Saving Guest State".
 
+#include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/exit/exit.hpp"
 #include "cpu/vmx/guest/preemption_timer.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
@@ -12,10 +13,15 @@ namespace droste {
 
 namespace {
 
-void save_registers(VmxState& vmx) {
+SavedChanges save_registers(VmxState& vmx) {
     Vmcs& v = vmx.vmcs();
     const CpuState& s = vmx.cpu.state;
     const ActiveControls& controls = vmx.guest.controls;
+    const bool ia32e = (s.efer & efer::kLma) != 0;
+    SavedChanges changes;
+    changes.cr0 = v.guest_cr0 != s.cr0;
+    changes.cr4 = v.guest_cr4 != s.cr4;
+    changes.ia32e_mode = controls.has_entry(vm_entry_control::kIa32eModeGuest) != ia32e;
     v.guest_cr0 = s.cr0;
     v.guest_cr3 = s.cr3;
     v.guest_cr4 = s.cr4;
@@ -37,7 +43,6 @@ void save_registers(VmxState& vmx) {
         v.guest_ia32_s_cet = s.s_cet;
         v.guest_ia32_interrupt_ssp_table_addr = s.interrupt_ssp_table;
     }
-    const bool ia32e = (s.efer & efer::kLma) != 0;
     if (vmx.caps.has(VmxFeature::StoreLma)) {
         v.entry_controls = (v.entry_controls & ~vm_entry_control::kIa32eModeGuest) |
                            (ia32e ? vm_entry_control::kIa32eModeGuest : 0);
@@ -49,21 +54,26 @@ void save_registers(VmxState& vmx) {
         v.guest_pdpte2 = s.pdpte[2];
         v.guest_pdpte3 = s.pdpte[3];
     }
+    return changes;
 }
 
-// "Bits 31:17 and bits 11:8 of the access-rights fields are always cleared."
-constexpr u32 kDefinedRights = 0x1'F0FF;
-
 void save_segments(VmxState& vmx) {
-    Vmcs& v = vmx.vmcs();
+    BoundVmcs& bound = *vmx.current;
     CpuState& s = vmx.cpu.state;
-    for (const SegmentFields& fields : kSegmentFields) {
+    if ((bound.stale_checks & kStaleGuestSegments) == 0 && bound.guest_segments.equals(s) &&
+        s.seg[SS].dpl() == vmx.cpu.mode.cpl) [[likely]] {
+        return;  // as they were loaded
+    }
+    Vmcs& v = bound.fields;
+    u32 rights = 0;
+    for_each_segment([&](const SegmentFields& fields) {
         const Segment& segment = fields.register_in(s);
         v.*fields.selector = segment.selector;
         v.*fields.base = segment.base;
         v.*fields.limit = segment.limit;
-        v.*fields.access_rights = segment.rights & kDefinedRights;
-    }
+        v.*fields.access_rights = segment.rights & kSavedRights;
+        rights |= segment.rights;
+    });
     // "The value saved for SS.DPL is always the CPL", also while SS is unusable.
     constexpr unsigned kDplShift = 5;
     v.guest_ss_access_rights =
@@ -72,6 +82,12 @@ void save_segments(VmxState& vmx) {
     v.guest_gdtr_limit = s.gdtr.limit;
     v.guest_idtr_base = s.idtr.base;
     v.guest_idtr_limit = s.idtr.limit;
+    if ((rights & ~kSavedRights) == 0 && s.seg[SS].dpl() == vmx.cpu.mode.cpl) {
+        bound.guest_segments.copy_from(s);
+        bound.stale_checks &= ~kStaleGuestSegments;
+    } else {
+        bound.stale_checks |= kStaleGuestSegments;
+    }
 }
 
 // RFLAGS.RF as saved. SDM Vol. 3C, "Saving RIP, RSP, RFLAGS, and SSP".
@@ -155,10 +171,10 @@ void save_non_register_state(VmxState& vmx, const ExitInfo& info) {
 
 }  // namespace
 
-void save_guest_state(VmxState& vmx, const ExitInfo& info) {
+SavedChanges save_guest_state(VmxState& vmx, const ExitInfo& info) {
     Vmcs& v = vmx.vmcs();
     const CpuState& s = vmx.cpu.state;
-    save_registers(vmx);
+    const SavedChanges changes = save_registers(vmx);
     save_segments(vmx);
     v.guest_rip = s.rip();
     v.guest_rsp = s.gpr[RSP];
@@ -171,6 +187,7 @@ void save_guest_state(VmxState& vmx, const ExitInfo& info) {
     if (vmx.guest.controls.has_exit(vm_exit_control::kSavePreemptionTimer)) {
         v.preemption_timer_value = remaining_preemption_timer(vmx);
     }
+    return changes;
 }
 
 }  // namespace droste

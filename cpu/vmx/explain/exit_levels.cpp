@@ -6,11 +6,6 @@ namespace droste {
 
 namespace {
 
-// CR3 without PCID, PWT and PCD.
-constexpr u64 address_space(u64 cr3) {
-    return cr3 & ~u64{0xFFF};
-}
-
 // Two numbers as one that is never the address of a region.
 constexpr u64 mixed(u64 a, u64 b) {
     constexpr u64 kGolden = 0x9E37'79B9'7F4A'7C15;
@@ -140,7 +135,7 @@ PhysAddr GuestLevels::choose(const Entry& entry) {
     return entry.region;
 }
 
-GuestLevels::Guest GuestLevels::entered(const Entry& entry, const Launches& seen) {
+GuestLevels::Guest GuestLevels::entered_anew(const Entry& entry, const Launches& seen) {
     const PhysAddr address = choose(entry);
     const u64 cr3 = address_space(entry.cr3);
     Region* region = find(address);
@@ -149,6 +144,7 @@ GuestLevels::Guest GuestLevels::entered(const Entry& entry, const Launches& seen
     }
     region->vpid = entry.vpid;
     region->ept_pointer = entry.ept_pointer;
+    recent_[(entry.region >> 12) % kRecent] = region;
     return resolve(address, 1, cr3, seen);
 }
 

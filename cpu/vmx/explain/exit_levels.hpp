@@ -58,7 +58,15 @@ class GuestLevels {
         u64 rip = 0;  // the guest's
     };
     // L1 enters on `entry.region`: the guest that runs there now.
-    Guest entered(const Entry& entry, const Launches& seen);
+    Guest entered(const Entry& entry, const Launches& seen) {
+        Region* recent = recent_[(entry.region >> 12) % kRecent];
+        if (recent != nullptr && as_before(*recent, entry)) [[likely]] {
+            recent->last_use = ++use_counter_;
+            recent->launching = false;
+            return {recent->address, 2};
+        }
+        return entered_anew(entry, seen);
+    }
     // The guest exited by VMLAUNCH or VMRESUME at `rip`, with CR3 as given.
     void launched(GuestId guest, u64 cr3, u64 rip);
     // The guest exited by VMPTRLD of a region, given by machine address (or unknown_region()).
@@ -95,12 +103,24 @@ class GuestLevels {
     Region& make(PhysAddr address, unsigned host_level, u64 cr3, const Launches& seen);
     PhysAddr launcher(unsigned level, u64 cr3, PhysAddr not_this, const Launches& seen) const;
     PhysAddr choose(const Entry& entry);
+    // L1 enters a guest of its own once more.
+    static bool as_before(const Region& region, const Entry& entry) {
+        return region.address == entry.region && region.host_level == 1 && region.owner == 0 &&
+               region.vpid == entry.vpid && region.ept_pointer == entry.ept_pointer &&
+               region.cr3 == address_space(entry.cr3);
+    }
+    // CR3 without PCID, PWT and PCD.
+    static constexpr u64 address_space(u64 cr3) { return cr3 & ~u64{0xFFF}; }
+    Guest entered_anew(const Entry& entry, const Launches& seen);
     Guest resolve(PhysAddr address, unsigned host_level, u64 cr3, const Launches& seen);
 
     // Sets of ways, the least recently used of a set makes room.
     static constexpr unsigned kSets = 256, kWays = 4;
     static std::size_t set_of(PhysAddr address);
     std::array<std::array<Region, kWays>, kSets> regions_{};
+    // Regions that L1 entered on lately: most VM entries find nothing new there.
+    static constexpr unsigned kRecent = 8;
+    std::array<Region*, kRecent> recent_{};
     u64 use_counter_ = 0;
 };
 

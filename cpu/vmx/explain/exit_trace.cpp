@@ -46,7 +46,7 @@ std::optional<u64> region_operand(Vcpu& cpu, const Insn& insn) {
 
 void ExitTrace::entering(const VmxState& vmx) {
     const Vmcs& v = vmx.vmcs();
-    const ActiveControls controls = active_controls(v);
+    const ActiveControls& controls = vmx.current->controls;
     target_ = levels_->entered({vmx.current_pointer(), vmx.cpu.state.cr3,
                                 controls.has2(proc2::kEnableEpt) ? v.ept_pointer : u64{0},
                                 controls.has2(proc2::kEnableVpid) ? v.vpid : u16{0}, v.guest_rip},
@@ -83,7 +83,7 @@ void ExitTrace::entered(VmxState& vmx) {
     ++entries_[guest_.level];
     if (between_) {
         between_ = false;
-        const u64 instructions = vmx.cpu.retired() - exit_icount_;
+        const u64 instructions = vmx.cpu.icount - exit_icount_;
         const u64 ns = now_ns - last_exit_.exit_ns;
         ExitCost& cost = costs_[last_exit_.level][static_cast<std::size_t>(last_exit_.reason)];
         cost.instructions += instructions;
@@ -92,39 +92,43 @@ void ExitTrace::entered(VmxState& vmx) {
             sink_->vm_entry(last_exit_, guest_.level, instructions, ns, now_ns);
         }
     }
-    vmx.guest.entry_icount = vmx.cpu.retired();
+    vmx.guest.entry_icount = vmx.cpu.icount;
     vmx.guest.entry_ns = now_ns;
 }
 
 void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) {
     Vcpu& cpu = vmx.cpu;
     const u64 now_ns = cpu.clock.now_ns();
-    last_exit_ = {};
-    last_exit_.vcpu = cpu.index;
     last_exit_.level = entry_failure ? target_.level : guest_.level;
     last_exit_.reason = info.reason;
-    last_exit_.entry_failure = entry_failure;
-    last_exit_.qualification = info.qualification;
-    last_exit_.guest_rip = vmx.vmcs().guest_rip;
-    last_exit_.vmcs_pointer = vmx.current_pointer();
-    last_exit_.guest_ns = entry_failure ? 0 : now_ns - vmx.guest.entry_ns;
-    last_exit_.guest_instructions = entry_failure ? 0 : cpu.retired() - vmx.guest.entry_icount;
     last_exit_.exit_ns = now_ns;
-    last_exit_.vmcs = &vmx.vmcs();
-    last_exit_.cpu = entry_failure ? nullptr : &cpu;
     ++costs_[last_exit_.level][static_cast<std::size_t>(info.reason)].count;
     if (starts_a_guest(info.reason)) {
         levels_->launched(guest_.id, vmx.vmcs().guest_cr3, vmx.vmcs().guest_rip);
         launches_[guest_.level] = guest_.id;
     }
     if (sink_ != nullptr) {
-        sink_->vm_exit(last_exit_);
+        report(vmx, info, entry_failure);
     }
-    last_exit_.vmcs = nullptr;
-    last_exit_.cpu = nullptr;
-    exit_icount_ = cpu.retired();
+    exit_icount_ = cpu.icount;
     between_ = true;
     guest_ = {};
+}
+
+void ExitTrace::report(VmxState& vmx, const ExitInfo& info, bool entry_failure) {
+    const Vcpu& cpu = vmx.cpu;
+    last_exit_.vcpu = cpu.index;
+    last_exit_.entry_failure = entry_failure;
+    last_exit_.qualification = info.qualification;
+    last_exit_.guest_rip = vmx.vmcs().guest_rip;
+    last_exit_.vmcs_pointer = vmx.current_pointer();
+    last_exit_.guest_ns = entry_failure ? 0 : last_exit_.exit_ns - vmx.guest.entry_ns;
+    last_exit_.guest_instructions = entry_failure ? 0 : cpu.icount - vmx.guest.entry_icount;
+    last_exit_.vmcs = &vmx.vmcs();
+    last_exit_.cpu = entry_failure ? nullptr : &cpu;
+    sink_->vm_exit(last_exit_);
+    last_exit_.vmcs = nullptr;
+    last_exit_.cpu = nullptr;
 }
 
 void ExitTrace::reset() {

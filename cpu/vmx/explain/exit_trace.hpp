@@ -78,8 +78,10 @@ class ExitTrace {
     // One table of levels for all logical processors of a machine.
     void share_levels(const ExitTrace& other) { levels_ = other.levels_; }
 
-    // L1 tries a VM entry on the current VMCS; its own registers are still there.
+    // L1 tries a VM entry on the current VMCS, whose digest of controls is up to date; its own
+    // registers are still there.
     void entering(const VmxState& vmx);
+    // Requires, as exited(): the block is closed, so that icount is exact.
     void entered(VmxState& vmx);
     void exited(VmxState& vmx, const ExitInfo& info, bool entry_failure);
     // A guest executes VMPTRLD or VMCLEAR, and will exit.
@@ -102,6 +104,8 @@ class ExitTrace {
     const GuestLevels& levels() const { return *levels_; }
 
   private:
+    void report(VmxState& vmx, const ExitInfo& info, bool entry_failure);
+
     VmExitSink* sink_ = nullptr;
     std::shared_ptr<GuestLevels> levels_ = std::make_shared<GuestLevels>();
     GuestLevels::Guest guest_;   // what runs
@@ -111,7 +115,7 @@ class ExitTrace {
     std::array<u64, kMaxLevels> entries_{};
     u64 entry_flushes_ = 0, exit_flushes_ = 0;
     bool between_ = false;
-    VmExitRecord last_exit_;
+    VmExitRecord last_exit_;  // without a sink: level, reason and time alone
     u64 exit_icount_ = 0;
 };
 

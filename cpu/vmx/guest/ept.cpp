@@ -44,6 +44,9 @@ u64 Ept::tag_of(u64 pointer, bool mode_based_execute) {
 }
 
 void Ept::activate(u64 pointer, bool mode_based_execute) {
+    if (pointer == pointer_ && mode_based_execute == mode_based_execute_ && tag_ != 0) {
+        return;
+    }
     pointer_ = pointer;
     tag_ = tag_of(pointer, mode_based_execute);
     accessed_dirty_ = (pointer & eptp::kAccessedDirty) != 0;

@@ -41,6 +41,7 @@ class Ept final : public SecondStage {
     // The EPT pointer in force (VM entry, EPTP switching).
     void activate(u64 pointer, bool mode_based_execute);
     u64 pointer() const { return pointer_; }
+    u64 tag() const { return tag_; }  // tag_of() that pointer
     // What tags translations made under it: never 0. EP4TA in bits 51:12, settings that change
     // meaning below.
     static u64 tag_of(u64 pointer, bool mode_based_execute);

@@ -29,9 +29,8 @@ Status switch_eptp(VmxState& vmx, const Insn& insn) {
     if (vmx.guest.controls.has2(proc2::kEptViolationVe)) {
         vmcs.eptp_index = static_cast<u16>(selected);
     }
-    const bool mode_based = vmx.guest.controls.has2(proc2::kModeBasedExecute);
-    vmx.ept.activate(pointer, mode_based);
-    cpu.non_root.ept_root = Ept::tag_of(pointer, mode_based);
+    vmx.ept.activate(pointer, vmx.guest.controls.has2(proc2::kModeBasedExecute));
+    cpu.non_root.ept_root = vmx.ept.tag();
     cpu.tlb.activate(cpu);
     return Status::Sync;
 }

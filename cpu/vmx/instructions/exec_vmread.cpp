@@ -58,7 +58,43 @@ const VmcsFieldRow* supported_field(const VmxState& vmx, u64 encoding) {
     return row != nullptr && vmx.caps.supports(*row) ? row : nullptr;
 }
 
+bool direct(const VmxState& vmx, const Insn& insn) {
+    constexpr u32 kWhere = mode_key::kRealOrV86 | mode_key::kCodeBits | mode_key::kUser;
+    return (vmx.cpu.mode.key & kWhere) == 64 && !vmx.non_root && vmx.current != nullptr &&
+           !insn.mem();
+}
+
 }  // namespace
+
+bool vmread_directly(VmxState& vmx, const Insn& insn) {
+    CpuState& s = vmx.cpu.state;
+    if (!direct(vmx, insn)) {
+        return false;
+    }
+    const FieldAccess& field = vmx.field_access.find(s.gpr[insn.reg]);
+    if (field.mask == 0) {
+        return false;
+    }
+    s.gpr[insn.rm] = field.read(vmx.current->fields);
+    s.flags = LazyFlags::from_status(0);
+    return true;
+}
+
+bool vmwrite_directly(VmxState& vmx, const Insn& insn) {
+    CpuState& s = vmx.cpu.state;
+    if (!direct(vmx, insn)) {
+        return false;
+    }
+    const FieldAccess& field = vmx.field_access.find(s.gpr[insn.reg]);
+    if (!field.writable) {
+        return false;
+    }
+    if (field.write(vmx.current->fields, s.gpr[insn.rm])) {
+        vmx.current->stale_checks |= field.stale;
+    }
+    s.flags = LazyFlags::from_status(0);
+    return true;
+}
 
 Status exec_vmread(VmxState& vmx, const Insn& insn) {
     Operation operation;
@@ -114,9 +150,12 @@ Status exec_vmwrite(VmxState& vmx, const Insn& insn) {
     if (encoding_is_high(operation.encoding)) {
         value = (value << 32) | static_cast<u32>(read_field(fields, *row));
     }
+    const u64 before = read_field(fields, *row);
     write_field(fields, *row, value);
-    operation.vmcs->stale_checks |=
-        checks_reading(static_cast<VmcsField>(row - kVmcsFields.data()));
+    if (read_field(fields, *row) != before) {
+        operation.vmcs->stale_checks |=
+            stale_by_writing(static_cast<VmcsField>(row - kVmcsFields.data()));
+    }
     return vm_succeed(cpu);
 }
 

@@ -30,6 +30,10 @@ Status exec_vmptrst(VmxState& vmx, const Insn& insn);
 Status exec_vmcall(VmxState& vmx, const Insn& insn);
 Status exec_vmread(VmxState& vmx, const Insn& insn);  // exec_vmread.cpp
 Status exec_vmwrite(VmxState& vmx, const Insn& insn);
+// The same done at once where nothing is in the way: 64-bit code at CPL 0 in root operation with a
+// current VMCS, a register operand, and a field that may be accessed. False: nothing is done.
+bool vmread_directly(VmxState& vmx, const Insn& insn);
+bool vmwrite_directly(VmxState& vmx, const Insn& insn);
 Status exec_invept(VmxState& vmx, const Insn& insn);  // exec_invept.cpp
 Status exec_invvpid(VmxState& vmx, const Insn& insn);
 Status exec_vmfunc(VmxState& vmx, const Insn& insn);  // exec_vmfunc.cpp

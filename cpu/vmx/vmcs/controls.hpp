@@ -127,7 +127,18 @@ inline constexpr u64 kSupervisorShadowStack = 1U << 7;
 inline constexpr u64 kAddressMask = 0x000F'FFFF'FFFF'F000;
 }  // namespace eptp
 
-// "Exception Bitmap", "MSR-Bitmap Address", "VM-Function Controls".
+// "VM-Function Controls".
 inline constexpr u64 kVmFunctionEptpSwitching = 1U << 0;
+
+// The controls in force, digested so that a hook tests one word. Secondary controls are 0 unless
+// activated.
+struct ActiveControls {
+    u32 pin = 0, proc = 0, proc2 = 0, exit = 0, entry = 0;
+    bool has_pin(u32 bits) const { return (pin & bits) != 0; }
+    bool has(u32 bits) const { return (proc & bits) != 0; }
+    bool has2(u32 bits) const { return (proc2 & bits) != 0; }
+    bool has_exit(u32 bits) const { return (exit & bits) != 0; }
+    bool has_entry(u32 bits) const { return (entry & bits) != 0; }
+};
 
 }  // namespace droste

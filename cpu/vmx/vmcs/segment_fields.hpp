@@ -3,8 +3,10 @@
 
 #include "cpu/vmx/vmcs/vmcs.hpp"
 #include "cpu/x86/state/cpu_state.hpp"
+#include "cpu/x86/system/segment.hpp"
 
 #include <array>
+#include <utility>
 
 namespace droste {
 
@@ -39,5 +41,25 @@ inline constexpr std::array<SegmentFields, 8> kSegmentFields = {
     DROSTE_SEGMENT_FIELDS(SegmentFields::kTr, tr),
 };
 #undef DROSTE_SEGMENT_FIELDS
+
+// Visits all eight, unrolled: every VM entry and VM exit copies them.
+template <typename Visit>
+void for_each_segment(Visit&& visit) {
+    [&]<std::size_t... Number>(std::index_sequence<Number...>) {
+        (visit(kSegmentFields[Number]), ...);
+    }
+    (std::make_index_sequence<kSegmentFields.size()>{});
+}
+
+// "Bits 31:17 and bits 11:8 of the access-rights fields are always cleared" by a VM exit.
+inline constexpr u32 kSavedRights = 0x1'F0FF;
+
+// Rights seldom differ from those of the side left, and the checks follow from the rights.
+inline void set_segment_rights(Segment& segment, u32 rights) {
+    if (segment.rights != rights) {
+        segment.rights = rights;
+        refresh_segment_checks(segment);
+    }
+}
 
 }  // namespace droste

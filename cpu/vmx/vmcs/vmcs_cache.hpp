@@ -18,7 +18,10 @@
 // nothing about memory before VMCLEAR).
 
 #include "core/types.hpp"
+#include "cpu/vmx/vmcs/controls.hpp"
+#include "cpu/vmx/vmcs/segment_image.hpp"
 #include "cpu/vmx/vmcs/vmcs.hpp"
+#include "cpu/x86/vcpu.hpp"
 
 #include <array>
 #include <memory>
@@ -26,7 +29,23 @@
 
 namespace droste {
 
-class Vcpu;
+// What the processor was when it left one side of a VMCS, and is again when it comes back with the
+// fields as they were: the address space's context and the derived state, which need not be looked
+// for and worked out then.
+struct RememberedSide {
+    TlbContext* context = nullptr;
+    u64 epoch = 0;  // Tlb::epoch(); 0: nothing is remembered
+    // What derived state and the address space depend on besides the fields.
+    u64 efer = 0;
+    u64 xcr0 = 0;
+    u64 rflags = 0;  // RFLAGS.VM and AC count
+    ModeState mode;
+
+    // Requires: derived state and the context are up to date.
+    void remember(Vcpu& cpu);
+    // Puts them back, if what was loaded since is as it was then; false: nothing is done.
+    bool restore(Vcpu& cpu) const;
+};
 
 struct BoundVmcs {
     PhysAddr address = kNoVmcs;
@@ -35,9 +54,15 @@ struct BoundVmcs {
     bool blank = false;  // the region held no image when it was bound
     u64 last_use = 0;
     Vmcs fields;
-    // Check groups (entry_checks.hpp) to run again at the next VM entry: a field they read was
-    // written since they passed.
+    // Check groups (entry_checks.hpp) to run again at the next VM entry because something they read
+    // changed since they passed, and which of the members below are out of date.
     u32 stale_checks = ~0U;
+    u64 check_inputs = 0;         // of the last VM entry: check_input
+    ActiveControls controls;      // kStaleControls
+    RememberedSide guest_side;    // kStaleGuestSide
+    RememberedSide host_side;     // kStaleHostSide
+    SegmentImage guest_segments;  // kStaleGuestSegments
+    SegmentImage host_segments;   // kStaleHostSegments
     // Fields at the last VM entry that succeeded, for the dump's diff; only kept while something
     // asks for it.
     std::unique_ptr<Vmcs> last_good;

@@ -266,6 +266,56 @@ TEST_CASE("the least recently used context is the one recycled", "[mmu][tlb][con
     }
 }
 
+TEST_CASE("a context and the epoch lead back to it until a context has something to catch up with",
+          "[mmu][tlb][context]") {
+    TlbGuest t;
+    Tlb& tlb = t.cpu().tlb;
+    t.pcid(1);
+    TlbContext* const first = &tlb.current();
+    u64 epoch = tlb.epoch();
+    t.pcid(2);
+    CHECK(tlb.return_to(first, epoch));
+    CHECK(&tlb.current() == first);
+    const auto refused = [&] {
+        tlb.activate(t.cpu());
+        const bool refuses = !tlb.return_to(first, epoch);
+        t.pcid(1);
+        CHECK(&tlb.current() == first);  // looked for, and found again
+        epoch = tlb.epoch();
+        t.pcid(2);
+        return refuses;
+    };
+    tlb.activate(t.cpu());
+    t.invpcid(1, 1, 0);
+    CHECK(refused());
+    tlb.flush_vpid(9);  // it may concern any context: that is for activate() to find out
+    CHECK(refused());
+    t.map(kPage, kA | kLegal);
+    REQUIRE(store_linear(t.cpu(), kPage, u8{0xF4}) == Status::Next);
+    t.run(kPage, 1);  // HLT: the page becomes code
+    t.cpu().state.activity = Activity::Active;
+    CHECK(refused());
+    for (u64 pcid = 3; pcid < Tlb::kMaxContexts + 10; ++pcid) {
+        t.pcid(pcid);
+    }
+    CHECK_FALSE(tlb.return_to(first, epoch));  // given away
+}
+
+TEST_CASE("address spaces with the same slot in their family's map are told apart",
+          "[mmu][tlb][context]") {
+    TlbGuest t;
+    for (u64 pcid = 1; pcid < 50; ++pcid) {
+        t.pcid(pcid * TlbFamily::kSlots % 0x1000 + pcid / 64);
+        t.map(kPage, (pcid % 2 != 0 ? kA : kB) | kLegal);
+        REQUIRE(t.read(kPage) == (pcid % 2 != 0 ? 'A' : 'B'));
+    }
+    for (u64 pcid = 49; pcid > 0; --pcid) {
+        t.pcid(pcid * TlbFamily::kSlots % 0x1000 + pcid / 64);
+        REQUIRE(t.cpu().tlb.is_current(t.cpu()));
+        CHECK(t.read(kPage) == (pcid % 2 != 0 ? 'A' : 'B'));
+    }
+}
+
 TEST_CASE("a write tag exists only where the dirty flag is set", "[mmu][tlb][dirty]") {
     TlbGuest t;
     t.map(kPage, kA | 7);

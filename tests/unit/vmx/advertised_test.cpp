@@ -235,6 +235,7 @@ TEST_CASE("a control bit that is not advertised fails the VM entry, whichever it
             m.vmcs() = good;
             m.vmcs().proc_controls |= proc::kActivateSecondary;
             m.vmcs().*word.field ^= mask;
+            m.vmx().current->stale_checks = ~0U;
             const EntryContext context(m.vmx());
             u32 all = ~0U;
             const FailedCheck failed = first_failed_check(context, EntryFailure::Controls, all);
