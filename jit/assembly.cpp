@@ -59,14 +59,6 @@ void Assembly::need_saved_status() {
     }
 }
 
-void Assembly::begin(unsigned index) {
-    at_ = index;
-    if (insn().map != OpcodeMap::X87) {
-        settle_x87_pointers();
-    }
-    x87_last_before_ = x87_last_;
-}
-
 void Assembly::need_float(bool& known, i32 native, const u8* routine) {
     if (known) {
         return;

@@ -14,7 +14,7 @@ constexpr unsigned kUnknown = 0, kKnown = 1U << 0, kWritesE = 1U << 1, kWritesG 
                    kMemory =
                        1U << 4,  // E in memory is accessed: read, or also written with kWritesE
     kSource = 1U << 5,           // ... with mem_bytes bytes instead of width
-    kRaxRdx = 1U << 6, kRax = 1U << 7;
+    kWritesRaxRdx = 1U << 6, kWritesRax = 1U << 7;
 
 struct Row {
     Op op;
@@ -42,9 +42,9 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::SHLD, kModify},
     {Op::SHRD, kModify},
     {Op::SETcc, kModify},
-    {Op::MUL, kRead | kRaxRdx},
-    {Op::DIV, kRead | kRaxRdx},
-    {Op::IDIV, kRead | kRaxRdx},
+    {Op::MUL, kRead | kWritesRaxRdx},
+    {Op::DIV, kRead | kWritesRaxRdx},
+    {Op::IDIV, kRead | kWritesRaxRdx},
     {Op::BSF, kToG},
     {Op::BSR, kToG},
     {Op::TZCNT, kToG},
@@ -71,12 +71,12 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::BLSMSK, kRead | kWritesB},
     {Op::LEA, kKnown | kWritesG},
     {Op::BSWAP, kKnown | kWritesE},
-    {Op::CBW, kKnown | kRax},
-    {Op::CWD, kKnown | kRaxRdx},
+    {Op::CBW, kKnown | kWritesRax},
+    {Op::CWD, kKnown | kWritesRaxRdx},
     {Op::CLC, kKnown},
     {Op::STC, kKnown},
     {Op::CMC, kKnown},
-    {Op::LAHF, kKnown | kRax},
+    {Op::LAHF, kKnown | kWritesRax},
     {Op::SAHF, kKnown},
     {Op::NOP, kKnown},
     {Op::ENDBR, kKnown},
@@ -117,7 +117,7 @@ unsigned kind_of(const Insn& insn) {
     case Op::MOV:
     case Op::MOVNTI:
     case Op::MOVBE: return insn.form == Form::GE ? kToG : kModify;
-    case Op::IMUL: return insn.form == Form::E ? kRead | kRaxRdx : kToG;
+    case Op::IMUL: return insn.form == Form::E ? kRead | kWritesRaxRdx : kToG;
     case Op::BT: return insn.mem() && insn.form == Form::EG ? kUnknown : kRead;
     case Op::BTS:
     case Op::BTR:
@@ -260,10 +260,10 @@ RegisterEffect register_effect(const Insn& insn) {
     if ((kind & kWritesB) != 0) {
         effect.writes |= bit_of(insn.vvvv);
     }
-    if ((kind & kRaxRdx) != 0) {
+    if ((kind & kWritesRaxRdx) != 0) {
         effect.writes |= static_cast<u16>(bit_of(RAX) | bit_of(RDX));
     }
-    if ((kind & kRax) != 0) {
+    if ((kind & kWritesRax) != 0) {
         effect.writes |= bit_of(RAX);
     }
     if (insn.mem() && (kind & kMemory) != 0 && !insn.lock()) {
