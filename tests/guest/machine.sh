@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2046  # a word each
 set -- "$@" $(sed -n 's/^; options: //p' "$source")
 status=0
-timeout 50 "$droste" -kernel "$image" -cpu max -m 64 -nodefaults -debugcon stdio --icount -no-reboot "$@" \
+timeout 170 "$droste" -kernel "$image" -cpu max -m 64 -nodefaults -debugcon stdio --icount -no-reboot "$@" \
     < /dev/null > "$work/got" 2> "$work/errors" || status=$?
 sed -n 's/^; expect: //p' "$source" > "$work/want"
 if ! diff "$work/want" "$work/got" || [ $status -ne 0 ]; then

@@ -99,14 +99,16 @@ start64:
     CLAIM "smc_two_stores_in_a_row"
 
     ; JMP $ that becomes RET: nothing serializes, nothing pauses.
-    REPEATEDLY
+    mov dword [round], ROUNDS / 5       ; each is a turn of 10,000 instructions
+.again:
     mov word [PAGE], 0xFEEB
     mov dword [order], 3
     mov eax, PAGE
     call rax
     EXPECT word [PAGE], 0xC390
     WAIT_FOR dword [order], 0
-    AGAIN
+    dec dword [round]
+    jnz .again
     CLAIM "smc_unserialized_loop_ends"
 
     ; The targets of an indirect call are rewritten between calls; each gives its number and the round.
