@@ -58,6 +58,24 @@ struct OwnedJumpTable {
 // A translation whose windows fail so often is made again without.
 constexpr u32 kMostWindowMisses = 256;
 
+// Linked code comes back after so many instructions, whatever the budget: what others ask for
+// (attention::kStop) is looked at between, some tenth of a millisecond apart.
+constexpr u64 kSlice = u64{1} << 18;
+
+// What an empty page slot holds. The check of an access takes any page for one that is reached by
+// some address, and ~0 would be reached by a null pointer with a small displacement; so it is one
+// whose addresses are not canonical.
+// QUIRK(empty-page-slot): what reaches it all the same reads zeros and writes to nobody's page,
+// where it should fault.
+struct EmptySlot {
+    alignas(kPageBytes) std::array<u8, kPageBytes> nobodys{};
+
+    TranslatedCode::PageSlot slot() {
+        constexpr u64 kPage = 0x5A5A'5A5A'5A5A'5000;
+        return {.page = kPage, .addend = reinterpret_cast<std::uintptr_t>(nobodys.data()) - kPage};
+    }
+};
+
 class Engine final : public ExecutionEngine {
   public:
     Engine(std::shared_ptr<CodeCache> code, const Options& options)
@@ -92,6 +110,8 @@ class Engine final : public ExecutionEngine {
     std::vector<std::unique_ptr<OwnedJumpTable>> jump_tables_;
     std::size_t next_taken_ = 0;  // of jump_tables_, when no more are granted
     EngineStatistics counted_;
+    const std::unique_ptr<EmptySlot> empty_ = std::make_unique<EmptySlot>();
+    bool slots_emptied_ = false;  // all of them, before the first use
     const unsigned threshold_;
     // What the page slots were filled from: [0] kernel code's, [1] user code's.
     struct SlotsOf {
@@ -99,6 +119,7 @@ class Engine final : public ExecutionEngine {
         u64 epoch = 0;
     };
     std::array<SlotsOf, 2> slots_of_;
+    u64 end_ = 0;              // of the slice, as an instruction count
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
 };
@@ -174,15 +195,19 @@ void Engine::own_slots(Vcpu& cpu) {
     }
     owner = {cpu.mode.data_tlb, epoch};
     TranslatedCode& translated = cpu.translated;
+    if (!slots_emptied_) {
+        translated.slots.fill(empty_->slot());
+        slots_emptied_ = true;
+    }
     if (!user) {
-        translated.slots[0].page = translated.slots[1].page = kNoTag;
+        translated.slots[0] = translated.slots[1] = empty_->slot();
         return;
     }
     for (std::size_t byte = 0; byte < translated.slots_filled.size(); ++byte) {
         for (unsigned filled = translated.slots_filled[byte]; filled != 0; filled &= filled - 1) {
             const auto number = byte * 8 + static_cast<unsigned>(std::countr_zero(filled));
             if (number > 1) {
-                translated.slots[number].page = kNoTag;
+                translated.slots[number] = empty_->slot();
             }
         }
         translated.slots_filled[byte] = 0;
@@ -222,9 +247,9 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     own_slots(cpu);
     TranslatedCode& translated = cpu.translated;
     translated.jump_table = &jumps.table;
-    translated.remaining = static_cast<i64>(std::min<u64>(limit - cpu.icount, ~u64{0} >> 1));
+    translated.remaining = static_cast<i64>(std::min(limit - cpu.icount, kSlice));
     translated.status = pack_status(cpu.state.flags.status());
-    const u64 end = cpu.icount + static_cast<u64>(translated.remaining);
+    end_ = cpu.icount + static_cast<u64>(translated.remaining);
     ++counted_.entries;
     const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
     take_x87(cpu);
@@ -234,7 +259,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     const Exit& exit = code_->exit(left_by);
     cpu.state.rip() = exit.rip;
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
-    cpu.icount = end - static_cast<u64>(translated.remaining);
+    cpu.icount = end_ - static_cast<u64>(translated.remaining);
     if (exit.place != nullptr) {
         last_exit_ = left_by;
     }
@@ -248,7 +273,7 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     TranslatedCode& translated = cpu.translated;
     const Site& site = code_->site(translated.site);
     Translation& translation = *site.translation;
-    const u64 limit = cpu.icount_limit;
+    const u64 limit = end_;
     const u64 generation = cpu.tlb.generation();
     const u32 key = translation_key(cpu);
     const DataTlb* data_tlb = cpu.mode.data_tlb;
