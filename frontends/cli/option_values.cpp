@@ -109,8 +109,10 @@ constexpr std::array kAcceleratorProperties = {
 
 Expected<void> set_accelerator_property(CommandLine& line, const Property& property) {
     std::vector<std::string_view> known;
+    const Accelerator of = line.machine.accelerator == Accelerator::Best ? Accelerator::Translator
+                                                                         : line.machine.accelerator;
     for (const AcceleratorProperty& row : kAcceleratorProperties) {
-        if (row.of != line.machine.accelerator) {
+        if (row.of != of) {
             continue;
         }
         if (row.key == property.key) {
@@ -134,11 +136,11 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
     constexpr std::array<std::string_view, 3> kKnown = {"interp", "jit", "tcg"};
     if (value == "help") {
         line.answer =
-            "Accelerators:\ninterp    interpreter (default; tcg is another name for it)\n"
-            "          block=1..64  instructions decoded into a block at most (64)\n"
-            "jit       translator to native code\n"
+            "Accelerators:\njit       translator to native code (default where it can run)\n"
             "          tb-size=1..2047  MiB for translated code and its tables (256)\n"
-            "          threshold=N  rounds a block is interpreted before it is translated (16)\n";
+            "          threshold=N  rounds a block is interpreted before it is translated (16)\n"
+            "interp    interpreter (tcg is another name for it)\n"
+            "          block=1..64  instructions decoded into a block at most (64)\n";
         return {};
     }
     for (const Property& property : parse_properties(value)) {

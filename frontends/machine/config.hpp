@@ -21,7 +21,8 @@ class CharBackend;
 inline constexpr std::size_t kMaxSerialPorts = 4;
 inline constexpr u32 kMaxVcpus = 255;
 
-enum class Accelerator : u8 { Interpreter, Translator };
+// Best: the translator, or the interpreter where the native machine grants no translated code.
+enum class Accelerator : u8 { Best, Interpreter, Translator };
 
 struct MachineConfig {
     u64 ram_bytes = u64{128} << 20;
@@ -29,7 +30,7 @@ struct MachineConfig {
     CpuFeatures cpu;
     std::string cpu_model;                // as -cpu names it, for reports
     VmxConfig vmx = VmxConfig::nested();  // if the CPU has VMX
-    Accelerator accelerator = Accelerator::Interpreter;
+    Accelerator accelerator = Accelerator::Best;
     InterpreterOptions interpreter;
     jit::Options translator;
     Clock::Mode clock_mode = Clock::Mode::FreeRunning;

@@ -117,12 +117,13 @@ Expected<void> Pc::make_vcpus() {
 
 Expected<void> Pc::make_engines() {
     std::shared_ptr<jit::CodeCache>& code = translated_code_;
-    if (config_.accelerator == Accelerator::Translator) {
+    if (config_.accelerator != Accelerator::Interpreter) {
         auto cache = jit::make_code_cache(*vcpus_.front()->blocks, config_.translator);
-        if (!cache) {
+        if (cache) {
+            code = std::move(cache).value();
+        } else if (config_.accelerator == Accelerator::Translator) {
             return cache.error();
         }
-        code = std::move(cache).value();
     }
     for (std::size_t i = 0; i < vcpus_.size(); ++i) {
         engines_.push_back(code == nullptr ? make_interpreter(config_.interpreter)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# icount.sh DROSTE: with --icount a Linux boot is the same run whatever the length of the interpreter's blocks, with
-# one CPU and with two: the console with its time stamps, and how many instructions, exceptions and interrupts there were.
+# icount.sh DROSTE: with --icount a Linux boot is the same run whatever the length of the interpreter's blocks, and in
+# the translator, with one CPU and with two: the console with its time stamps, and how many instructions, exceptions and interrupts there were.
 . "$(dirname "$0")/lib.sh"
 need_guests vmlinuz-6.1 busybox
 sh "$here/make_initramfs.sh" "$guests/busybox" "$scratch/initramfs.cpio"
@@ -9,8 +9,9 @@ counts() {
     grep -E '^(instructions|exceptions|  page faults|interrupts|NMIs|halts|port accesses|MMIO accesses|virtual time)' "$1"
 }
 for cpus in 1 2; do
-    for block in 64 8 1; do
-        "$droste" --icount -accel interp,block=$block -kernel "$guests/vmlinuz-6.1" -initrd "$scratch/initramfs.cpio" -m 256 \
+    for block in 64 8 1 jit; do
+        case $block in jit) engine=jit ;; *) engine=interp,block=$block ;; esac
+        "$droste" --icount -accel $engine -kernel "$guests/vmlinuz-6.1" -initrd "$scratch/initramfs.cpio" -m 256 \
             -smp $cpus -no-reboot -append "console=ttyS0 poweroff panic=-1" --timeout 900 --stats \
             </dev/null >"$scratch/console.$block" 2>"$scratch/stats.$block"
         equal "$cpus CPUs, blocks of $block: powers off" 0 $?
