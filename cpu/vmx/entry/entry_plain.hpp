@@ -60,7 +60,8 @@ inline bool plainly_enterable(const Vmcs& v, const ActiveControls& controls, uns
 // since the last VM entry, and fresh what plainly_enterable() answers for.
 inline u32 groups_to_check(VmxState& vmx) {
     BoundVmcs& bound = *vmx.current;
-    const ActiveControls& controls = bring_up_to_date(bound);
+    const bool stale_controls = (bound.stale_checks & kStaleControls) != 0;
+    const ActiveControls& controls = stale_controls ? bring_up_to_date(bound) : bound.controls;
     const Vmcs& v = bound.fields;
     const u64 inputs = u64{controls.proc2} |
                        ((vmx.cpu.state.efer & efer::kLma) != 0 ? check_input::kIa32eMode : 0) |
