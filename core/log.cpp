@@ -15,7 +15,8 @@ constexpr auto kCategories = std::to_array<CategoryRow>({
     {LogCategory::GuestErrors, "guest_errors",
      "accesses nothing answers, bad sizes, reserved values"},
     {LogCategory::Interrupts, "int", "exceptions and interrupts as they are delivered"},
-    {LogCategory::InAsm, "in_asm", "each block as it is decoded"},
+    {LogCategory::InAsm, "in_asm",
+     "guest code: each block as it is decoded, and as it is translated"},
     {LogCategory::Exec, "exec", "each block as it is entered"},
     {LogCategory::CpuReset, "cpu_reset", "CPU state at reset and at shutdown"},
     {LogCategory::Mmu, "mmu", "page faults and what is flushed from the TLB"},
@@ -23,6 +24,8 @@ constexpr auto kCategories = std::to_array<CategoryRow>({
     {LogCategory::Io, "io", "port and MMIO accesses, as the device that answers sees them"},
     {LogCategory::Apic, "apic", "interrupt messages between IOAPIC and local APICs"},
     {LogCategory::Vmx, "vmx", "failed VMX instructions and VM entries, with the check that failed"},
+    {LogCategory::OutAsm, "out_asm", "native code of each translation, with the guest's"},
+    {LogCategory::Op, "op", "what became of each instruction that was translated"},
 });
 static_assert(kCategories.size() == static_cast<std::size_t>(LogCategory::kCount));
 

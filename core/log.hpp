@@ -16,7 +16,7 @@ namespace droste {
 enum class LogCategory : u8 {
     GuestErrors,    // guest_errors: accesses to nothing, bad sizes, reserved values
     Interrupts,     // int: exceptions and interrupts as they are delivered
-    InAsm,          // in_asm: each block as it is decoded
+    InAsm,          // in_asm: guest code, each block as it is decoded and as it is translated
     Exec,           // exec: each block as it is entered
     CpuReset,       // cpu_reset: state at reset and at shutdown
     Mmu,            // mmu: page faults and TLB flushes
@@ -24,6 +24,8 @@ enum class LogCategory : u8 {
     Io,             // io: port and MMIO accesses that reach a device, after they did
     Apic,           // apic: interrupt messages
     Vmx,            // vmx: failed VMX instructions and VM entries, each with its check
+    OutAsm,         // out_asm: native code of each translation
+    Op,             // op: what became of each instruction of a translation
     kCount,
 };
 

@@ -130,6 +130,8 @@ void Assembly::settle_x87_pointers() {
 
 void Assembly::begin(unsigned index) {
     at_ = index;
+    items_[index].code_at = static_cast<u32>(e_.size());
+    items_[index].status_place = status_;
     accesses_ = 0;
     if (insn().map != OpcodeMap::X87) {
         settle_x87_pointers();

@@ -5,12 +5,7 @@
 // The status flags (docs/jit/flags.md). Guest instructions that are carried over set and read the
 // native ones. The code between them needs compares, so the flags are saved to
 // TranslatedCode::status before the first compare after they were set, if anybody may still read
-// them, and loaded again where an instruction reads them:
-//
-//   Native  in RFLAGS
-//   Saved   in TranslatedCode::status
-//   Both    in either
-//   Dead    nowhere: whatever comes next overwrites all of them before anything reads one
+// them, and loaded again where an instruction reads them (StatusPlace, listener.hpp).
 
 #include "core/types.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
@@ -18,6 +13,7 @@
 #include "jit/code_cache.hpp"
 #include "jit/emitter.hpp"
 #include "jit/layout.hpp"
+#include "jit/listener.hpp"
 #include "jit/register_effect.hpp"
 #include "jit/status_effect.hpp"
 #include "jit/windows.hpp"
@@ -26,8 +22,6 @@
 
 namespace droste::jit {
 
-enum class StatusPlace : u8 { Native, Saved, Both, Dead };
-
 struct Item {
     const Insn* insn = nullptr;
     u64 rip = 0;
@@ -35,6 +29,10 @@ struct Item {
     RegisterEffect registers;
     bool status_live_before = true;
     bool status_live_after = true;
+    // For Listener: where its code begins, the status flags there, and whether it was carried over.
+    u32 code_at = 0;
+    StatusPlace status_place = StatusPlace::Saved;
+    bool carried_over = false;
     u64 next_rip() const { return rip + insn->length; }
 };
 

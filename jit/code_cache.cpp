@@ -64,6 +64,9 @@ void CodeCache::reserve() {
     if (used_ + kMostCode > memory_.bytes() || table_bytes() + kMostTables > most_tables_) {
         ++counted_.flushes;
         flush();
+        if (listener_ != nullptr) {
+            listener_->flushed();
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_memory.hpp"
 #include "jit/emitter.hpp"
+#include "jit/listener.hpp"
 #include "jit/statistics.hpp"
 #include "jit/trampolines.hpp"
 #include "jit/translation.hpp"
@@ -76,6 +77,9 @@ class CodeCache final : public BlockCache::Listener {
 
     void block_dropped(Block& block, BlockDeath death) override;
 
+    // Null: nobody listens. Borrowed.
+    void set_listener(jit::Listener* listener) { listener_ = listener; }
+    jit::Listener* listener() const { return listener_; }
     // An engine's numbers are counted with the cache's as long as it lives.
     void enroll(const EngineStatistics& engine) { engines_.push_back(&engine); }
     void leave(const EngineStatistics& engine) { std::erase(engines_, &engine); }
@@ -108,6 +112,7 @@ class CodeCache final : public BlockCache::Listener {
     std::size_t most_jump_tables_;  // bytes
     std::size_t jump_tables_ = 0;   // bytes granted
     CacheStatistics counted_;
+    jit::Listener* listener_ = nullptr;
     std::vector<const EngineStatistics*> engines_;
 };
 

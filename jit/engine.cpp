@@ -80,7 +80,8 @@ class Engine final : public ExecutionEngine {
   public:
     Engine(std::shared_ptr<CodeCache> code, const Options& options)
         : code_(std::move(code))
-        , threshold_(options.threshold) {
+        , threshold_(options.threshold)
+        , link_(options.link) {
         code_->enroll(counted_);
     }
     ~Engine() override { code_->leave(counted_); }
@@ -120,6 +121,7 @@ class Engine final : public ExecutionEngine {
     };
     std::array<SlotsOf, 2> slots_of_;
     u64 end_ = 0;              // of the slice, as an instruction count
+    const bool link_;
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
 };
@@ -236,8 +238,10 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     }
     const u64 rip = translation->rip;
     OwnedJumpTable& jumps = jump_table(cpu);
-    if (last_exit_ != kNoExit && code_->exit(last_exit_).rip == rip &&
-        code_->exit(last_exit_).key == translation->key) {
+    if (!link_) [[unlikely]] {
+        // Nobody but the engine leads anywhere.
+    } else if (last_exit_ != kNoExit && code_->exit(last_exit_).rip == rip &&
+               code_->exit(last_exit_).key == translation->key) {
         code_->link(last_exit_, *translation);
     } else {
         jumps.fill(rip, translation->entry);
@@ -253,17 +257,21 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     ++counted_.entries;
     const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
     take_x87(cpu);
-    if (left_by == kNoSite) {
-        return last_status_;
+    Status status = last_status_;
+    if (left_by != kNoSite) {
+        const Exit& exit = code_->exit(left_by);
+        cpu.state.rip() = exit.rip;
+        cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
+        cpu.icount = end_ - static_cast<u64>(translated.remaining);
+        if (exit.place != nullptr) {
+            last_exit_ = left_by;
+        }
+        status = Status::Branch;
     }
-    const Exit& exit = code_->exit(left_by);
-    cpu.state.rip() = exit.rip;
-    cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
-    cpu.icount = end_ - static_cast<u64>(translated.remaining);
-    if (exit.place != nullptr) {
-        last_exit_ = left_by;
+    if (Listener* listener = code_->listener(); listener != nullptr) [[unlikely]] {
+        listener->left(cpu, rip);
     }
-    return Status::Branch;
+    return status;
 }
 
 // One instruction of a translation by the interpreter: because it is not translated, or because its
@@ -316,6 +324,7 @@ Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks, const O
     if (!cache) {
         return cache.error();
     }
+    cache.value()->set_listener(options.listener);
     return std::shared_ptr<CodeCache>(std::move(cache).value());
 }
 

@@ -18,6 +18,7 @@ class BlockCache;
 namespace droste::jit {
 
 class CodeCache;
+class Listener;
 
 struct Options {
     static constexpr u64 kMostMiB = 2047;  // a jump reaches any of it
@@ -27,6 +28,9 @@ struct Options {
     // kMostMiB.
     std::size_t code_bytes = std::size_t{256} << 20;
     unsigned threshold = 16;  // a block is interpreted so often before it is translated
+    // Translations lead to each other. Otherwise each returns to the engine: for comparisons.
+    bool link = true;
+    Listener* listener = nullptr;  // borrowed; null: nobody wants to know
 };
 
 // The code of a machine, shared by the engines of its vCPUs. `blocks` is told about it and must not

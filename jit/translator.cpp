@@ -8,9 +8,11 @@
 
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
+#include "jit/listener.hpp"
 #include "jit/vector_state.hpp"
 #include "jit/x87_state.hpp"
 
+#include <span>
 #include <vector>
 
 namespace droste::jit {
@@ -82,6 +84,27 @@ bool carry_over(Assembly& a) {
            carry_over_vector(a) || carry_over_x87(a);
 }
 
+void report(Vcpu& cpu,
+            Listener& listener,
+            const Translation& translation,
+            const std::vector<Item>& items,
+            std::span<const u8> code,
+            u32 behind_at) {
+    std::vector<TranslatedInsn> insns;
+    for (const Item& item : items) {
+        insns.push_back({.insn = item.insn,
+                         .rip = item.rip,
+                         .code_at = item.code_at,
+                         .status = item.status_place,
+                         .carried_over = item.carried_over});
+    }
+    listener.translated(cpu, {.rip = translation.rip,
+                              .key = translation.key,
+                              .code = code,
+                              .insns = insns,
+                              .behind_at = behind_at});
+}
+
 bool transfers(Op op) {
     return op == Op::JMP_NEAR || op == Op::Jcc || op == Op::CALL_NEAR || op == Op::RET_NEAR ||
            op == Op::LOOP || op == Op::JrCXZ;
@@ -122,13 +145,19 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
         if (!carried) {
             a.interpret();
         }
+        items[i].carried_over = carried;
         a.end_item();
         left = carried && transfers(a.insn().op);
     }
     if (!left) {
         a.leave_to(items.back().next_rip(), a.count());
     }
+    const auto behind_at = static_cast<u32>(a.emitter().size());
     a.finish();
+    if (jit::Listener* listener = code.listener(); listener != nullptr) {
+        report(cpu, *listener, translation, items, {translation.entry_native, a.emitter().size()},
+               behind_at);
+    }
     CacheStatistics& counted = code.counted();
     counted.made_guest_insns += items.size();
     counted.made_guest_bytes += items.back().next_rip() - translation.rip;

@@ -7,6 +7,7 @@
 #include "frontends/cli/exit_status.hpp"
 #include "frontends/cli/explain_options.hpp"
 #include "frontends/cli/option_values.hpp"
+#include "frontends/cli/translator_options.hpp"
 #include "frontends/cli/values.hpp"
 
 #include <algorithm>
@@ -175,6 +176,9 @@ constexpr std::array kOptions = {
     OptionRow{"icount",    "",     "time from retired instructions: two runs are identical",          apply_icount},
     OptionRow{"icount-ns", "N",    "--icount with N ns an instruction, 1 to 1000 (default 10)",       apply_icount_ns},
     OptionRow{"stats",     "",     "print counters to standard error at the end",                     set_flag<&CommandLine::stats>},
+    OptionRow{"lockstep",  "[each|every=N]", "compare translator and interpreter as they go, every 1000 instructions", on_line<set_lockstep>},
+    OptionRow{"perf-map",  "",     "names of translated code for perf report: /tmp/perf-PID.map",     set_flag<&CommandLine::perf_map>},
+    OptionRow{"jitdump",   "[DIR]", "translated code for perf inject --jit: DIR/jit-PID.dump",        on_line<set_jitdump>},
     OptionRow{"v",         "",     "say what is loaded and how the run ended",                        set_flag<&CommandLine::verbose>},
     OptionRow{"verbose",   "",     "",                                                                set_flag<&CommandLine::verbose>},
     OptionRow{"d",         "ITEM,...", "log these events (-d help)",                                  on_line<set_log_items>, kRepeats},
@@ -285,6 +289,9 @@ Expected<void> finish(Parse& parse, Purpose purpose) {
     } else if (!line.machine.bios.empty()) {
         return Error{
             "-bios with -kernel: a kernel is started without firmware, give only one of them"};
+    }
+    if (auto checked = check_translator_options(line); !checked) {
+        return checked;
     }
     if (!line.rtc_base_given) {
         constexpr i64 kFixedStart = 1'704'067'200;  // 2024-01-01: runs with --icount repeat exactly

@@ -5,6 +5,7 @@
 #include "core/error.hpp"
 #include "core/types.hpp"
 #include "frontends/cli/config_file.hpp"
+#include "frontends/debugger/lockstep_options.hpp"
 #include "frontends/debugger/vmx_explainer.hpp"
 #include "frontends/machine/config.hpp"
 
@@ -42,6 +43,9 @@ struct CommandLine {
     MachineConfig machine;  // backends are still to be filled in
     std::string cpu_model;
     ExplainOptions explain;
+    LockstepOptions lockstep;
+    bool perf_map = false;
+    std::string jitdump_directory;  // empty: no dump
     std::vector<CharSpec> serials;
     std::vector<DebugConsoleSpec> debug_consoles;
     std::map<std::string, CharSpec> chardevs;

@@ -15,6 +15,7 @@ int exit_status_of(const RunControl& control, bool until_given) {
     case EndReason::Timeout: return kExitTimeout;
     case EndReason::Signal: return kExitSignalBase + static_cast<int>(control.value());
     case EndReason::OutputClosed: return kExitOutputClosed;
+    case EndReason::Difference: return kExitDifference;
     }
     return kExitNativeFailure;
 }

@@ -16,6 +16,7 @@ enum ExitStatus : int {
     kExitUntilMissed = 6,
     kExitOutputClosed = 8,
     kExitNativeFailure = 10,
+    kExitDifference = 12,
     kExitTimeout = 124,
     kExitSignalBase = 128,
 };
@@ -35,6 +36,7 @@ inline constexpr std::array kExitRows = {
     ExitRow{"6", "the run ended by itself before --until's text appeared"},
     ExitRow{"8", "whoever read the standard output has closed it"},
     ExitRow{"10", "the native machine failed us (no memory, no terminal)"},
+    ExitRow{"12", "--lockstep: translator and interpreter do not agree"},
     ExitRow{"124", "--timeout ran out"},
     ExitRow{"128+n", "ended by signal n"},
 };

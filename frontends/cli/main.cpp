@@ -4,6 +4,9 @@
 #include "frontends/cli/consoles.hpp"
 #include "frontends/cli/exit_status.hpp"
 #include "frontends/cli/nested_command.hpp"
+#include "frontends/debugger/lockstep.hpp"
+#include "frontends/debugger/profiles.hpp"
+#include "frontends/debugger/translation_watch.hpp"
 #include "frontends/headless/log_file_posix.hpp"
 #include "frontends/headless/machine_report.hpp"
 #include "frontends/headless/monitor.hpp"
@@ -102,6 +105,45 @@ void report_end(const CommandLine& line, const RunControl& control, int status) 
     }
 }
 
+// What listens to the translator, as the command line asks for it.
+class Listeners {
+  public:
+    Expected<void> open(const CommandLine& line, Log& log, const VmxExplainer& explainer) {
+        const auto name = [&explainer](const Vcpu& cpu, u64 rip) {
+            return explainer.name_of_code(cpu, rip);
+        };
+        if (TranslationLog::wanted(log)) {
+            all_.add(log_.emplace(log));
+        }
+        if (line.perf_map) {
+            auto map = PerfMap::create(name);
+            if (!map) {
+                return map.error();
+            }
+            map_ = std::move(map).value();
+            all_.add(*map_);
+        }
+        if (!line.jitdump_directory.empty()) {
+            auto dump = JitDump::create(line.jitdump_directory, name);
+            if (!dump) {
+                return dump.error();
+            }
+            dump_ = std::move(dump).value();
+            all_.add(*dump_);
+        }
+        return {};
+    }
+    void add(jit::Listener& listener) { all_.add(listener); }
+    // Null: nobody.
+    jit::Listener* all() { return all_.empty() ? nullptr : &all_; }
+
+  private:
+    TranslationListeners all_;
+    std::optional<TranslationLog> log_;
+    std::unique_ptr<PerfMap> map_;
+    std::unique_ptr<JitDump> dump_;
+};
+
 // Everything from a parsed command line on.
 int run(CommandLine& line) {
     Log log;
@@ -120,16 +162,41 @@ int run(CommandLine& line) {
     std::chrono::steady_clock::time_point start;
     std::string statistics;
     std::vector<std::string> explanation_notes;
+    std::string difference;
     {
         Consoles consoles(loop, control, warn);
+        Listeners listeners;
+        if (const auto opened = listeners.open(line, log, *explainer.value()); !opened) {
+            return user_error(opened.error());
+        }
+        std::optional<Lockstep> lockstep;
+        if (line.lockstep.on) {
+            lockstep.emplace(line.lockstep, line.machine);
+            line.machine.translator.link = !line.lockstep.each;
+            listeners.add(*lockstep);
+        }
+        line.machine.translator.listener = listeners.all();
         if (const auto opened = consoles.open(line); !opened) {
             return user_error(opened.error());
+        }
+        if (lockstep) {
+            lockstep->connect(line.machine);
+            for (const DebugConsoleSpec& spec : line.debug_consoles) {
+                if (spec.chars.kind != CharSpec::Kind::None) {
+                    lockstep->add_debug_console(spec.port, spec.id);
+                }
+            }
         }
         const auto created = Pc::create(line.machine, log, control);
         if (!created) {
             return user_error(created.error());
         }
         Pc& pc = *created.value();
+        if (lockstep) {
+            if (const auto started = lockstep->start(pc, control); !started) {
+                return user_error(started.error());
+            }
+        }
         explainer.value()->attach(pc);
         for (const std::string& note : consoles.notes()) {
             tell(fmt::format("{}\n", note));
@@ -146,21 +213,33 @@ int run(CommandLine& line) {
         }
         const RunLimits limits = {line.timeout, !line.no_reboot, !line.no_shutdown};
         RunLoop run_loop(pc, loop, control, limits);
+        run_loop.set_shadow(lockstep ? &*lockstep : nullptr);
         control.set_paused(line.start_paused);
         consoles.enter_raw_mode();
         start = std::chrono::steady_clock::now();
         run_loop.run();
         explanation_notes = explainer.value()->detach();
+        if (lockstep) {
+            lockstep->finish();
+            explanation_notes.push_back(lockstep->summary());
+            difference = lockstep->report();
+            if (!difference.empty()) {
+                difference += "\nTranslator:\n" + describe_registers(pc) + "\nInterpreter:\n" +
+                              describe_registers(lockstep->follower());
+            }
+        }
         if (line.stats) {
             statistics = describe_counters(pc, std::chrono::steady_clock::now() - start);
         }
     }
-    const int status = exit_status_of(control, !line.until.empty());
+    const int status = difference.empty() ? exit_status_of(control, !line.until.empty())
+                                          : static_cast<int>(kExitDifference);
     std::fflush(stdout);
     report_end(line, control, status);
     for (const std::string& note : explanation_notes) {
         tell(fmt::format("droste: {}\n", note));
     }
+    tell(difference);
     tell(statistics);
     return status;
 }

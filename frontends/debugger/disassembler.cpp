@@ -38,21 +38,31 @@ Disassembler::~Disassembler() {
 }
 
 std::string Disassembler::text(std::span<const u8> bytes, unsigned bits, u64 rip) {
+    std::string text;
+    next(bytes, bits, rip, text);
+    return text;
+}
+
+std::size_t
+Disassembler::next(std::span<const u8> bytes, unsigned bits, u64 rip, std::string& text) {
     const std::size_t index = bits == 16 ? 0 : bits == 32 ? 1 : 2;
     cs_insn* insn = handles_->insns[index];
+    text.clear();
     if (bytes.empty() || insn == nullptr) {
-        return {};
+        return bytes.size();
     }
     const u8* code = bytes.data();
     std::size_t left = bytes.size();
     u64 address = rip;
     if (cs_disasm_iter(handles_->handles[index], &code, &left, &address, insn)) {
-        return insn->op_str[0] == '\0' ? std::string(insn->mnemonic)
+        text = insn->op_str[0] == '\0' ? std::string(insn->mnemonic)
                                        : fmt::format("{} {}", insn->mnemonic, insn->op_str);
+        return bytes.size() - left;
     }
     // Capstone 4 does not know all instructions.
-    return fmt::format("bytes {:02x}",
-                       fmt::join(bytes.first(std::min<std::size_t>(bytes.size(), 8)), " "));
+    const auto shown = bytes.first(std::min<std::size_t>(bytes.size(), 8));
+    text = fmt::format("bytes {:02x}", fmt::join(shown, " "));
+    return shown.size();
 }
 
 }  // namespace droste

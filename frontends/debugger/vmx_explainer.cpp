@@ -171,6 +171,11 @@ void VmxExplainer::failed_entry(const std::string& explanation, const std::strin
 }
 
 // "mov cr3, rax <switch_mm+0x12>"
+std::string VmxExplainer::name_of_code(const Vcpu& cpu, u64 rip) const {
+    const bool has_vmx = pc_ != nullptr && !pc_->vmx().empty();
+    return symbols_.describe(has_vmx ? pc_->vmx()[cpu.index]->trace.current_level() : 1, rip);
+}
+
 std::string VmxExplainer::describe_rip(u32 vcpu, unsigned level, u64 rip) {
     Vcpu& cpu = *pc_->vcpus()[vcpu];
     const CodeBytes code = fetch_code(cpu, rip);

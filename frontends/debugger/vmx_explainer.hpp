@@ -53,6 +53,9 @@ class VmxExplainer final : public FailedEntrySink {
     // Ends the trace: its file is complete now. Returns what the user should know, a line each.
     std::vector<std::string> detach();
 
+    // The symbol at an address of the code that this vCPU executes now; may be empty.
+    std::string name_of_code(const Vcpu& cpu, u64 rip) const;
+
     void failed_entry(const std::string& explanation, const std::string& dump) override;
 
   private:

@@ -20,6 +20,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace droste {
@@ -50,6 +51,11 @@ class Pc {
     // Null without a translator.
     const jit::CodeCache* translated_code() const { return translated_code_.get(); }
     ExecutionEngine& engine(const Vcpu& cpu) { return *engines_[cpu.index]; }
+    // Gives the vCPU another engine; returns the one it had.
+    std::unique_ptr<ExecutionEngine>
+    exchange_engine(const Vcpu& cpu, std::unique_ptr<ExecutionEngine> engine) {
+        return std::exchange(engines_[cpu.index], std::move(engine));
+    }
     // What was loaded, a line each.
     std::span<const std::string> boot_notes() const { return notes_; }
 

@@ -21,6 +21,7 @@ enum class EndReason : u8 {
     Signal,        // with its number
     Quit,          // Ctrl-A x, or the monitor
     OutputClosed,  // whoever read our standard output is gone
+    Difference,    // --lockstep: the engines do not agree
 };
 
 enum class PowerEvent : u8 { None, Reset, Off };

@@ -133,7 +133,7 @@ void RunLoop::slice() {
     cpu.withdraw(attention::kStop);
     const u64 done = cpu.icount - start;
     turn_left_ -= std::min(turn_left_, done);
-    events.run_due();
+    run_due_events();
     instructions_since_look_ += done;
     // Alone, there is nobody to yield to.
     if (result == RunResult::Idle || (result == RunResult::Yielded && others_wait())) {
@@ -178,9 +178,19 @@ void RunLoop::idle() {
         }
         if (!any_runnable()) {
             clock.advance_to(deadline);
+            if (shadow_ != nullptr) {
+                shadow_->time_advanced_to(deadline);
+            }
         }
     }
-    events.run_due();
+    run_due_events();
+}
+
+void RunLoop::run_due_events() {
+    pc_.events().run_due();
+    if (shadow_ != nullptr) {
+        shadow_->events_ran();
+    }
 }
 
 void RunLoop::wait_while_halted() {
@@ -209,6 +219,9 @@ void RunLoop::run() {
         }
         if (control_.take_reset()) {
             pc_.reset();
+            if (shadow_ != nullptr) {
+                shadow_->was_reset();
+            }
             turn_left_ = 0;
         }
         // A vCPU that looks runnable and does nothing waits like a halted one.

@@ -36,6 +36,20 @@ struct RunLimits {
     bool shutdown_allowed = true;  // otherwise a power-off pauses the machine
 };
 
+// A second machine that makes the same steps (--lockstep). It follows the vCPUs by itself and is told
+// what else happens to the machine, just after it has happened there. Only in counting mode.
+class RunShadow {
+  public:
+    RunShadow() = default;
+    RunShadow(const RunShadow&) = delete;
+    RunShadow& operator=(const RunShadow&) = delete;
+    virtual ~RunShadow() = default;
+
+    virtual void events_ran() = 0;                       // what was due
+    virtual void time_advanced_to(u64 deadline_ns) = 0;  // while all vCPUs waited
+    virtual void was_reset() = 0;
+};
+
 // NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, never held as an observer
 class RunLoop final : private RunObserver {
   public:
@@ -44,6 +58,8 @@ class RunLoop final : private RunObserver {
     RunLoop(const RunLoop&) = delete;
     RunLoop& operator=(const RunLoop&) = delete;
 
+    // Borrowed.
+    void set_shadow(RunShadow* shadow) { shadow_ = shadow; }
     // Returns when control.ended().
     void run();
 
@@ -57,6 +73,7 @@ class RunLoop final : private RunObserver {
     void idle();
     void serve(u64 timeout_ns);
     void serve_now_and_then();
+    void run_due_events();
     void wait_while_halted();
     void reset_or_end(EndReason reason);
     u64 timeout_left_ns() const;
@@ -65,6 +82,7 @@ class RunLoop final : private RunObserver {
     NativeIo& io_;
     RunControl& control_;
     RunLimits limits_;
+    RunShadow* shadow_ = nullptr;
     std::chrono::steady_clock::time_point start_;
     std::chrono::steady_clock::time_point served_;
     std::atomic<Vcpu*> running_ = nullptr;  // read by look_up(), which a signal may call

@@ -47,6 +47,13 @@ refused "did you mean 'tb-size'" -accel jit,tbsize=64
 refused "known: block" -accel interp,tb-size=64
 refused "known: tb-size, threshold" -accel jit,block=8
 refused "known: interp" -machine pc,accel=kvm
+refused "--lockstep without --icount" --lockstep -accel jit -kernel "$kernel"
+refused "--lockstep without -accel jit" --lockstep --icount -kernel "$kernel"
+refused "expected each, every=N or memory=N" --lockstep=often --icount -accel jit
+refused "every=0: expected 1 or more instructions" --lockstep=every=0 --icount -accel jit
+refused "--perf-map without -accel jit" --perf-map -kernel "$kernel"
+refused "--jitdump without -accel jit" --jitdump /tmp -kernel "$kernel"
+refused "--jitdump: cannot write /nonexistent/jit-" --jitdump /nonexistent -accel jit -kernel "$kernel"
 refused "YYYY-MM-DD" -rtc base=yesterday
 refused "YYYY-MM-DD" -rtc base=2024-13-01
 refused "known: host" -rtc clock=sundial
@@ -81,6 +88,8 @@ run -m 2G -smp cpus=2,sockets=1,cores=2,threads=1
 run -smp 8
 run -accel tcg -machine pc,accel=tcg -M pc -cpu max
 run -accel jit
+run -accel jit --icount --lockstep
+run -accel jit --icount --lockstep=each,every=10,memory=1000
 run -accel jit,tb-size=1,threshold=0
 run -accel jit,tb-size=2047,threshold=1000000
 run -rtc base=2001-02-03T04:05:06,clock=vm

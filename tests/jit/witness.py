@@ -6,8 +6,10 @@ KERNEL is translated.asm, whose words each do one thing twenty times. A counter'
 what the word `off` does. Rows are read from the program's own output: a new one without a witness here fails the test."""
 import os
 import re
+import struct
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 from claims import claim, finish
@@ -101,6 +103,54 @@ at_once = rows(run("cold", "--stats", accel="jit,threshold=0").stderr)
 claim("with threshold 0 code is translated that runs once", at_once["translations made"] >= 64, at_once)
 bound = seen["room, little room"]
 claim("tb-size bounds code and tables", bound["code bytes present"] + bound["table bytes present"] < 2**20, bound)
+
+# Categories of the log: each translation with the guest's code, the native code under it, and what became of it.
+HEAD = r"^{}: translation of 0x0000000000100[0-9a-f]{{3}}, \d+ instructions?, \d+ bytes at 0x[0-9a-f]+$"
+LOGS = {
+    "in_asm": [r"^  0x0000000000100[0-9a-f]{3}  sldt eax$"],
+    "out_asm": [r"^  0x0000000000100[0-9a-f]{3}  dec edx$", r"^    0x[0-9a-f]+  dec edx$", r"^    0x[0-9a-f]+  sub qword ptr \[rsp \+ 0x[0-9a-f]+\], ",
+                r"^  \(entry\)$", r"^  \(ways out\)$"],
+    "op": [r"^  0x0000000000100[0-9a-f]{3}  sldt eax +interpreted, status flags \w[\w ]*, \d+ bytes$",
+           r"^  0x0000000000100[0-9a-f]{3}  dec edx +carried over, status flags saved, \d+ bytes$",
+           r"^  0x0000000000100[0-9a-f]{3}  jne 0x100[0-9a-f]{3} +carried over, status flags in RFLAGS, \d+ bytes$"],
+}
+for name, patterns in LOGS.items():
+    text = run("odd", "-d", name).stderr
+    made = len(re.findall(HEAD.format(name), text, re.MULTILINE))
+    claim(f"-d {name}: an entry for each translation", made == seen["odd"]["translations made"], f"{made}: {text[:1000]}")
+    for pattern in patterns:
+        claim(f"-d {name} prints {pattern}", re.search(pattern, text, re.MULTILINE), text[:2000])
+    if name != "in_asm":
+        others = [line for line in text.splitlines() if not line.startswith((name + ": ", "  "))]
+        claim(f"-d {name} prints nothing else", not others, others[:5])
+    claim(f"-d {name} does not change the run", rows(run("odd", "-d", name, "--stats").stderr)["instructions"] == seen["odd"]["instructions"])
+claim("without -d nothing is printed", run("odd").stderr == "", "")
+
+# Names for perf: a line for each translation, and a dump that has their code.
+with tempfile.TemporaryDirectory() as scratch:
+    listing = os.path.join(scratch, "System.map")
+    with open(listing, "w", encoding="ascii") as file:
+        file.write("0000000000100000 T image\n")
+    process = subprocess.Popen([droste, "-accel", "jit", "-kernel", kernel, "-append", "hot", "-cpu", "nested,+vmx", "-m", "64", "-display",
+                                "none", "--icount", "--perf-map", "--jitdump", scratch, "--symbols", f"1:{listing}", "--stats"],
+                               stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    translations = rows(process.communicate(timeout=100)[1])
+    names = open(f"/tmp/perf-{process.pid}.map", encoding="ascii").read().splitlines()
+    os.unlink(f"/tmp/perf-{process.pid}.map")
+    claim("--perf-map has a line for each translation", len(names) == translations["translations made"], names[:5])
+    form = r"^([0-9a-f]+) ([0-9a-f]+) image\+0x[0-9a-f]+ \[guest 0x100[0-9a-f]+\]$"
+    sizes = [int(re.match(form, line).group(2), 16) for line in names if re.match(form, line)]
+    claim("... with address, size and symbol, of all code", sum(sizes) == translations["code bytes made"], f"{sizes} {names[:5]}")
+    dump = open(os.path.join(scratch, f"jit-{process.pid}.dump"), "rb").read()
+    magic, version, header, machine, _, pid, _, flags = struct.unpack_from("<IIIIIIQQ", dump)
+    claim("--jitdump has perf's header", (magic, version, header, machine, pid, flags) == (0x4A695444, 1, 40, 62, process.pid, 0), dump[:40])
+    at, loads, code = header, 0, 0
+    while at < len(dump):
+        kind, size, _, _, _, address, where, length, number = struct.unpack_from("<IIQIIQQQQ", dump, at)
+        good = kind == 0 and address == where and number == loads and size == 56 + dump.index(b"\0", at + 56) + 1 - (at + 56) + length
+        claim(f"... record {loads}", good, f"{kind} {size} {length} {number}")
+        at, loads, code = at + size, loads + 1, code + length
+    claim("... and the code of each translation", (loads, code) == (translations["translations made"], translations["code bytes made"]), loads)
 
 # The same for the guest on any native CPU.
 def unchanging(result):
