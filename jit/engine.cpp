@@ -120,7 +120,7 @@ class Engine final : public ExecutionEngine {
         u64 epoch = 0;
     };
     std::array<SlotsOf, 2> slots_of_;
-    u64 end_ = 0;              // of the slice, as an instruction count
+    u64 end_ = 0;  // of the slice, as an instruction count
     const bool link_;
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
