@@ -64,7 +64,7 @@ CATEGORIES = {
 def run(word, *options, seconds=60):
     machine = ["-cpu", "nested,+vmx"]
     machine += ["-append", "levels=2"] if word == "(the ROM)" else ["-kernel", kernel, "-append", word]
-    return subprocess.run([droste, *machine, "-display", "none", "--icount", "-no-reboot", *options], stdin=subprocess.DEVNULL,
+    return subprocess.run([droste, *machine, "-accel", "interp", "-display", "none", "--icount", "-no-reboot", *options], stdin=subprocess.DEVNULL,
                           capture_output=True, timeout=seconds, text=True, errors="replace", check=False)
 
 
