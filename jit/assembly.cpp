@@ -64,7 +64,7 @@ void Assembly::need_float(bool& known, i32 native, const u8* routine) {
         return;
     }
     clobber_status();
-    e_.alu_imm(7, at_rsp(native), 0, false);
+    e_.compare_imm8(at_rsp(native), 0);
     u8* place = e_.jcc(cc::kE);
     loads_.push_back({place, e_.at(), routine});
     known = true;
@@ -87,44 +87,41 @@ void Assembly::jump_to_load(const u8* routine, const u8* behind) {
     jump_to_trampoline(routine);
 }
 
-// FDP and FDS at once, as the registers of the address may change. SDM Vol. 1, "x87 FPU Instruction
-// and Data (Operand) Pointers".
 void Assembly::note_x87() {
-    x87_last_ = &item();
-    const Insn& insn = this->insn();
-    if (!insn.mem() || features_.has(Feature::FDP_EXCPTN_ONLY)) {
-        return;
+    x87_pointers_.last = &item();
+    if (insn().mem() && !features_.has(Feature::FDP_EXCPTN_ONLY)) {
+        x87_pointers_.memory = &item();
     }
-    load_offset(*this, kT1, kT0);
-    e_.store(at_rsp(layout::kX87DataPointer), kT1);
-    if (features_.has(Feature::ZERO_FCS_FDS)) {
-        e_.load_imm(kT1, 0);
-    } else {
-        e_.rm({.opcode = 0xB7, .map = OpcodeMap::Map0F}, kT1, at_rsp(layout::selector(insn.seg)));
-    }
-    e_.rm({.opcode = 0x89, .opsize = true}, kT1, at_rsp(layout::kX87DataSelector));
 }
 
-// Changes no flag; uses t0.
-void Assembly::write_x87_pointers(const Item* last) {
-    const Insn& insn = *last->insn;
-    const auto opcode = static_cast<u16>((insn.opcode & 7U) << 8 | insn.modrm);
+// Changes no flag. SDM Vol. 1, "x87 FPU Instruction and Data (Operand) Pointers".
+void Assembly::write_x87_pointers(const X87Pointers& pointers, i32 stack_ahead) {
+    const bool zero = features_.has(Feature::ZERO_FCS_FDS);
+    const auto store_selector = [&](i32 place, unsigned seg) {
+        if (zero) {
+            e_.load_imm(kT0, 0);
+        } else {
+            e_.rm({.opcode = 0xB7, .map = OpcodeMap::Map0F}, kT0, at_rsp(layout::selector(seg)));
+        }
+        e_.rm({.opcode = 0x89, .opsize = true}, kT0, at_rsp(place));
+    };
+    const Insn& insn = *pointers.last->insn;
     e_.xm({.opcode = 0xC7, .opsize = true}, 0, at_rsp(layout::kX87Opcode));
-    e_.word(opcode);
-    e_.load_imm(kT0, last->rip);
+    e_.word(static_cast<u16>((insn.opcode & 7U) << 8 | insn.modrm));
+    e_.load_imm(kT0, pointers.last->rip);
     e_.store(at_rsp(layout::kX87InstructionPointer), kT0);
-    if (features_.has(Feature::ZERO_FCS_FDS)) {
-        e_.load_imm(kT0, 0);
-    } else {
-        e_.rm({.opcode = 0xB7, .map = OpcodeMap::Map0F}, kT0, at_rsp(layout::selector(CS)));
+    store_selector(layout::kX87InstructionSelector, CS);
+    if (pointers.memory != nullptr) {
+        load_offset(*this, *pointers.memory, stack_ahead, kT1, kT0);
+        e_.store(at_rsp(layout::kX87DataPointer), kT1);
+        store_selector(layout::kX87DataSelector, pointers.memory->insn->seg);
     }
-    e_.rm({.opcode = 0x89, .opsize = true}, kT0, at_rsp(layout::kX87InstructionSelector));
 }
 
 void Assembly::settle_x87_pointers() {
-    if (x87_last_ != nullptr) {
-        write_x87_pointers(x87_last_);
-        x87_last_ = nullptr;
+    if (x87_pointers_.last != nullptr) {
+        write_x87_pointers(x87_pointers_, stack_ahead_);
+        x87_pointers_ = {};
     }
 }
 
@@ -133,10 +130,10 @@ void Assembly::begin(unsigned index) {
     items_[index].code_at = static_cast<u32>(e_.size());
     items_[index].status_place = status_;
     accesses_ = 0;
-    if (insn().map != OpcodeMap::X87) {
+    if (insn().map != OpcodeMap::X87 || insn().op == Op::FNSTSW) {
         settle_x87_pointers();
     }
-    x87_last_before_ = x87_last_;
+    x87_before_ = x87_pointers_;
     // Registers named by the instruction must be right; those it moves RSP by need not.
     const Insn& insn = *items_[index].insn;
     const bool names_rsp = (insn.rm == RSP && !insn.mem()) || insn.reg == RSP || insn.vvvv == RSP;
@@ -175,7 +172,7 @@ unsigned Assembly::slot_for(bool stack, bool write) {
 
 void Assembly::refill_if(u8* place, unsigned slot, const Address& address, const Access& access) {
     refills_.push_back({place, e_.at(), slot, address, access, at_, stack_ahead_, stack_settled_,
-                        item_stack_ahead_, x87_last_before_});
+                        item_stack_ahead_, x87_before_});
 }
 
 void Assembly::write_refill(const Refill& refill) {
@@ -185,7 +182,7 @@ void Assembly::write_refill(const Refill& refill) {
     stack_settled_ = refill.stack_settled;
     compute(*this, refill.address);
     interpreted_.push_back({probe(*this, refill.access), refill.item, refill.item_stack_ahead,
-                            refill.address.window, refill.x87_last});
+                            refill.address.window, refill.x87});
     const Mem page = at_rsp(layout::slot(refill.slot));
     const Mem addend = at_rsp(layout::slot(refill.slot) + 8);
     e_.store(addend, kT0);
@@ -200,7 +197,7 @@ void Assembly::write_refill(const Refill& refill) {
 }
 
 void Assembly::interpret_window_if(u8* place, Window& window) {
-    interpreted_.push_back({place, at_, item_stack_ahead_, number_of(window), x87_last_before_});
+    interpreted_.push_back({place, at_, item_stack_ahead_, number_of(window), x87_before_});
 }
 
 // What lies behind a window's last access may stand on other windows, which were to be checked in
@@ -263,8 +260,8 @@ void Assembly::end_item() {
 void Assembly::write_interpreted(const Interpreted& interpreted) {
     Emitter::patch(interpreted.place, interpreted.place, e_.at());
     move_home(interpreted.stack_ahead);
-    if (interpreted.x87_last != nullptr) {
-        write_x87_pointers(interpreted.x87_last);
+    if (interpreted.x87.last != nullptr) {
+        write_x87_pointers(interpreted.x87, 0);
     }
     const unsigned last = last_of(interpreted);
     const ItemEnd& end = ends_[last];

@@ -36,6 +36,14 @@ struct Item {
     u64 next_rip() const { return rip + insn->length; }
 };
 
+// The instructions whose FIP, FCS and FOP, and whose FDP and FDS, are still to be stored: the last
+// of a run of x87 instructions, which nothing can look at from within and in which no address
+// changes.
+struct X87Pointers {
+    const Item* last = nullptr;
+    const Item* memory = nullptr;
+};
+
 struct Access {
     unsigned bytes;
     bool write;
@@ -114,7 +122,7 @@ class Assembly {
         Access access;
         unsigned item;
         i32 stack_ahead, stack_settled, item_stack_ahead;
-        const Item* x87_last;  // x87_last_ before the item
+        X87Pointers x87;  // before the item
     };
     // The slot at the branch did not have the page: it is filled from the TLB.
     void refill_if(u8* place, unsigned slot, const Address& address, const Access& access);
@@ -135,7 +143,7 @@ class Assembly {
     // A conditional branch, whose displacement is at `place`, to code that interprets the present
     // item; execution goes on behind the item's code if it can. The status flags are Saved or Dead.
     void interpret_if(u8* place) {
-        interpreted_.push_back({place, at_, item_stack_ahead_, kNoWindow, x87_last_before_});
+        interpreted_.push_back({place, at_, item_stack_ahead_, kNoWindow, x87_before_});
     }
     // The same for good: nothing else is written for the item.
     void interpret();
@@ -165,7 +173,7 @@ class Assembly {
         unsigned first;
         i32 stack_ahead;
         int window;
-        const Item* x87_last;  // x87_last_ before the first
+        X87Pointers x87;  // before the first
     };
     // What holds behind an item's code.
     struct ItemEnd {
@@ -193,7 +201,7 @@ class Assembly {
     void jump_to_interpret(u32 site);
     void need_float(bool& known, i32 native, const u8* routine);
     void jump_to_load(const u8* routine, const u8* behind);
-    void write_x87_pointers(const Item* last);
+    void write_x87_pointers(const X87Pointers& pointers, i32 stack_ahead);
     void settle_x87_pointers();
     void jump_to_trampoline(const u8* trampoline);
     bool same_page(u64 rip) const { return ((rip ^ translation_.rip) & kPageMask) == 0; }
@@ -216,10 +224,8 @@ class Assembly {
     // The vector, the x87 registers are known to be in the native ones.
     bool vector_ = false, x87_ = false;
     std::vector<Load> loads_;
-    // The x87 instruction whose FIP, FCS and FOP are still to be stored: the last of a run of them,
-    // which nothing can look at from within.
-    const Item* x87_last_ = nullptr;
-    const Item* x87_last_before_ = nullptr;  // the present item
+    X87Pointers x87_pointers_;
+    X87Pointers x87_before_;  // the present item
     std::vector<SideExit> side_exits_;
     std::vector<Interpreted> interpreted_;
     struct Unlinked {
@@ -246,8 +252,9 @@ void compute(Assembly& a, const Assembly::Address& address);
 // displacement.
 [[nodiscard]] u8* probe(Assembly& a, const Access& access);
 
-// t := the offset of the item's memory operand in its segment. Uses `other`, changes no flag.
-void load_offset(Assembly& a, u8 t, u8 other);
+// t := the offset of the item's memory operand in its segment, the guest's RSP being so far ahead of
+// its home. Uses `other`, changes no flag.
+void load_offset(Assembly& a, const Item& item, i32 stack_ahead, u8 t, u8 other);
 
 // Families. False: nothing was written, the interpreter executes the item.
 bool carry_over_integer(Assembly& a);

@@ -2,8 +2,9 @@
 // and a checked address. Which rows those are, and what they do beyond their operands, is what the
 // interpreter's thunks know (cpu/x86/fpu/thunk_builder.cpp). MMX likewise, in the native x87 unit.
 // Left to the interpreter are masked moves and gathers, which touch memory lane by lane, reciprocal
-// estimates, which are our own (docs/decisions/0010-own-elementary-functions.md), what the operating
-// system has blocked, and floating point while MXCSR unmasks an exception.
+// estimates, which are our own (docs/decisions/0010-own-elementary-functions.md), EMMS, which must
+// leave TOP, what the operating system has blocked, and floating point while MXCSR unmasks an
+// exception.
 
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/thunk_builder.hpp"
@@ -140,13 +141,6 @@ bool vzero(Assembly& a, bool all) {
     return true;
 }
 
-bool emms(Assembly& a) {
-    a.need_x87();
-    a.emitter().byte(0x0F);
-    a.emitter().byte(0x77);
-    return true;
-}
-
 constexpr Opcode kGroup15{.opcode = 0xAE, .map = OpcodeMap::Map0F};
 
 bool stmxcsr(Assembly& a) {
@@ -191,7 +185,6 @@ bool carry_over_vector(Assembly& a) {
     case Op::VSTMXCSR: return available(a, kBlockAvx) && stmxcsr(a);
     case Op::LDMXCSR: return available(a, kBlockSse) && ldmxcsr(a);
     case Op::VLDMXCSR: return available(a, kBlockAvx) && ldmxcsr(a);
-    case Op::EMMS: return x87_may_run(a) && emms(a);
     default: return false;
     }
 }

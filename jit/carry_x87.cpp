@@ -4,6 +4,7 @@
 // takes apart otherwise, environments, and everything while an exception is unmasked.
 
 #include "cpu/x86/fpu/x87.hpp"
+#include "jit/register_effect.hpp"
 #include "jit/registers.hpp"
 #include "jit/x87_state.hpp"
 

@@ -124,6 +124,14 @@ class Emitter {
         xm({.opcode = 0xC7}, 0, mem);
         dword(value);
     }
+    void store_imm8(const Mem& mem, u8 value) {
+        xm({.opcode = 0xC6}, 0, mem);
+        byte(value);
+    }
+    void compare_imm8(const Mem& mem, u8 value) {
+        xm({.opcode = 0x80}, 7, mem);
+        byte(value);
+    }
     void lea(unsigned to, const Mem& mem, bool w = true) { rm({.opcode = 0x8D, .w = w}, to, mem); }
     // LEA r64, [RIP + ...]: the address of code written here.
     u8* lea_rip(unsigned to, const u8* target = nullptr) {

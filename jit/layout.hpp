@@ -33,9 +33,8 @@ inline constexpr i32 slot_filled(unsigned number) {
 }
 inline constexpr i32 kVectorNative = kTranslated + offsetof(TranslatedCode, vector_native);
 inline constexpr i32 kNativeMxcsr = kTranslated + offsetof(TranslatedCode, native_mxcsr);
-inline constexpr i32 kX87Native = kTranslated + offsetof(TranslatedCode, x87_native);
-inline constexpr i32 kX87Environment = kTranslated + offsetof(TranslatedCode, x87_environment);
-inline constexpr i32 kX87Image = kTranslated + offsetof(TranslatedCode, x87_image);
+// The byte behind the vector registers': whether the x87's are native (x87_state.hpp).
+inline constexpr i32 kX87Native = kVectorNative + 1;
 inline constexpr i32 kX87 = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, x87));
 inline constexpr i32 kX87Control = kX87 + offsetof(X87State, control);
 inline constexpr i32 kX87Status = kX87 + offsetof(X87State, status);
@@ -68,6 +67,13 @@ inline constexpr i32 kRip = gpr(kRipSlot);
 inline constexpr i32 kReadTags = DataTlb::kReadTagsOffset;
 inline constexpr i32 kWriteTags = DataTlb::kWriteTagsOffset;
 inline constexpr i32 kAddends = DataTlb::kAddendsOffset;
+
+// The frame of enter, at TranslatedCode::native_stack.
+namespace frame {
+inline constexpr i32 kX87Image = 0;          // FXSAVE64's
+inline constexpr i32 kX87Environment = 512;  // FLDENV's
+inline constexpr i32 kBytes = 512 + 32;
+}  // namespace frame
 }  // namespace layout
 #pragma GCC diagnostic pop
 

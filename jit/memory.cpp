@@ -108,8 +108,7 @@ void compute_window(Assembly& a, const Window& window) {
 
 }  // namespace
 
-void load_offset(Assembly& a, u8 t, u8 other) {
-    const Item& item = a.item();
+void load_offset(Assembly& a, const Item& item, i32 stack_ahead, u8 t, u8 other) {
     const Insn& insn = *item.insn;
     Emitter& e = a.emitter();
     const auto loaded = [&](unsigned guest, u8 scratch) {
@@ -126,8 +125,8 @@ void load_offset(Assembly& a, u8 t, u8 other) {
     }
     const u8 base = loaded(insn.base, t);
     const u8 index = loaded(insn.index, other);
-    e.lea(t, {.base = base, .index = index, .scale = insn.scale, .disp = displacement(a)},
-          insn.addrsize == 8);
+    const i32 disp = static_cast<i32>(insn.disp) + (insn.base == RSP ? stack_ahead : 0);
+    e.lea(t, {.base = base, .index = index, .scale = insn.scale, .disp = disp}, insn.addrsize == 8);
 }
 
 u8* probe(Assembly& a, const Access& access) {

@@ -1,7 +1,6 @@
 #include "jit/register_effect.hpp"
 
 #include "cpu/x86/fpu/thunk_builder.hpp"
-#include "jit/x87_state.hpp"
 
 namespace droste::jit {
 

@@ -29,4 +29,8 @@ struct RegisterEffect {
 
 RegisterEffect register_effect(const Insn& insn);
 
+// What an x87 instruction does with its memory operand, if it is carried over (carry_x87.cpp).
+enum class X87Memory : u8 { Unknown, Read, Write };
+X87Memory x87_memory(Op op);
+
 }  // namespace droste::jit

@@ -52,7 +52,7 @@ void store_registers(Emitter& e) {
 }
 
 void return_to_engine(Emitter& e) {
-    e.alu_imm(0, kRsp, 8);
+    e.alu_imm(0, kRsp, 8 + layout::frame::kBytes);
     for (std::size_t i = kCalleeSaved.size(); i-- > 0;) {
         pop(e, kCalleeSaved[i]);
     }
@@ -77,6 +77,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
         push(e, reg);
     }
     push(e, kRdi);  // the vCPU; and the stack is aligned now
+    e.alu_imm(5, kRsp, layout::frame::kBytes);
     e.store({.base = kRdi, .disp = layout::kNativeStack}, kRsp);
     e.store({.base = kRdi, .disp = layout::kTarget}, kRsi);
     e.mov(kRsp, kRdi);
@@ -103,7 +104,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     e.xr({.opcode = 0xFF}, 2, kRax);  // call rax
     e.rr({.opcode = 0x85, .w = true}, kRax, kRax);
     u8* ended = e.jcc(cc::kE);
-    e.load(kRsp, {.base = kRsp});
+    e.load(kRsp, {.base = kRsp, .disp = layout::frame::kBytes});
     e.store(at_rsp(layout::kTarget), kRax);
     load_registers(e);
     e.jmp_mem(at_rsp(layout::kTarget));

@@ -36,11 +36,11 @@ void mxcsr(Emitter& e, unsigned extension, i32 place) {
 void load_vector(Emitter& e) {
     move_registers(e, kLoad);
     mxcsr(e, kLdmxcsr, layout::kMxcsr);
-    e.store_imm32(at_rsp(layout::kVectorNative), 1);
+    e.store_imm8(at_rsp(layout::kVectorNative), 1);
 }
 
 void store_vector_if_native(Emitter& e) {
-    e.alu_imm(7, at_rsp(layout::kVectorNative), 0, false);
+    e.compare_imm8(at_rsp(layout::kVectorNative), 0);
     u8* in_memory = e.jcc(cc::kE);
     move_registers(e, kStore);
     mxcsr(e, kStmxcsr, layout::kMxcsr);
@@ -51,7 +51,7 @@ void store_vector_if_native(Emitter& e) {
         e.byte(0xF8);
         e.byte(0x77);
     }
-    e.store_imm32(at_rsp(layout::kVectorNative), 0);
+    e.store_imm8(at_rsp(layout::kVectorNative), 0);
     Emitter::patch(in_memory, in_memory, e.at());
 }
 

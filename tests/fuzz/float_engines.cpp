@@ -6,7 +6,7 @@
 //
 //   float_engines [--family vector|x87|any] [--seed N] [--cases N]
 //
-// Case i has seed N + i.
+// Case i has seed N + i; a single one is listed first.
 
 #include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
@@ -204,9 +204,13 @@ class Pair {
         , translated_(true, features) {}
 
     // Whether both engines agree.
-    bool run_case(u64 seed, Family family) {
+    bool run_case(u64 seed, Family family, bool show) {
         Rng rng(seed * 0x2545F4914F6CDD1D + 1);
         const Program program = make_program(rng, family, interpreted_.cpu().features);
+        if (show) {
+            fmt::print("{}", program.text);
+            std::fflush(stdout);
+        }
         Outcome start{};
         randomize(rng, start.state, start.scratch);
         const u64 instructions = u64{program.count} * kRounds + rng.below(program.count);
@@ -258,7 +262,7 @@ int run(int argc, char** argv) {
     more_pointers.enable(Feature::ZERO_FCS_FDS, false);
     std::array<Pair, 2> pairs{Pair{test::all_features()}, Pair{more_pointers}};
     for (u64 i = 0; i < cases; ++i) {
-        if (!pairs[i % 2].run_case(seed + i, family)) {
+        if (!pairs[i % 2].run_case(seed + i, family, cases == 1)) {
             return 1;
         }
     }
