@@ -52,8 +52,8 @@ class Pc {
     const jit::CodeCache* translated_code() const { return translated_code_.get(); }
     ExecutionEngine& engine(const Vcpu& cpu) { return *engines_[cpu.index]; }
     // Gives the vCPU another engine; returns the one it had.
-    std::unique_ptr<ExecutionEngine>
-    exchange_engine(const Vcpu& cpu, std::unique_ptr<ExecutionEngine> engine) {
+    std::unique_ptr<ExecutionEngine> exchange_engine(const Vcpu& cpu,
+                                                     std::unique_ptr<ExecutionEngine> engine) {
         return std::exchange(engines_[cpu.index], std::move(engine));
     }
     // What was loaded, a line each.
