@@ -256,7 +256,6 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     end_ = cpu.icount + static_cast<u64>(translated.remaining);
     ++counted_.entries;
     const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
-    take_x87(cpu);
     Status status = last_status_;
     if (left_by != kNoSite) {
         const Exit& exit = code_->exit(left_by);
@@ -277,7 +276,6 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
 // One instruction of a translation by the interpreter: because it is not translated, or because its
 // access needs more than a hit in the TLB.
 const u8* Engine::interpret_site(Vcpu& cpu) {
-    take_x87(cpu);
     TranslatedCode& translated = cpu.translated;
     const Site& site = code_->site(translated.site);
     Translation& translation = *site.translation;
