@@ -268,7 +268,9 @@ bool Group::launch_and_judge(const Prediction& prediction) {
     ++tally_.entered;
     const u64 flushed = cpu.counters.tlb_flushes - flushes;
     const bool only_entered = m_.vmx().non_root && before_.entry_msr_load_count == 0;
-    return require(!only_entered || flushed == (vpid_ ? 0 : 1),
+    // Breakpoints in force with the guest: pages it has used before are watched from now on.
+    const bool watches = (cpu.state.dr7 & 0xFF) != 0;
+    return require(!only_entered || flushed == (vpid_ ? 0U : 1U) + (watches ? 1U : 0U),
                    "a VM entry with a VPID flushes nothing, one without flushes once") &&
            run_to_exit() && judge_exit();
 }
