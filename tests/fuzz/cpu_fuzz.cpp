@@ -16,6 +16,7 @@
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/system/cet.hpp"
 #include "tests/fuzz/listening.hpp"
+#include "tests/support/describe_state.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <algorithm>
@@ -224,40 +225,6 @@ class Fuzzer {
     std::unique_ptr<ExecutionEngine> engine_;
     std::unique_ptr<VmxState> vmx_;
 };
-
-std::string describe(const Segment& segment) {
-    return fmt::format("{:x} {:x} {:x} {:x}\n", segment.selector, segment.base, segment.limit,
-                       segment.rights);
-}
-
-// All that two runs of one program must agree in, but for memory. What INT n leaves pending when
-// its delivery ends in a shutdown depends on whether the budget ran out on the way; nothing reads
-// it.
-std::string describe(const CpuState& s) {
-    const u64 pending_debug = s.activity == Activity::Shutdown ? 0 : s.pending_debug;
-    std::string text = fmt::format("gpr {:x}\nrflags {:x}\n", fmt::join(s.gpr, " "), s.rflags());
-    for (const Segment& segment : s.seg) {
-        text += describe(segment);
-    }
-    text += describe(s.ldtr) + describe(s.tr);
-    text += fmt::format("gdtr {:x} {:x} idtr {:x} {:x}\n", s.gdtr.base, s.gdtr.limit, s.idtr.base,
-                        s.idtr.limit);
-    text += fmt::format("cr {:x} {:x} {:x} {:x} efer {:x} dr {:x} {:x} {:x}\n", s.cr0, s.cr2, s.cr3,
-                        s.cr4, s.efer, fmt::join(s.dr, " "), s.dr6, s.dr7);
-    text += fmt::format("activity {} blocking {:x} pending {:x} ssp {:x} cet {:x} {:x}\n",
-                        static_cast<unsigned>(s.activity), s.interruptibility, pending_debug, s.ssp,
-                        s.u_cet, s.s_cet);
-    text += fmt::format("mxcsr {:x} x87 {:x}", s.mxcsr, s.x87.instruction_pointer);
-    for (const X87State::Register& st : s.x87.st) {
-        text += fmt::format(" {:x}", st.significand);
-    }
-    for (const Ymm& ymm : s.ymm) {
-        std::array<u64, 4> words{};
-        std::memcpy(words.data(), &ymm, sizeof(words));
-        text += fmt::format("\n{:x}", fmt::join(words, " "));
-    }
-    return text;
-}
 
 // Runs the next case of both; says what differs, nothing if all is the same.
 std::string compare_case(Fuzzer& kept, Fuzzer& fresh) {

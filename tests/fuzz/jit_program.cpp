@@ -1,0 +1,518 @@
+#include "tests/fuzz/jit_program.hpp"
+
+#include "cpu/x86/decode/decoder.hpp"
+
+#include <capstone/capstone.h>
+
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+
+#include <fmt/format.h>
+
+namespace droste::test {
+
+namespace {
+
+using Bytes = std::vector<u8>;
+using Reference = Piece::Reference;
+
+constexpr u32 kRoutine = 0x8000'0000;  // Piece::target while the routines are not written yet
+
+void put(Bytes& bytes, u64 value, unsigned count) {
+    for (unsigned i = 0; i < count; ++i) {
+        bytes.push_back(static_cast<u8>(value >> (8 * i)));
+    }
+}
+
+class Writer {
+  public:
+    Writer(u64 seed, const CpuFeatures& features) : rng_(seed), features_(features) {
+        program_.seed = seed;
+        program_.user = one_in(3);
+        if (one_in(2)) {
+            program_.place = {.code = 0x12'3456'0000, .data = 0x12'3470'0000};
+        } else if (one_in(3)) {
+            program_.place = {.code = 0x7FFF'E000, .data = 0x0800'0000};
+        }
+        choose_registers();
+        make_generators();
+    }
+
+    Program write() {
+        program_.start = one_in(2) ? below(0x800) : 0x1000 - below(0x300);
+        for (const u8 reg : {base1_, base2_}) {
+            set_base(reg);
+            pieces().back().fixed = true;
+        }
+        piece({0x48, 0xBC});  // mov rsp, imm64
+        put(pieces().back().bytes, stack_place(), 8);
+        pieces().back().fixed = true;
+        mov_imm32(index_, one_in(4) ? ~below(64) : below(64));
+        region(10 + static_cast<unsigned>(below(60)), 0);
+        jump_to_start();
+        std::vector<u32> routines;
+        for (unsigned i = 0; i < kRoutines; ++i) {
+            routines.push_back(static_cast<u32>(pieces().size()));
+            region(1 + static_cast<unsigned>(below(8)), 2);
+            if (one_in(4)) {
+                piece({0xC2, static_cast<u8>(8 * below(3)), 0});  // ret imm16
+            } else {
+                piece({0xC3});  // ret
+            }
+        }
+        for (Piece& p : pieces()) {
+            if (p.target >= kRoutine) {
+                p.target = routines[p.target - kRoutine];
+            }
+            p.target = std::min(p.target, static_cast<u32>(pieces().size() - 1));
+        }
+        return std::move(program_);
+    }
+
+  private:
+    static constexpr unsigned kRoutines = 3;
+
+    u64 below(u64 bound) { return rng_() % bound; }
+    bool one_in(u64 n) { return below(n) == 0; }
+    std::vector<Piece>& pieces() { return program_.pieces; }
+    Piece& piece(std::initializer_list<u8> bytes) {
+        pieces().push_back({});
+        pieces().back().bytes = bytes;
+        return pieces().back();
+    }
+    // The last of its bytes refer to `target`.
+    Piece& branch(std::initializer_list<u8> opcode, Reference reference, u32 target) {
+        Piece& p = piece(opcode);
+        p.reference = reference;
+        p.at = static_cast<u8>(p.bytes.size());
+        p.target = target;
+        put(p.bytes, 0, reference == Reference::Rel8 ? 1 : reference == Reference::Abs64 ? 8 : 4);
+        return p;
+    }
+    u32 here() { return static_cast<u32>(pieces().size()); }
+
+    // --- registers with a purpose ---------------------------------------------------------------
+
+    void choose_registers() {
+        std::array<u8, 15> others = {RAX, RCX, RDX, RBX, RBP, RSI, RDI, 8,
+                                     9,   10,  11,  12,  13,  14,  15};
+        std::shuffle(others.begin(), others.end(), rng_);
+        base1_ = others[0];
+        base2_ = others[1];
+        index_ = others[2];
+        counter_ = others[3];
+    }
+
+    void make_generators() {
+        GeneratorFilter filter;
+        filter.features = features_;
+        filter.families = {InsnFamily::Integer};
+        const u16 reserved = static_cast<u16>(1U << RSP | 1U << base1_ | 1U << base2_ |
+                                              1U << index_ | 1U << counter_);
+        filter.forbidden_gprs = reserved;
+        filter.disp_min = -300;
+        filter.disp_max = 300;
+        filter.base = base1_;
+        filter.index = index_;
+        generators_.emplace_back(filter);
+        filter.base = base2_;
+        filter.index = kZeroSlot;
+        filter.rip_relative = true;
+        filter.rip_disp =
+            static_cast<i32>(program_.place.data + 0x1000 - program_.place.code - 0x1000);
+        generators_.emplace_back(filter);
+        filter.rip_relative = false;
+        filter.base = RSP;
+        filter.index = index_;
+        generators_.emplace_back(filter);
+        filter.base = base1_;
+        filter.forbidden_gprs = 0;
+        generators_.emplace_back(filter);
+        filter.forbidden_gprs = reserved;
+        filter.families = {InsnFamily::X87, InsnFamily::Mmx, InsnFamily::Sse, InsnFamily::Avx};
+        generators_.emplace_back(filter);
+    }
+
+    u64 stack_place() {
+        const u64 top = program_.place.stack_top();
+        switch (below(4)) {
+        case 0: return top - 0x1000 + 8 * below(4) + (one_in(4) ? below(8) : 0);  // across pages
+        case 1: return top - 0x2000 + 8 * below(12);                              // low end
+        case 2: return top - 8 * below(4);
+        default: return top - 0x400 - 8 * below(64);
+        }
+    }
+
+    u64 data_place() {
+        const u64 data = program_.place.data;
+        switch (below(10)) {
+        case 0: return data + 0x1000 + below(128) - 64;           // writable, writable
+        case 1: return data + 0x2000 + below(64) - 32;            // writable, read-only
+        case 2: return data + 0x3000 + below(64) - 32;            // read-only, none
+        case 3: return data + 0x4000 + below(0x1000);             // none below
+        case 4: return data + 0x5000 + below(0x1000) - 0x100;     // for the supervisor
+        case 5: return program_.place.code + 0x2000 + below(64);  // code, seldom code that runs
+        default: return data + 0x200 + 8 * below(256);
+        }
+    }
+
+    void set_base(u8 reg) {
+        Piece& p = piece({static_cast<u8>(reg >= 8 ? 0x49 : 0x48),
+                          static_cast<u8>(0xB8 | (reg & 7))});  // mov reg, imm64
+        put(p.bytes, data_place(), 8);
+    }
+    void mov_imm32(u8 reg, u64 value) {
+        Piece& p = piece({static_cast<u8>(reg >= 8 ? 0x49 : 0x48), 0xC7,
+                          static_cast<u8>(0xC0 | (reg & 7))});  // mov reg, imm32
+        put(p.bytes, value, 4);
+    }
+    void jump_to_start() { branch({0xE9}, Reference::Rel32, 0).fixed = true; }  // jmp rel32
+
+    // --- code -------------------------------------------------------------------------------------
+
+    void region(unsigned count, unsigned depth) {
+        const u32 first = here();
+        for (unsigned i = 0; i < count; ++i) {
+            one(depth);
+        }
+        for (u32 i = first; i < here(); ++i) {
+            Piece& p = pieces()[i];
+            if (p.target < kRoutine && p.target > here()) {
+                p.target = here();
+            }
+        }
+    }
+
+    void one(unsigned depth) {
+        switch (below(depth < 2 ? 22 : 19)) {
+        case 0: jump_forward(); break;
+        case 1:
+        case 2: jump_if(); break;
+        case 3: set_base(one_in(2) ? base1_ : base2_); break;
+        case 4: stack(); break;
+        case 5: flags(); break;
+        case 6: system(); break;
+        case 7: store_to_code(); break;
+        case 8: strings(); break;
+        case 9: prefixed(); break;
+        case 10: absolute(); break;
+        case 19: call(); break;
+        case 20:
+        case 21: loop(depth); break;
+        default: plain(); break;
+        }
+    }
+
+    void plain() {
+        static constexpr std::array<u8, 16> kOften = {0, 0, 0, 0, 0, 0, 0, 1,
+                                                      1, 1, 1, 1, 2, 2, 3, 4};
+        GeneratedInsn insn;
+        const InsnGenerator& generator = generators_[kOften[below(kOften.size())]];
+        if (generator.generate(rng_, insn)) {
+            Piece& p = piece({});
+            p.bytes.assign(insn.bytes.begin(), insn.bytes.begin() + insn.length);
+            if (after_status_read(p.bytes)) {
+                p.bytes.insert(p.bytes.end(), {0x80, 0xE4, 0xEF});  // and ah, ~AF
+            }
+        }
+    }
+    static bool after_status_read(const Bytes& bytes) { return bytes.back() == 0x9F; }  // lahf
+
+    // A segment, or 32-bit addresses.
+    void prefixed() {
+        plain();
+        if (!pieces().empty() && pieces().back().bytes.size() < 14) {
+            static constexpr std::array<u8, 3> kPrefixes = {0x64, 0x65, 0x67};
+            Bytes& bytes = pieces().back().bytes;
+            bytes.insert(bytes.begin(), kPrefixes[below(3)]);
+        }
+    }
+
+    // Addresses without a register.
+    void absolute() {
+        const u64 address = data_place();
+        if (one_in(2)) {
+            // mov accumulator, [moffs64] and back
+            Piece& p =
+                piece({static_cast<u8>(one_in(2) ? 0x48 : 0x40), static_cast<u8>(0xA0 | below(4))});
+            put(p.bytes, address, 8);
+        } else {
+            // op reg, [disp32]: ADD, OR, ADC ... CMP, MOV
+            const u8 opcode = one_in(4) ? u8{0x89} : static_cast<u8>(below(8) << 3 | below(4));
+            Piece& p = piece({0x48, opcode, static_cast<u8>(below(4) << 3 | 4), 0x25});
+            put(p.bytes, address, 4);
+        }
+    }
+
+    void jump_forward() {
+        const u32 target = here() + 1 + static_cast<u32>(below(3));
+        switch (below(4)) {
+        case 0: branch({0xEB}, Reference::Rel8, target); break;   // jmp rel8
+        case 1: branch({0xE9}, Reference::Rel32, target); break;  // jmp rel32
+        default: {
+            branch({0x48, 0xB8}, Reference::Abs64, target + 1);  // mov rax, target
+            piece({0xFF, 0xE0});                                 // jmp rax
+        }
+        }
+    }
+
+    void jump_if() {
+        const u32 target = here() + 1 + static_cast<u32>(below(3));
+        const auto condition = static_cast<u8>(below(16));
+        if (one_in(2)) {
+            // jcc rel8
+            branch({static_cast<u8>(0x70 | condition)}, Reference::Rel8, target);
+        } else if (one_in(8)) {
+            // loopne, loope, loop, jrcxz
+            branch({static_cast<u8>(0xE0 | below(4))}, Reference::Rel8, target);
+        } else {
+            // jcc rel32
+            branch({0x0F, static_cast<u8>(0x80 | condition)}, Reference::Rel32, target);
+        }
+    }
+
+    void loop(unsigned depth) {
+        const bool by_rcx = one_in(4) && base1_ != RCX && base2_ != RCX && index_ != RCX;
+        const u8 counter = by_rcx ? u8{RCX} : counter_;
+        mov_imm32(counter, 1 + below(12));
+        const u32 start = here();
+        region(1 + static_cast<unsigned>(below(6)), depth + 1);
+        if (by_rcx) {
+            branch({0xE2}, Reference::Rel8, start);  // loop start
+            return;
+        }
+        const u8 rex = counter >= 8 ? 0x49 : 0x48;
+        switch (below(3)) {
+        case 0: piece({rex, 0xFF, static_cast<u8>(0xC8 | (counter & 7))}); break;     // dec
+        case 1: piece({rex, 0x83, static_cast<u8>(0xE8 | (counter & 7)), 1}); break;  // sub ..., 1
+        default: piece({rex, 0x83, static_cast<u8>(0xC0 | (counter & 7)), 0xFF});     // add ..., -1
+        }
+        branch({0x0F, static_cast<u8>(one_in(2) ? 0x85 : 0x8F)}, Reference::Rel32, start);
+    }
+
+    void call() {
+        const u32 routine = kRoutine + static_cast<u32>(below(kRoutines));
+        switch (below(3)) {
+        case 0:
+            branch({0x48, 0xB8}, Reference::Abs64, routine);  // mov rax, routine
+            piece({0xFF, 0xD0});                              // call rax
+            break;
+        case 1:
+            branch({0x48, 0xB8}, Reference::Abs64, routine);  // mov rax, routine
+            piece({0x50});                                    // push rax
+            piece({0xFF, 0x14, 0x24});                        // call [rsp]
+            piece({0x48, 0x8D, 0x64, 0x24, 0x08});            // lea rsp, [rsp+8]
+            break;
+        default: branch({0xE8}, Reference::Rel32, routine);  // call rel32
+        }
+    }
+
+    void stack() {
+        const u8 reg = static_cast<u8>(below(16));
+        const bool high = reg >= 8;
+        const u8 rex = high ? 0x41 : 0x40;
+        switch (below(12)) {
+        case 0: piece({0x6A, static_cast<u8>(rng_())}); break;  // push imm8
+        case 1: put(piece({0x68}).bytes, rng_(), 4); break;     // push imm32
+        case 2:                                                 // push [base1 + disp8]
+            piece({static_cast<u8>(base1_ >= 8 ? 0x41 : 0x40), 0xFF,
+                   static_cast<u8>(0x74 | (base1_ & 7))});
+            finish_operand(base1_);
+            break;
+        case 3:  // pop [base1 + disp8]
+            piece({static_cast<u8>(base1_ >= 8 ? 0x41 : 0x40), 0x8F,
+                   static_cast<u8>(0x44 | (base1_ & 7))});
+            finish_operand(base1_);
+            break;
+        case 4: piece({0xC8, static_cast<u8>(8 * below(8)), 0, static_cast<u8>(below(4))}); break;
+        case 5: piece({0xC9}); break;                                    // enter; leave
+        case 6: piece({0x66, static_cast<u8>(0x50 | below(8))}); break;  // push r16
+        case 7:
+            if ((kept() >> reg & 1) == 0) {
+                piece({rex, static_cast<u8>(0x58 | (reg & 7))});  // pop reg
+            }
+            break;
+        default: piece({rex, static_cast<u8>(0x50 | (reg & 7))});  // push reg
+        }
+    }
+    u32 kept() const { return 1U << RSP | 1U << base1_ | 1U << base2_ | 1U << index_; }
+    void finish_operand(u8 base) {
+        if ((base & 7) == 4) {
+            pieces().back().bytes.push_back(0x24);  // SIB
+        }
+        pieces().back().bytes.push_back(static_cast<u8>(8 * below(8)));
+    }
+
+    // Readers of flags that the generator gives seldom.
+    void flags() {
+        switch (below(7)) {
+        case 0: piece({0x9C, 0x48, 0x81, 0x24, 0x24, 0xC5, 0x08, 0x00, 0x00}); break;
+        case 1: piece({0x0F, static_cast<u8>(0x90 | below(16)), 0xC0}); break;  // setcc al
+        case 2: piece({0x48, 0x83, 0xD0, 0x00}); break;                         // adc rax, 0
+        case 3: piece({0x48, 0x19, 0xD2}); break;                               // sbb rdx, rdx
+        case 4: piece({0x48, 0xD1, 0xD0}); break;                               // rcl rax, 1
+        case 5: {
+            // push imm32; popfq: status flags, DF, AC, ID, and seldom IF off or TF
+            u32 image = static_cast<u32>(rng_()) & 0x2408D5;
+            image |= one_in(4) ? 0x400U : 0U;
+            image |= one_in(4) ? 0U : 0x200U;
+            image |= one_in(16) ? 0x100U : 0U;
+            image &= one_in(2) ? ~0x4'0000U : ~0U;
+            put(piece({0x68}).bytes, image, 4);
+            pieces().back().bytes.push_back(0x9D);
+            break;
+        }
+        default: piece({static_cast<u8>(one_in(2) ? 0xF9 : 0xF8)});  // stc, clc
+        }
+    }
+
+    void system() {
+        switch (below(12)) {
+        case 0: piece({0xFA}); break;                                         // cli
+        case 1: piece({0xFB}); break;                                         // sti
+        case 2: piece({0xFC}); break;                                         // cld
+        case 3: piece({0x0F, 0xA2}); break;                                   // cpuid
+        case 4: piece({0x0F, 0x31}); break;                                   // rdtsc
+        case 5: piece({0x0F, 0x20, 0xD8, 0x0F, 0x22, 0xD8}); break;           // mov cr3, cr3 by rax
+        case 6: piece({0x0F, 0x01, static_cast<u8>(0x38 | 4), 0x24}); break;  // invlpg [rsp]
+        case 7: piece({0x0F, 0x01, 0x3D, 0, 0, 0, 0}); break;                 // invlpg [next]
+        case 8: piece({0xCC}); break;                                         // int3
+        case 9: piece({0xF3, 0x90}); break;                                   // pause
+        case 10: piece({0x8E, 0xD0}); break;                                  // mov ss, ax
+        default: piece({0x0F, 0x0B}); break;                                  // ud2
+        }
+    }
+
+    // Into a byte of another piece: mostly the last one, which is often a constant.
+    void store_to_code() {
+        const u32 target =
+            one_in(2) ? here() + static_cast<u32>(below(4)) : static_cast<u32>(below(here() + 1));
+        Piece& p = branch({0xC6, 0x05}, Reference::Rel32, target);  // mov byte [rip + ...], imm8
+        const u32 known = target < here() - 1 ? target : here() - 1;
+        const std::size_t bytes = pieces()[known].bytes.size();
+        p.target_at =
+            one_in(6) ? static_cast<u32>(below(12)) : static_cast<u32>(bytes == 0 ? 0 : bytes - 1);
+        p.bytes.push_back(one_in(2) ? static_cast<u8>(below(16)) : static_cast<u8>(rng_()));
+    }
+
+    // One piece: a repetition that comes with any RCX might run over itself, and when the new bytes
+    // are seen then depends on the budget.
+    void strings() {
+        Piece& p =
+            piece({0x48, 0xC7, 0xC1, static_cast<u8>(below(20)), 0, 0, 0});  // mov rcx, imm32
+        for (const u8 opcode : std::array<u8, 2>{0xBE, 0xBF}) {
+            put(p.bytes, 0x48 | u64{opcode} << 8, 2);  // mov rsi, imm64; mov rdi, imm64
+            put(p.bytes, data_place(), 8);
+        }
+        static constexpr std::array<u8, 5> kOps = {0xA4, 0xA6, 0xAA, 0xAC, 0xAE};
+        const u8 op = static_cast<u8>(kOps[below(5)] | below(2));
+        put(p.bytes, (0xF2 | below(2)) | (one_in(2) ? 0x48U : 0x40U) << 8 | u64{op} << 16, 3);
+    }
+
+    Rng rng_;
+    const CpuFeatures& features_;
+    Program program_;
+    u8 base1_ = 0, base2_ = 0, index_ = 0, counter_ = 0;
+    std::vector<InsnGenerator> generators_;
+};
+
+u64 offset_of(const std::vector<u64>& offsets, u32 piece, u32 at) {
+    return offsets[std::min<std::size_t>(piece, offsets.size() - 1)] + at;
+}
+
+void refer(const Piece& p, u64 place, u64 to, u64 base, u8* bytes) {
+    // Relative to the instruction's end: an immediate may follow.
+    const u64 end = place + p.bytes.size();
+    const u64 distance = to - end;
+    switch (p.reference) {
+    case Reference::None: break;
+    case Reference::Rel8:
+        bytes[p.at] = static_cast<i64>(distance) == static_cast<i8>(distance)
+                          ? static_cast<u8>(distance)
+                          : u8{0};
+        break;
+    case Reference::Rel32:
+        for (unsigned i = 0; i < 4; ++i) {
+            bytes[p.at + i] = static_cast<u8>(distance >> (8 * i));
+        }
+        break;
+    case Reference::Abs64:
+        for (unsigned i = 0; i < 8; ++i) {
+            bytes[p.at + i] = static_cast<u8>((base + to) >> (8 * i));
+        }
+        break;
+    }
+}
+
+}  // namespace
+
+Program make_program(u64 seed, const CpuFeatures& features) {
+    return Writer(seed, features).write();
+}
+
+Image Program::image(const CpuFeatures& features) const {
+    constexpr std::size_t kBytes = ProgramPlace::kCodePages * kPageBytes;
+    Image image;
+    image.start = start;
+    image.bytes.assign(kBytes, 0xCC);
+    image.lengths.assign(kBytes, 0);
+    image.piece_begins.assign(kBytes, false);
+    std::vector<u64> offsets;
+    u64 at = start;
+    for (const Piece& p : pieces) {
+        offsets.push_back(at);
+        at += p.bytes.size();
+    }
+    offsets.push_back(at);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        const Piece& p = pieces[i];
+        if (p.bytes.empty() || offsets[i] + p.bytes.size() > kBytes) {
+            continue;
+        }
+        u8* bytes = image.bytes.data() + offsets[i];
+        std::copy(p.bytes.begin(), p.bytes.end(), bytes);
+        refer(p, offsets[i], offset_of(offsets, p.target, p.target_at), place.code, bytes);
+        image.piece_begins[offsets[i]] = true;
+        for (std::size_t done = 0; done < p.bytes.size();) {
+            Insn insn;
+            if (decode({bytes + done, p.bytes.size() - done}, {64, false}, features, insn) !=
+                DecodeResult::Ok) {
+                break;
+            }
+            image.lengths[offsets[i] + done] = insn.length;
+            done += insn.length;
+        }
+    }
+    return image;
+}
+
+std::string Program::listing(const CpuFeatures& features) const {
+    const Image made = image(features);
+    std::string text;
+    csh handle = 0;
+    if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK) {
+        return text;
+    }
+    for (u64 at = start; at < made.bytes.size(); ++at) {
+        if (made.lengths[at] == 0) {
+            continue;
+        }
+        cs_insn* insn = nullptr;
+        std::string raw;
+        for (unsigned i = 0; i < made.lengths[at]; ++i) {
+            raw += fmt::format("{:02x} ", made.bytes[at + i]);
+        }
+        if (cs_disasm(handle, &made.bytes[at], made.lengths[at], place.code + at, 1, &insn) == 1) {
+            text += fmt::format("{}{:x}  {:<34} {} {}\n", made.piece_begins[at] ? ' ' : '+',
+                                place.code + at, raw, insn->mnemonic, insn->op_str);
+            cs_free(insn, 1);
+        } else {
+            text += fmt::format(" {:x}  {:<34} ?\n", place.code + at, raw);
+        }
+    }
+    cs_close(&handle);
+    return text;
+}
+
+}  // namespace droste::test
