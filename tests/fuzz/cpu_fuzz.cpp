@@ -1,7 +1,7 @@
 // Fuzzes the whole CPU: random bytes, in every mode, with random tables, descriptors and control
-// bits, executed by the interpreter. Whatever the guest does must end as guest faults, shutdown or
-// idleness: never as a crash or a hang of the emulator. Meant for an ASan/UBSan build
-// (docs/testing.md); each case is replayed by its seed.
+// bits, executed by the interpreter, or by the translator (DROSTE_TEST_ENGINE=jit). Whatever the
+// guest does must end as guest faults, shutdown or idleness: never as a crash or a hang of the
+// emulator. Meant for an ASan/UBSan build (docs/testing.md); each case is replayed by its seed.
 //
 //   cpu_fuzz [--seed N] [--instructions N | --listen CASES] [--fresh 1]
 //
@@ -13,10 +13,10 @@
 
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
-#include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/system/cet.hpp"
 #include "tests/fuzz/listening.hpp"
 #include "tests/support/describe_state.hpp"
+#include "tests/support/engines.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <algorithm>
@@ -52,7 +52,10 @@ constexpr u64 kTablesArea = 0x20'0000;  // random GDT, IDT, TSS, VMCS and EPT ma
 
 class Fuzzer {
   public:
-    explicit Fuzzer(u64 seed) : rng_(seed), machine_(features()), engine_(make_interpreter()) {
+    explicit Fuzzer(u64 seed)
+        : rng_(seed)
+        , machine_(features())
+        , engine_(make_engine(machine_.cpu())) {
         vmx_ = make_vmx(machine_.cpu(), VmxConfig::max());
     }
 

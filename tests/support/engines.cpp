@@ -4,9 +4,17 @@
 #include "cpu/x86/interp/engine.hpp"
 #include "jit/engine.hpp"
 
+#include <cstdlib>
 #include <utility>
 
 namespace droste::test {
+
+EngineKind chosen_engine() {
+    const char* chosen = std::getenv("DROSTE_TEST_ENGINE");
+    return chosen != nullptr && std::string_view(chosen) == name(EngineKind::Translator)
+               ? EngineKind::Translator
+               : EngineKind::Interpreter;
+}
 
 std::unique_ptr<ExecutionEngine> make_engine(EngineKind kind, Vcpu& cpu) {
     if (kind == EngineKind::Interpreter) {

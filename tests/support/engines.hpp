@@ -18,8 +18,14 @@ constexpr std::string_view name(EngineKind kind) {
     return kind == EngineKind::Translator ? "jit" : "interp";
 }
 
+// The one that a run of a unit-test program is about: DROSTE_TEST_ENGINE=jit, else the interpreter.
+EngineKind chosen_engine();
+
 // An engine for this vCPU, which must outlive it; a translator has a code cache of its own, so that
 // there may be one for a vCPU, and translates what it can at first sight.
 std::unique_ptr<ExecutionEngine> make_engine(EngineKind kind, Vcpu& cpu);
+inline std::unique_ptr<ExecutionEngine> make_engine(Vcpu& cpu) {
+    return make_engine(chosen_engine(), cpu);
+}
 
 }  // namespace droste::test

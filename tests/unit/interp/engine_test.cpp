@@ -5,6 +5,7 @@
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/system/boundary.hpp"
+#include "tests/support/engines.hpp"
 #include "tests/unit/system/guest.hpp"
 
 #include <catch2/catch.hpp>
@@ -59,7 +60,9 @@ class Watcher final : public MmioDevice, public PioDevice {
 
 // Code at Guest::kCode in flat 32-bit protected mode; handlers are HLT.
 struct Machine {
-    explicit Machine(unsigned block_insns) : engine(make_interpreter({block_insns})) {
+    explicit Machine(unsigned block_insns)
+        : engine(chosen_engine() == EngineKind::Interpreter ? make_interpreter({block_insns})
+                                                            : make_engine(guest.cpu())) {
         guest.protected_mode();
         guest.set_all_gates();
         for (unsigned vector = 0; vector < 64; ++vector) {

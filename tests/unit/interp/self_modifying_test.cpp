@@ -3,7 +3,7 @@
 // Code".
 
 #include "cpu/x86/interp/block_cache.hpp"
-#include "cpu/x86/interp/engine.hpp"
+#include "tests/support/engines.hpp"
 #include "tests/support/test_machine.hpp"
 
 #include <catch2/catch.hpp>
@@ -42,7 +42,7 @@ Bytes little_endian(u64 value, unsigned count) {
 // A 64-bit program that ends in HLT.
 class Program {
   public:
-    Program() : engine_(make_interpreter()) {
+    Program() : engine(make_engine(machine.cpu())) {
         machine.enter_long_mode(0);
         map(kMain, kMain);
         map(kMain + kPageBytes, kMain + kPageBytes);
@@ -51,6 +51,7 @@ class Program {
     }
 
     TestMachine machine;
+    std::unique_ptr<ExecutionEngine> engine;
 
     CpuState& state() { return machine.cpu().state; }
     u64& reg(Gpr number) { return state().gpr[number]; }
@@ -63,12 +64,9 @@ class Program {
         poke(kMain, code + Bytes{0xF4});
         state().rip() = kMain;
         state().activity = Activity::Active;
-        return engine_->run(machine.cpu(), limit) == RunResult::Idle &&
+        return engine->run(machine.cpu(), limit) == RunResult::Idle &&
                state().activity == Activity::Hlt && state().rip() == kMain + code.size() + 1;
     }
-
-  private:
-    std::unique_ptr<ExecutionEngine> engine_;
 };
 
 // Instructions, as bytes.
@@ -342,9 +340,8 @@ TEST_CASE("A block that rewrites what it has executed and then faults reports wh
     p.reg(RSI) = kRoutine;
     p.reg(RDI) = kUnmapped;
     p.state().rip() = kRoutine;
-    const auto engine = make_interpreter();
     p.machine.cpu().state.idtr = {0, 0};
-    (void)engine->run(p.machine.cpu(), 10);
+    (void)p.engine->run(p.machine.cpu(), 10);
     CHECK(p.state().activity == Activity::Shutdown);
     CHECK(p.state().rip() == kRoutine + 3);
     CHECK(p.state().cr2 == kUnmapped);
@@ -371,8 +368,7 @@ TEST_CASE("The second page of a cached instruction is checked for the privilege 
         s.activity = Activity::Active;
         s.idtr = {0, 0};
         mode_changed(p.machine.cpu());
-        const auto engine = make_interpreter();
-        (void)engine->run(p.machine.cpu(), 3);
+        (void)p.engine->run(p.machine.cpu(), 3);
         CHECK(s.activity == Activity::Shutdown);
         CHECK(s.cr2 == kRoutine + kPageBytes);
         CHECK(s.rip() == routine);
@@ -382,7 +378,7 @@ TEST_CASE("The second page of a cached instruction is checked for the privilege 
 TEST_CASE("Outside 64-bit mode a straddling instruction goes on at linear address 0", "[smc]") {
     for (const unsigned times : {1U, 2U}) {  // decoded, and found
         TestMachine machine;
-        const auto engine = make_interpreter();
+        const auto engine = make_engine(machine.cpu());
         machine.enter_protected_mode();
         CpuState& s = machine.cpu().state;
         std::array<u8, kPageBytes> top{};

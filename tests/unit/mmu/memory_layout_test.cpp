@@ -116,7 +116,7 @@ TEST_CASE("code that is switched away under itself: the new owner's code runs", 
 TEST_CASE("A20 off: data and code at 1 MiB + x are those at x, hot, and back", "[mmu][a20]") {
     Guest g;
     g.protected_mode();
-    const auto engine = make_interpreter();
+    const auto engine = make_engine(g.cpu());
     constexpr u64 kMiB = 0x10'0000, kCodeAt = 0x5000, kDataAt = 0x7000;
     g.machine().poke(kCodeAt, {0xB8, 1, 0, 0, 0, 0x8A, 0x0B, 0xF4});  // mov eax, 1; mov cl, [ebx]
     g.machine().poke(kMiB + kCodeAt, {0xB8, 2, 0, 0, 0, 0x8A, 0x0B, 0xF4});  // mov eax, 2; ...

@@ -2,10 +2,9 @@
 // A 64-bit kernel with PCIDs and a few pages whose mapping the test changes. A page tells which
 // frame it came from: frames A, B, C hold their letter.
 
-#include "cpu/x86/interp/engine.hpp"
 #include "cpu/x86/mmu/mem_access.hpp"
 #include "cpu/x86/mmu/paging.hpp"
-#include "cpu/x86/seams/execution_engine.hpp"
+#include "tests/support/engines.hpp"
 #include "tests/unit/system/guest.hpp"
 
 namespace droste::test {
@@ -90,7 +89,7 @@ class TlbGuest {
     }
 
     Guest g;
-    std::unique_ptr<ExecutionEngine> engine = make_interpreter();
+    std::unique_ptr<ExecutionEngine> engine = make_engine(g.cpu());
 
   private:
     static constexpr u64 kDescriptor = 0xB000;

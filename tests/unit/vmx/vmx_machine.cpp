@@ -1,7 +1,7 @@
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include "cpu/x86/apic/local_apic.hpp"
-#include "cpu/x86/interp/engine.hpp"
+#include "tests/support/engines.hpp"
 
 #include <array>
 #include <cstdlib>
@@ -25,7 +25,7 @@ CpuFeatures vmx_features() {
 VmxMachine::VmxMachine(VmxConfig config, const CpuFeatures& features)
     : machine_(features)
     , vmx_(make_vmx(machine_.cpu(), config))
-    , engine_(make_interpreter()) {
+    , engine_(make_engine(machine_.cpu())) {
     log_ = std::tmpfile();
     machine_.log().set_sink(log_);
     machine_.log().enable(LogCategory::Vmx);
