@@ -26,6 +26,9 @@ struct Shape {
 bool two_operands(Assembly& a, const Shape& shape) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
+    // What is narrower than 32 bits keeps the rest of the register.
+    const bool load_e = shape.e != Use2::Write || insn.width < 4;
+    const bool load_g = shape.g != Use2::Write || insn.width < 4;
     if (insn.mem()) {
         if (high_byte(insn.reg) || !can_address(insn)) {
             return false;
@@ -33,7 +36,7 @@ bool two_operands(Assembly& a, const Shape& shape) {
         const Mem mem = check_operand(
             a, {.bytes = shape.bytes, .write = shape.e != Use2::Read, .aligned = insn.lock()});
         provide_status(a, shape.reads_status);
-        const u8 g = in_register(a, insn.reg, kT1, shape.g != Use2::Write);
+        const u8 g = in_register(a, insn.reg, kT1, load_g);
         e.rm(shape.opcode, g, mem);
         if (shape.immediate > 0) {
             immediate(a, static_cast<unsigned>(shape.immediate), insn.imm);
@@ -47,8 +50,8 @@ bool two_operands(Assembly& a, const Shape& shape) {
             return false;
         }
         provide_status(a, shape.reads_status);
-        const u8 target = in_register(a, insn.rm, kT0, shape.e != Use2::Write);
-        const u8 g = in_register(a, insn.reg, kT1, shape.g != Use2::Write);
+        const u8 target = in_register(a, insn.rm, kT0, load_e);
+        const u8 g = in_register(a, insn.reg, kT1, load_g);
         e.rr(shape.opcode, g, target);
         if (shape.immediate > 0) {
             immediate(a, static_cast<unsigned>(shape.immediate), insn.imm);
@@ -239,7 +242,7 @@ bool divide(Assembly& a) {
     }
     provide_status(a, false);
     e.xr({.opcode = 0xF7, .w = w}, insn.op == Op::DIV ? 6 : 7, kT1);
-    a.set_status(StatusPlace::Native);
+    status_written(a);
     return true;
 }
 

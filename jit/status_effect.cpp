@@ -9,14 +9,14 @@ namespace droste::jit {
 namespace {
 
 enum class Kind : u8 {
-    Unknown,   // assume the worst: an instruction the interpreter executes
-    None,      // neither reads nor writes
-    Reads,     // reads, writes none
-    All,       // writes all, reads none
-    AllReads,  // reads some, writes all
-    Some,      // writes some and keeps the others
-    Shift,     // by the count: zero keeps all
-    Rotate,    // CF and OF only, and none with a zero count
+    Unknown,    // assume the worst: an instruction the interpreter executes
+    None,       // neither reads nor writes
+    Reads,      // reads, writes none
+    All,        // writes all, reads none
+    AllReads,   // reads some, writes all
+    Some,       // writes some, perhaps, and keeps the others
+    SomeReads,  // the same, and its result depends on some
+    Shift,      // by the count: zero keeps all
 };
 
 struct Row {
@@ -30,12 +30,12 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::XOR, Kind::All},        {Op::CMP, Kind::All},         {Op::TEST, Kind::All},
     {Op::NEG, Kind::All},        {Op::NOT, Kind::None},        {Op::INC, Kind::Some},
     {Op::DEC, Kind::Some},       {Op::MUL, Kind::Some},        {Op::IMUL, Kind::Some},
-    {Op::DIV, Kind::Some},       {Op::IDIV, Kind::Some},       {Op::ADCX, Kind::Some},
-    {Op::ADOX, Kind::Some},      {Op::CRC32, Kind::None},      {Op::MULX, Kind::None},
+    {Op::DIV, Kind::Some},       {Op::IDIV, Kind::Some},       {Op::ADCX, Kind::SomeReads},
+    {Op::ADOX, Kind::SomeReads}, {Op::CRC32, Kind::None},      {Op::MULX, Kind::None},
     {Op::CBW, Kind::None},       {Op::CWD, Kind::None},        {Op::SHL, Kind::Shift},
     {Op::SHR, Kind::Shift},      {Op::SAR, Kind::Shift},       {Op::SHLD, Kind::Shift},
-    {Op::SHRD, Kind::Shift},     {Op::ROL, Kind::Rotate},      {Op::ROR, Kind::Rotate},
-    {Op::RCL, Kind::Rotate},     {Op::RCR, Kind::Rotate},      {Op::BT, Kind::Some},
+    {Op::SHRD, Kind::Shift},     {Op::ROL, Kind::Some},        {Op::ROR, Kind::Some},
+    {Op::RCL, Kind::SomeReads},  {Op::RCR, Kind::SomeReads},   {Op::BT, Kind::Some},
     {Op::BTS, Kind::Some},       {Op::BTR, Kind::Some},        {Op::BTC, Kind::Some},
     {Op::BSF, Kind::All},        {Op::BSR, Kind::All},         {Op::TZCNT, Kind::Some},
     {Op::LZCNT, Kind::Some},     {Op::POPCNT, Kind::All},      {Op::BSWAP, Kind::None},
@@ -95,8 +95,6 @@ constexpr auto kKinds = [] {
     return kinds;
 }();
 
-// Rotates through carry use their count modulo the width plus one; a masked count that is not zero
-// writes CF whatever it comes to, but keeps the four other flags anyway.
 bool certain_count(const Insn& insn) {
     const bool immediate = insn.form == Form::EI || insn.form == Form::EGI;
     const u64 mask = insn.width == 8 ? 0x3F : 0x1F;
@@ -117,11 +115,9 @@ StatusEffect status_effect(const Insn& insn) {
     case Kind::Reads: return {.reads = true};
     case Kind::All: return {.writes_all = true, .writes = true};
     case Kind::AllReads: return {.reads = true, .writes_all = true, .writes = true};
-    case Kind::Shift:
-        return certain_count(insn) ? StatusEffect{.writes_all = true, .writes = true}
-                                   : StatusEffect{.reads = true, .writes = true};
-    case Kind::Some:
-    case Kind::Rotate:
+    case Kind::Shift: return {.writes_all = certain_count(insn), .writes = true};
+    case Kind::Some: return {.writes = true};
+    case Kind::SomeReads:
     case Kind::Unknown: break;
     }
     return {.reads = true, .writes = true};
