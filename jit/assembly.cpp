@@ -201,12 +201,11 @@ void Assembly::interpret_window_if(u8* place, Window& window) {
 }
 
 // What lies behind a window's last access may stand on other windows, which were to be checked in
-// between.
+// between; or by the item itself, when the first of its two accesses sent it to the interpreter.
 unsigned Assembly::last_of(const Interpreted& interpreted) const {
-    if (interpreted.window == kNoWindow) {
-        return interpreted.first;
-    }
-    unsigned last = windows_.windows[static_cast<std::size_t>(interpreted.window)].last;
+    unsigned last = interpreted.window == kNoWindow
+                        ? interpreted.first
+                        : windows_.windows[static_cast<std::size_t>(interpreted.window)].last;
     for (bool again = true; again;) {
         again = false;
         for (const Window& w : windows_.windows) {

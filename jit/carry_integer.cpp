@@ -222,7 +222,6 @@ bool divide(Assembly& a) {
         e.rm({.opcode = 0x8B, .w = w}, kT1,
              check_operand(a, {.bytes = insn.width, .write = false}));
     } else {
-        a.clobber_status();
         e.rr({.opcode = 0x8B, .w = w}, kT1, in_register(a, insn.rm, kT1));
     }
     a.clobber_status();  // an access in a window has not
