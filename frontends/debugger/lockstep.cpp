@@ -2,6 +2,7 @@
 
 #include "core/event_queue.hpp"
 #include "cpu/x86/decode/decoder.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "frontends/debugger/cpu_difference.hpp"
 #include "frontends/debugger/guest_code.hpp"
@@ -233,6 +234,18 @@ std::string Lockstep::describe_memory(PhysAddr address) const {
 }
 
 void Lockstep::excuse_dead_status(Vcpu& cpu, Vcpu& twin) {
+    // In the handler of an event that came where they were dead: its frame says where, with an error
+    // code on top or without.
+    for (const u64 behind : {u64{16}, u64{24}}) {
+        const u64 image = twin.state.gpr[RSP] + behind;
+        PhysAddr at = 0;
+        if (cpu.state.flags.status() != twin.state.flags.status() &&
+            translate_for_debug(twin, image, at) &&
+            first_difference(leader_->memory(), follower_->memory(), at & ~u64{7}, 8) &&
+            excuse_image(twin, at)) {
+            twin.state.flags = cpu.state.flags;
+        }
+    }
     if (cpu.state.flags.status() != twin.state.flags.status() &&
         cpu.state.rip() == twin.state.rip() && status_is_dead(twin, twin.state.rip())) {
         twin.state.flags = cpu.state.flags;
