@@ -123,4 +123,37 @@ StatusEffect status_effect(const Insn& insn) {
     return {.reads = true, .writes = true};
 }
 
+bool leaves_undefined(const Insn& insn) {
+    switch (insn.op) {
+    case Op::MUL:
+    case Op::IMUL:
+    case Op::DIV:
+    case Op::IDIV:
+    case Op::SHL:
+    case Op::SHR:
+    case Op::SAR:
+    case Op::ROL:
+    case Op::ROR:
+    case Op::RCL:
+    case Op::RCR:
+    case Op::SHLD:
+    case Op::SHRD:
+    case Op::BT:
+    case Op::BTS:
+    case Op::BTR:
+    case Op::BTC:
+    case Op::BSF:
+    case Op::BSR:
+    case Op::TZCNT:
+    case Op::LZCNT:
+    case Op::ANDN:
+    case Op::BLSI:
+    case Op::BLSMSK:
+    case Op::BLSR:
+    case Op::BZHI:
+    case Op::BEXTR: return true;
+    default: return false;
+    }
+}
+
 }  // namespace droste::jit

@@ -9,6 +9,7 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
 #include "jit/listener.hpp"
+#include "jit/native_cpu.hpp"
 #include "jit/vector_state.hpp"
 #include "jit/x87_state.hpp"
 
@@ -80,6 +81,10 @@ void find_live_status(std::vector<Item>& items) {
 }
 
 bool carry_over(Assembly& a) {
+    if (a.item().status_live_after && leaves_undefined(a.insn()) &&
+        !native_undefined_flags_are_ours()) {
+        return false;
+    }
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
            carry_over_vector(a) || carry_over_x87(a);
 }
