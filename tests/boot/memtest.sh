@@ -1,6 +1,6 @@
 #!/bin/sh
-# memtest.sh DROSTE: Debian's memtest86+ passes its first four tests without an error. With --icount: free-running, translated
-# code makes it wait by the time-stamp counter for minutes (docs/roadmap.md).
+# memtest.sh DROSTE: Debian's memtest86+ passes its first four tests without an error. With --icount: its screen is written now and
+# then, and free-running translated code is through with test 4 before that.
 . "$(dirname "$0")/lib.sh"
 need_guests memtest
 "$droste" --icount -kernel "$guests/memtest" -append "console=ttyS0,115200" -m 16 --until "#4  [" --timeout 300 </dev/null >"$scratch/out" 2>&1
