@@ -2,15 +2,12 @@
 // in the jump table of the address space (docs/jit/links.md). Whatever the table does not hold, the
 // interpreter does: it checks the target and raises what is to be raised.
 
+#include "cpu/x86/interp/branch.hpp"
 #include "jit/registers.hpp"
 
 namespace droste::jit {
 
 namespace {
-
-bool canonical(u64 target) {
-    return static_cast<u64>(static_cast<i64>(target) >> 47) + 1 <= 1;
-}
 
 u64 relative_target(const Item& item) {
     return item.next_rip() + item.insn->imm;
@@ -51,7 +48,7 @@ bool load_target(Assembly& a) {
 bool jmp(Assembly& a) {
     const Item& item = a.item();
     if (item.insn->form == Form::I) {
-        if (!canonical(relative_target(item))) {
+        if (!canonical_in_any_width(relative_target(item))) {
             return false;
         }
         a.leave_to(relative_target(item), a.index() + 1);
@@ -75,7 +72,7 @@ void settle_if_last(Assembly& a) {
 
 bool jcc(Assembly& a) {
     const Item& item = a.item();
-    if (!canonical(relative_target(item))) {
+    if (!canonical_in_any_width(relative_target(item))) {
         return false;
     }
     a.need_native_status();
@@ -92,7 +89,7 @@ void store_return_address(Assembly& a) {
     Emitter& e = a.emitter();
     const u64 address = a.item().next_rip();
     const Mem mem = check_stack(a, -8, {.bytes = 8, .write = true});
-    if (static_cast<u64>(static_cast<i64>(static_cast<i32>(address))) == address) {
+    if (fits32(address)) {
         e.xm({.opcode = 0xC7, .w = true}, 0, mem);
         e.dword(static_cast<u32>(address));
     } else {
@@ -107,7 +104,7 @@ bool call(Assembly& a) {
     const Item& item = a.item();
     Emitter& e = a.emitter();
     if (item.insn->form == Form::I) {
-        if (!canonical(relative_target(item))) {
+        if (!canonical_in_any_width(relative_target(item))) {
             return false;
         }
         store_return_address(a);
@@ -144,7 +141,7 @@ bool loop(Assembly& a) {
     const Item& item = a.item();
     Emitter& e = a.emitter();
     const Insn& insn = *item.insn;
-    if (insn.addrsize != 8 || !canonical(relative_target(item))) {
+    if (insn.addrsize != 8 || !canonical_in_any_width(relative_target(item))) {
         return false;
     }
     const bool counts = insn.op == Op::LOOP;

@@ -6,10 +6,6 @@ namespace droste::jit {
 
 namespace {
 
-bool fits32(u64 value) {
-    return static_cast<u64>(static_cast<i64>(static_cast<i32>(value))) == value;
-}
-
 bool mov_registers(Assembly& a, unsigned to, unsigned from, unsigned width) {
     Emitter& e = a.emitter();
     if ((high_byte(to) && takes_rex(from)) || (high_byte(from) && takes_rex(to))) {

@@ -17,6 +17,11 @@ namespace droste::jit {
 inline constexpr u8 kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6, kRdi = 7,
                     kR12 = 12, kR13 = 13, kR14 = 14, kR15 = 15, kNoReg = 0xFF;
 
+// Whether an instruction can hold the value as a sign-extended 32-bit immediate or displacement.
+inline bool fits32(u64 value) {
+    return static_cast<u64>(static_cast<i64>(static_cast<i32>(value))) == value;
+}
+
 struct Mem {
     u8 base = kNoReg;
     u8 index = kNoReg;
@@ -145,7 +150,7 @@ class Emitter {
             head({}, 0, 0, to, false, true);
             byte(0xB8 | (to & 7));
             dword(static_cast<u32>(value));
-        } else if (static_cast<u64>(static_cast<i64>(static_cast<i32>(value))) == value) {
+        } else if (fits32(value)) {
             xr({.opcode = 0xC7, .w = true}, 0, to);
             dword(static_cast<u32>(value));
         } else {

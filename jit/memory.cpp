@@ -1,6 +1,11 @@
-// How translated code reaches memory (docs/jit/memory.md): the tag of the page in the TLB is
-// compared, and what hits is plain memory that may be accessed so, at the address plus the entry's
-// addend. Whatever else there is about an access, the interpreter does the whole instruction.
+// How translated code reaches memory (docs/jit/memory.md). What passes a check is plain memory that
+// may be accessed so, at the address plus an addend; whatever else there is about an access, the
+// interpreter does the whole instruction. An access of a window that was checked takes the addend
+// from there. Others compare with their page slot, if they have one, or with the TLB's tag:
+//
+//   lea  t1, [address]
+//   sub  t1, [slot.page];  mov t0, [slot.addend]
+//   cmp  t1, 4096 - bytes;  ja refill                 ... from the TLB:
 //
 //   lea  t1, [address]
 //   mov  t0, t1;  shr t0, 12 - 3;  and t0, (entries - 1) * 8;  add t0, [data_tlb]
@@ -8,11 +13,10 @@
 //   and  t1, -4096 | (bytes - 1)                       one that must be
 //   cmp  t1, [t0 + tags];  jne interpret
 //   mov  t0, [t0 + addends]
+//
 //   ...  [address + t0]
 
-#include "jit/assembly.hpp"
-
-#include <bit>
+#include "jit/registers.hpp"
 
 namespace droste::jit {
 
@@ -20,15 +24,9 @@ namespace {
 
 constexpr i32 kEntriesMask = static_cast<i32>((kTlbEntries - 1) * 8);
 
-bool fits32(u64 value) {
-    return static_cast<u64>(static_cast<i64>(static_cast<i32>(value))) == value;
-}
-
-u8 home(unsigned guest) {
-    return guest < 16 ? kHome[guest] : kNoReg;
-}
-bool in_memory(unsigned guest) {
-    return guest >= 13 && guest < 16;
+// A register of an address, or kNoReg for none; `scratch` is loaded with one that has no home.
+u8 address_register(Assembly& a, unsigned guest, u8 scratch) {
+    return guest == kZeroSlot ? kNoReg : in_register(a, guest, scratch);
 }
 
 // An address without registers: RIP-relative, or absolute.
@@ -37,13 +35,11 @@ bool constant(const Insn& insn) {
            insn.seg < FS;
 }
 
-u64 constant_address(const Item& item) {
+// Of an operand without registers.
+u64 constant_offset(const Item& item) {
     const Insn& insn = *item.insn;
-    u64 address = static_cast<u64>(insn.disp) + (insn.base == kRipSlot ? item.rip : 0);
-    if (insn.addrsize == 4) {
-        address = static_cast<u32>(address);
-    }
-    return address;
+    const u64 offset = static_cast<u64>(insn.disp) + (insn.base == kRipSlot ? item.rip : 0);
+    return insn.addrsize == 4 ? static_cast<u32>(offset) : offset;
 }
 
 // Of the operand, from where the home of RSP is if that is its base.
@@ -54,79 +50,37 @@ i32 displacement(const Assembly& a) {
 
 // t1 := the linear address. Uses t0. Changes flags only with a segment base.
 void compute_address(Assembly& a) {
-    const Item& item = a.item();
-    const Insn& insn = *item.insn;
-    Emitter& e = a.emitter();
-    Mem mem{.disp = displacement(a)};
-    if (insn.base == kRipSlot) {
-        const u64 address = static_cast<u64>(insn.disp) + item.rip;
-        e.load_imm(kT1, insn.addrsize == 4 ? static_cast<u32>(address) : address);
-    } else {
-        if (in_memory(insn.base)) {
-            e.load(kT1, at_rsp(layout::gpr(insn.base)));
-            mem.base = kT1;
-        } else {
-            mem.base = home(insn.base);
-        }
-        if (in_memory(insn.index)) {
-            e.load(kT0, at_rsp(layout::gpr(insn.index)));
-            mem.index = kT0;
-        } else {
-            mem.index = home(insn.index);
-        }
-        mem.scale = insn.scale;
-        if (mem.base == kNoReg && mem.index == kNoReg) {
-            e.load_imm(kT1, insn.addrsize == 4 ? static_cast<u32>(insn.disp)
-                                               : static_cast<u64>(insn.disp));
-        } else {
-            e.lea(kT1, mem, insn.addrsize == 8);
-        }
-    }
-    if (insn.seg >= FS) {
-        e.rm({.opcode = 0x03, .w = true}, kT1, at_rsp(layout::segment_base(insn.seg)));
+    load_offset(a, a.item(), a.stack_ahead(), kT1, kT0);
+    if (const Insn& insn = a.insn(); insn.seg >= FS) {
+        a.emitter().rm({.opcode = 0x03, .w = true}, kT1, at_rsp(layout::segment_base(insn.seg)));
     }
 }
 
 // t1 := the lowest address of a window.
 void compute_window(Assembly& a, const Window& window) {
-    Emitter& e = a.emitter();
     const OperandAccess& by = window.by;
-    Mem low{.disp = static_cast<i32>(window.low - (by.base == RSP ? a.stack_settled() : 0))};
-    low.base = home(by.base);
-    if (in_memory(by.base)) {
-        e.load(kT1, at_rsp(layout::gpr(by.base)));
-        low.base = kT1;
-    }
-    low.index = home(by.index);
-    low.scale = by.scale;
-    if (in_memory(by.index)) {
-        e.load(kT0, at_rsp(layout::gpr(by.index)));
-        low.index = kT0;
-    }
-    e.lea(kT1, low);
+    const i64 settled = by.base == RSP ? a.stack_settled() : 0;
+    a.emitter().lea(kT1, {.base = address_register(a, by.base, kT1),
+                          .index = address_register(a, by.index, kT0),
+                          .scale = by.scale,
+                          .disp = static_cast<i32>(window.low - settled)});
 }
 
 }  // namespace
 
 void load_offset(Assembly& a, const Item& item, i32 stack_ahead, u8 t, u8 other) {
     const Insn& insn = *item.insn;
-    Emitter& e = a.emitter();
-    const auto loaded = [&](unsigned guest, u8 scratch) {
-        if (in_memory(guest)) {
-            e.load(scratch, at_rsp(layout::gpr(guest)));
-            return scratch;
-        }
-        return home(guest);
-    };
     if (insn.base == kRipSlot || (insn.base == kZeroSlot && insn.index == kZeroSlot)) {
-        const u64 offset = static_cast<u64>(insn.disp) + (insn.base == kRipSlot ? item.rip : 0);
-        e.load_imm(t, insn.addrsize == 4 ? static_cast<u32>(offset) : offset);
+        a.emitter().load_imm(t, constant_offset(item));
         return;
     }
-    const u8 base = loaded(insn.base, t);
-    const u8 index = loaded(insn.index, other);
-    const i32 disp = static_cast<i32>(insn.disp) + (insn.base == RSP ? stack_ahead : 0);
-    e.lea(t, {.base = base, .index = index, .scale = insn.scale, .disp = disp}, insn.addrsize == 8);
+    const i32 ahead = insn.base == RSP ? stack_ahead : 0;
+    a.emitter().lea(t,
+                    {.base = address_register(a, insn.base, t),
+                     .index = address_register(a, insn.index, other),
+                     .scale = insn.scale,
+                     .disp = static_cast<i32>(insn.disp) + ahead},
+                    insn.addrsize == 8);
 }
 
 u8* probe(Assembly& a, const Access& access) {
@@ -200,22 +154,22 @@ Mem in_window(Assembly& a, const Window& window, i64 disp) {
     const OperandAccess& by = window.by;
     Mem mem{.disp = static_cast<i32>(disp)};
     if (in_memory(by.base)) {
-        e.load(kT1, at_rsp(layout::gpr(by.base)));
+        e.load(kT1, slot(by.base));
         e.lea(kT0, {.base = kT0, .index = kT1});
         mem.base = kT0;
     } else if (by.index == kZeroSlot) {
-        mem.base = home(by.base);
+        mem.base = native(by.base);
         mem.index = kT0;
         return mem;
     } else {
-        e.lea(kT0, {.base = home(by.base), .index = kT0});
+        e.lea(kT0, {.base = native(by.base), .index = kT0});
         mem.base = kT0;
     }
     if (in_memory(by.index)) {
-        e.load(kT1, at_rsp(layout::gpr(by.index)));
+        e.load(kT1, slot(by.index));
         e.lea(kT0, {.base = kT0, .index = kT1, .scale = by.scale});
     } else if (by.index != kZeroSlot) {
-        mem.index = home(by.index);
+        mem.index = native(by.index);
         mem.scale = by.scale;
     }
     return mem;
@@ -282,13 +236,13 @@ Mem check_operand(Assembly& a, const Access& access) {
     }
     a.clobber_status();
     if (constant(insn)) {
-        return check_constant(a, constant_address(a.item()), access);
+        return check_constant(a, constant_offset(a.item()), access);
     }
     check(a, {}, access, insn.base == RSP);
     // The address once more, with the addend.
     if (insn.addrsize == 8 && insn.seg < FS && insn.base != kRipSlot && !in_memory(insn.base) &&
         !in_memory(insn.index)) {
-        const u8 base = home(insn.base);
+        const u8 base = insn.base == kZeroSlot ? kNoReg : native(insn.base);
         if (insn.index == kZeroSlot) {
             return {.base = base, .index = kT0, .disp = displacement(a)};
         }
@@ -296,21 +250,17 @@ Mem check_operand(Assembly& a, const Access& access) {
             e.rr({.opcode = 0x03, .w = true}, kT0, base);  // add t0, base
         }
         return {
-            .base = kT0, .index = home(insn.index), .scale = insn.scale, .disp = displacement(a)};
+            .base = kT0, .index = native(insn.index), .scale = insn.scale, .disp = displacement(a)};
     }
     if (insn.addrsize == 8 && insn.base != kRipSlot) {
         if (insn.index != kZeroSlot) {
-            u8 index = home(insn.index);
-            if (in_memory(insn.index)) {
-                e.load(kT1, at_rsp(layout::gpr(insn.index)));
-                index = kT1;
-            }
-            e.lea(kT0, {.base = kT0, .index = index, .scale = insn.scale});
+            e.lea(kT0,
+                  {.base = kT0, .index = in_register(a, insn.index, kT1), .scale = insn.scale});
         }
         if (in_memory(insn.base)) {
-            e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::gpr(insn.base)));
+            e.rm({.opcode = 0x03, .w = true}, kT0, slot(insn.base));
         } else if (insn.base != kZeroSlot) {
-            e.rr({.opcode = 0x03, .w = true}, kT0, home(insn.base));
+            e.rr({.opcode = 0x03, .w = true}, kT0, native(insn.base));
         }
         if (insn.seg >= FS) {
             e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::segment_base(insn.seg)));

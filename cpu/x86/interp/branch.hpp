@@ -10,9 +10,13 @@
 
 namespace droste {
 
-// Canonical whatever the linear-address width (47 equal bits), or else ask.
+// Canonical whatever the linear-address width: 47 equal bits.
+inline bool canonical_in_any_width(u64 target) {
+    return static_cast<u64>(static_cast<i64>(target) >> 47) + 1 <= 1;
+}
+
 inline bool canonical_target(const Vcpu& cpu, u64 target) {
-    if (static_cast<u64>(static_cast<i64>(target) >> 47) + 1 <= 1) [[likely]] {
+    if (canonical_in_any_width(target)) [[likely]] {
         return true;
     }
     return is_canonical(cpu, target);
