@@ -300,20 +300,24 @@ void Assembly::write_unlinked(u32 number, StatusPlace status) {
         save_status();
     }
     e_.store_imm32(at_rsp(layout::kSite), number);
-    const u8* place = cache_.executable(e_.at()) + 1;
-    u8* displacement = e_.jmp();
-    Emitter::patch(displacement, place, cache_.trampolines().leave);
+    jump_to_trampoline(cache_.trampolines().leave);
+}
+
+// The jump whose displacement is at `place` leads to the engine until it is linked.
+void Assembly::link_at(u8* place, u64 rip, StatusPlace status) {
+    const u32 number = cache_.add(Exit{
+        .rip = rip,
+        .key = translation_.key,
+        .place = cache_.executable(place),
+        .native_status = status == StatusPlace::Native || status == StatusPlace::Both,
+    });
+    unlinked_.push_back({place, number, status});
 }
 
 // A jump that can be linked, or a look into the jump table.
 void Assembly::write_exit(u64 rip, StatusPlace status) {
-    const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
     if (same_page(rip)) {
-        u8* place = e_.jmp();
-        Exit& exit = cache_.exit(number);
-        exit.place = cache_.executable(place);
-        exit.native_status = status == StatusPlace::Native || status == StatusPlace::Both;
-        unlinked_.push_back({place, number, status});
+        link_at(e_.jmp(), rip, status);
         return;
     }
     if (status == StatusPlace::Native) {
@@ -325,6 +329,7 @@ void Assembly::write_exit(u64 rip, StatusPlace status) {
     e_.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0, .disp = entry});
     u8* miss = e_.jcc(cc::kNE);
     e_.jmp_mem({.base = kT0, .disp = entry + 8});
+    const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
     unlinked_.push_back({miss, number, StatusPlace::Saved});
 }
 
@@ -337,11 +342,7 @@ void Assembly::leave_to(u64 rip, unsigned retired) {
 
 void Assembly::leave_if(u8* place, u64 rip, unsigned retired) {
     if (retired == count() && same_page(rip) && stack_ahead_ == 0) {
-        const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
-        Exit& exit = cache_.exit(number);
-        exit.place = cache_.executable(place);
-        exit.native_status = status_ == StatusPlace::Native || status_ == StatusPlace::Both;
-        unlinked_.push_back({place, number, status_});
+        link_at(place, rip, status_);
         return;
     }
     side_exits_.push_back({place, rip, retired, status_, stack_ahead_});
@@ -366,8 +367,7 @@ void Assembly::prologue() {
 }
 
 void Assembly::finish() {
-    for (std::size_t i = 0; i < side_exits_.size(); ++i) {
-        const SideExit side = side_exits_[i];
+    for (const SideExit& side : side_exits_) {
         Emitter::patch(side.place, side.place, e_.at());
         move_home(side.stack_ahead);
         adjust_count(static_cast<i32>(count() - side.retired));

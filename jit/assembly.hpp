@@ -191,6 +191,7 @@ class Assembly {
     void save_status();
     void load_status();
     void adjust_count(i32 by);
+    void link_at(u8* place, u64 rip, StatusPlace status);
     void write_exit(u64 rip, StatusPlace status);
     void write_unlinked(u32 number, StatusPlace status);
     void write_interpreted(const Interpreted& interpreted);
@@ -237,10 +238,10 @@ class Assembly {
     u8* budget_spent_ = nullptr;
 };
 
-// Emits the check of an access of the item's memory operand; returns where it leads then, which uses
-// kT0, and kT1 is free. See memory.cpp.
-// False if the operand is of a kind that is not translated; nothing was written then.
+// False if the memory operand is of a kind that is not translated.
 bool can_address(const Insn& insn);
+// Emits the check of an access of the item's memory operand; returns where it leads then, which uses
+// kT0, and kT1 is free. Requires: can_address(). See memory.cpp.
 Mem check_operand(Assembly& a, const Access& access);
 // The same at `disp` bytes from a native register, and from the guest's RSP.
 Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access);
