@@ -101,7 +101,7 @@ class Engine final : public ExecutionEngine {
     Status execute(Vcpu& cpu, Block& block, u64 limit);
     const u8* interpret_site(Vcpu& cpu);
     Translation* translation_of(Vcpu& cpu, Block& block);
-    OwnedJumpTable& jump_table(Vcpu& cpu);
+    OwnedJumpTable& jump_table(Vcpu& cpu, u32 key);
     void own_slots(Vcpu& cpu);
     OwnedJumpTable& new_jump_table();
     Status interpret(Vcpu& cpu, const Block& block, u64 most);
@@ -165,7 +165,7 @@ OwnedJumpTable& Engine::new_jump_table() {
     return taken;
 }
 
-OwnedJumpTable& Engine::jump_table(Vcpu& cpu) {
+OwnedJumpTable& Engine::jump_table(Vcpu& cpu, u32 key) {
     TlbContext& context = cpu.tlb.current();
     void*& slot = context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0];
     if (slot == nullptr) {
@@ -175,12 +175,12 @@ OwnedJumpTable& Engine::jump_table(Vcpu& cpu) {
     }
     auto& table = *static_cast<OwnedJumpTable*>(slot);
     if (table.execute_epoch != context.execute_epoch || table.code_epoch != code_->epoch() ||
-        table.key != translation_key(cpu)) [[unlikely]] {
+        table.key != key) [[unlikely]] {
         table.clear();
         ++counted_.jump_table_clears;
         table.execute_epoch = context.execute_epoch;
         table.code_epoch = code_->epoch();
-        table.key = translation_key(cpu);
+        table.key = key;
     }
     return table;
 }
@@ -237,7 +237,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
         return interpret(cpu, block, limit - cpu.icount);
     }
     const u64 rip = translation->rip;
-    OwnedJumpTable& jumps = jump_table(cpu);
+    OwnedJumpTable& jumps = jump_table(cpu, translation->key);
     if (!link_) [[unlikely]] {
         // Nobody but the engine leads anywhere.
     } else if (last_exit_ != kNoExit && code_->exit(last_exit_).rip == rip &&
