@@ -271,19 +271,6 @@ bool scan(Assembly& a, u8 opcode, u8 prefix, bool keeps) {
         a, {.opcode = op, .g = keeps ? Use2::Modify : Use2::Write, .bytes = insn.width});
 }
 
-struct Native {
-    bool bmi1, bmi2, lzcnt, movbe, adx;
-};
-const Native& native_cpu() {
-    static const Native kNative = [] {
-        const CpuFeatures features = native_cpuid_features();
-        return Native{features.has(Feature::BMI1), features.has(Feature::BMI2),
-                      features.has(Feature::LZCNT), features.has(Feature::MOVBE),
-                      features.has(Feature::ADX)};
-    }();
-    return kNative;
-}
-
 bool with_prefix(Assembly& a, u8 opcode, u8 prefix, OpcodeMap map, bool opsize, Use2 g) {
     const Insn& insn = a.insn();
     return two_operands(a, {.opcode = {.opcode = opcode,
@@ -378,7 +365,8 @@ bool flag_byte(Assembly& a, u8 opcode, bool reads) {
 
 bool carry_over_integer(Assembly& a) {
     const Insn& insn = a.insn();
-    const Native& cpu = native_cpu();
+    static const CpuFeatures kNative = native_cpuid_features();
+    const auto native_has = [](Feature feature) { return kNative.has(feature); };
     switch (insn.op) {
     case Op::ADD: return alu(a, 0, false);
     case Op::OR: return alu(a, 1, false);
@@ -416,27 +404,29 @@ bool carry_over_integer(Assembly& a) {
     case Op::BTC: return bit_test(a, 3);
     case Op::BSF: return scan(a, 0xBC, 0, true);
     case Op::BSR: return scan(a, 0xBD, 0, true);
-    case Op::TZCNT: return cpu.bmi1 && scan(a, 0xBC, 0xF3, false);
-    case Op::LZCNT: return cpu.lzcnt && scan(a, 0xBD, 0xF3, false);
+    case Op::TZCNT: return native_has(Feature::BMI1) && scan(a, 0xBC, 0xF3, false);
+    case Op::LZCNT: return native_has(Feature::LZCNT) && scan(a, 0xBD, 0xF3, false);
     case Op::POPCNT: return scan(a, 0xB8, 0xF3, false);
     case Op::BSWAP: return bswap(a);
     case Op::ADCX:
-        return cpu.adx && with_prefix(a, 0xF6, 0, OpcodeMap::Map0F38, true, Use2::Modify);
+        return native_has(Feature::ADX) &&
+               with_prefix(a, 0xF6, 0, OpcodeMap::Map0F38, true, Use2::Modify);
     case Op::ADOX:
-        return cpu.adx && with_prefix(a, 0xF6, 0xF3, OpcodeMap::Map0F38, false, Use2::Modify);
-    case Op::ANDN: return cpu.bmi1 && bmi(a, 0xF2, OpcodeMap::Map0F38, 0);
-    case Op::BEXTR: return cpu.bmi1 && bmi(a, 0xF7, OpcodeMap::Map0F38, 0);
+        return native_has(Feature::ADX) &&
+               with_prefix(a, 0xF6, 0xF3, OpcodeMap::Map0F38, false, Use2::Modify);
+    case Op::ANDN: return native_has(Feature::BMI1) && bmi(a, 0xF2, OpcodeMap::Map0F38, 0);
+    case Op::BEXTR: return native_has(Feature::BMI1) && bmi(a, 0xF7, OpcodeMap::Map0F38, 0);
     case Op::BLSI:
     case Op::BLSMSK:
-    case Op::BLSR: return cpu.bmi1 && bmi(a, 0xF3, OpcodeMap::Map0F38, 0);
-    case Op::BZHI: return cpu.bmi2 && bmi(a, 0xF5, OpcodeMap::Map0F38, 0);
-    case Op::PDEP: return cpu.bmi2 && bmi(a, 0xF5, OpcodeMap::Map0F38, 3);
-    case Op::PEXT: return cpu.bmi2 && bmi(a, 0xF5, OpcodeMap::Map0F38, 2);
-    case Op::RORX: return cpu.bmi2 && bmi(a, 0xF0, OpcodeMap::Map0F3A, 3);
-    case Op::SARX: return cpu.bmi2 && bmi(a, 0xF7, OpcodeMap::Map0F38, 2);
-    case Op::SHLX: return cpu.bmi2 && bmi(a, 0xF7, OpcodeMap::Map0F38, 1);
-    case Op::SHRX: return cpu.bmi2 && bmi(a, 0xF7, OpcodeMap::Map0F38, 3);
-    case Op::MULX: return cpu.bmi2 && mulx(a);
+    case Op::BLSR: return native_has(Feature::BMI1) && bmi(a, 0xF3, OpcodeMap::Map0F38, 0);
+    case Op::BZHI: return native_has(Feature::BMI2) && bmi(a, 0xF5, OpcodeMap::Map0F38, 0);
+    case Op::PDEP: return native_has(Feature::BMI2) && bmi(a, 0xF5, OpcodeMap::Map0F38, 3);
+    case Op::PEXT: return native_has(Feature::BMI2) && bmi(a, 0xF5, OpcodeMap::Map0F38, 2);
+    case Op::RORX: return native_has(Feature::BMI2) && bmi(a, 0xF0, OpcodeMap::Map0F3A, 3);
+    case Op::SARX: return native_has(Feature::BMI2) && bmi(a, 0xF7, OpcodeMap::Map0F38, 2);
+    case Op::SHLX: return native_has(Feature::BMI2) && bmi(a, 0xF7, OpcodeMap::Map0F38, 1);
+    case Op::SHRX: return native_has(Feature::BMI2) && bmi(a, 0xF7, OpcodeMap::Map0F38, 3);
+    case Op::MULX: return native_has(Feature::BMI2) && mulx(a);
     case Op::CBW: return sign(a, 0x98);
     case Op::CWD: return sign(a, 0x99);
     case Op::CLC: return flag_byte(a, 0xF8, false);

@@ -6,14 +6,16 @@ namespace droste::jit {
 
 namespace {
 
-// What is written of E and G, and how E is used if it is memory.
-// Bits.
-constexpr unsigned kUnknown = 0, kKnown = 1U << 0, kWritesE = 1U << 1, kWritesG = 1U << 2,
-                   kWritesB = 1U << 3,
-                   kMemory =
-                       1U << 4,  // E in memory is accessed: read, or also written with kWritesE
-    kSource = 1U << 5,           // ... with mem_bytes bytes instead of width
-    kWritesRaxRdx = 1U << 6, kWritesRax = 1U << 7;
+// What is written of E, G and B, and how E is used if it is memory. Bits.
+constexpr unsigned kUnknown = 0;
+constexpr unsigned kKnown = 1U << 0;
+constexpr unsigned kWritesE = 1U << 1;
+constexpr unsigned kWritesG = 1U << 2;
+constexpr unsigned kWritesB = 1U << 3;
+constexpr unsigned kMemory = 1U << 4;  // E in memory is accessed: read, written too with kWritesE
+constexpr unsigned kSource = 1U << 5;  // ... with mem_bytes bytes instead of width
+constexpr unsigned kWritesRaxRdx = 1U << 6;
+constexpr unsigned kWritesRax = 1U << 7;
 
 struct Row {
     Op op;

@@ -84,6 +84,20 @@ constexpr auto kFloatRows = std::to_array<Row>({
     {Op::FCMOVNBE, Kind::Reads},  {Op::FCMOVNU, Kind::Reads},
 });
 
+// AF of AND, OR, XOR and TEST apart. docs/x86/undefined.md.
+constexpr auto kUndefinedRows = std::to_array<Op>(
+    {Op::MUL, Op::IMUL,  Op::DIV,   Op::IDIV, Op::SHL,  Op::SHR,    Op::SAR,  Op::ROL,  Op::ROR,
+     Op::RCL, Op::RCR,   Op::SHLD,  Op::SHRD, Op::BT,   Op::BTS,    Op::BTR,  Op::BTC,  Op::BSF,
+     Op::BSR, Op::TZCNT, Op::LZCNT, Op::ANDN, Op::BLSI, Op::BLSMSK, Op::BLSR, Op::BZHI, Op::BEXTR});
+
+constexpr auto kUndefined = [] {
+    std::array<bool, static_cast<std::size_t>(Op::kCount)> undefined{};
+    for (const Op op : kUndefinedRows) {
+        undefined[static_cast<std::size_t>(op)] = true;
+    }
+    return undefined;
+}();
+
 constexpr auto kKinds = [] {
     std::array<Kind, static_cast<std::size_t>(Op::kCount)> kinds{};
     for (const Row& row : kRows) {
@@ -124,36 +138,7 @@ StatusEffect status_effect(const Insn& insn) {
 }
 
 bool leaves_undefined(const Insn& insn) {
-    switch (insn.op) {
-    case Op::MUL:
-    case Op::IMUL:
-    case Op::DIV:
-    case Op::IDIV:
-    case Op::SHL:
-    case Op::SHR:
-    case Op::SAR:
-    case Op::ROL:
-    case Op::ROR:
-    case Op::RCL:
-    case Op::RCR:
-    case Op::SHLD:
-    case Op::SHRD:
-    case Op::BT:
-    case Op::BTS:
-    case Op::BTR:
-    case Op::BTC:
-    case Op::BSF:
-    case Op::BSR:
-    case Op::TZCNT:
-    case Op::LZCNT:
-    case Op::ANDN:
-    case Op::BLSI:
-    case Op::BLSMSK:
-    case Op::BLSR:
-    case Op::BZHI:
-    case Op::BEXTR: return true;
-    default: return false;
-    }
+    return kUndefined[static_cast<std::size_t>(insn.op)];
 }
 
 }  // namespace droste::jit
