@@ -48,13 +48,7 @@ ALIAS   equ 0x250000
 start64:
 %include "claims.inc"
     mov qword [hook], note_fault
-    mov rax, cr4
-    or eax, 0x40600
-    mov cr4, rax
-    xor ecx, ecx
-    mov eax, 7
-    xor edx, edx
-    xsetbv
+    ENABLE_XSAVE 7
     mov dword [PT + 8 * 0x40], 0x300007
     mov dword [PT + 8 * 0x41], 0x305007
     mov dword [PT + 8 * 0x50], 0x300007

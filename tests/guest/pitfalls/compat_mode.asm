@@ -43,13 +43,7 @@ bits 64
 start64:
 %include "claims.inc"
     mov qword [hook], note_fault
-    mov rax, cr4
-    or eax, 0x40600
-    mov cr4, rax
-    xor ecx, ecx
-    mov eax, 7
-    xor edx, edx
-    xsetbv
+    ENABLE_XSAVE 7
     mov dword [M], 0x12345678
     mov dword [M + 0x20], 0x9ABCDEF0
 

@@ -42,13 +42,7 @@ MODEL   equ 0x1A0000            ; RAM with the same contents
 start64:
 %include "claims.inc"
     mov qword [hook], note_fault
-    mov rax, cr4
-    or eax, 0x40600
-    mov cr4, rax
-    xor ecx, ecx
-    mov eax, 7
-    xor edx, edx
-    xsetbv
+    ENABLE_XSAVE 7
     fninit
     mov dword [PT + 8 * 0x3F], 0x310007
     xor ecx, ecx

@@ -15,13 +15,7 @@ XSTATE equ 7                            ; x87, SSE, AVX
 start64:
 %include "claims.inc"
     mov qword [hook], note_fault
-    mov rax, cr4
-    or eax, 0x40600
-    mov cr4, rax
-    xor ecx, ecx
-    mov eax, XSTATE
-    xor edx, edx
-    xsetbv
+    ENABLE_XSAVE XSTATE
 
     mov dword [round], ROUNDS / 4       ; 42 pairs each
 .again:

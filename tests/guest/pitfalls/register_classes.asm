@@ -18,13 +18,7 @@ BASE  equ 0x1000
 start64:
 %include "claims.inc"
     mov qword [hook], note_fault
-    mov rax, cr4
-    or eax, 0x40600
-    mov cr4, rax
-    xor ecx, ecx
-    mov eax, 7
-    xor edx, edx
-    xsetbv
+    ENABLE_XSAVE 7
     SET_MSR 0xC0000100, BASE
     mov r12d, M
     mov r13d, M + 0x40

@@ -51,13 +51,7 @@ ONE  equ 0x3F800000
 start64:
 %include "claims.inc"
     mov qword [hook], note_fault
-    mov rax, cr4
-    or eax, 0x40600
-    mov cr4, rax
-    xor ecx, ecx
-    mov eax, 7
-    xor edx, edx
-    xsetbv
+    ENABLE_XSAVE 7
 
     REPEATEDLY
     OPERANDS QNAN, ONE

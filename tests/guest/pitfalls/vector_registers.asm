@@ -83,13 +83,7 @@ after   equ 0x202400
 start64:
 %include "claims.inc"
     mov qword [hook], note_fault
-    mov rax, cr4
-    or eax, 0x40600
-    mov cr4, rax
-    xor ecx, ecx
-    mov eax, 7
-    xor edx, edx
-    xsetbv
+    ENABLE_XSAVE 7
     mov ebx, memory
     mov edi, before                     ; register n: halves of n's own, small floating-point numbers in each lane
     xor ecx, ecx
