@@ -84,27 +84,37 @@ std::string info(Context& context, const Words& words) {
     return text;
 }
 
-// xp /COUNTFORMATSIZE ADDRESS, e.g. xp /16xb 0x7c00: physical memory.
+// What "xp" shows: so many units of so many bytes.
+struct ExamineFormat {
+    u64 count = 1;
+    u64 size = 4;
+};
+
+// The word "/COUNTFORMATSIZE", e.g. "/16xb".
+ExamineFormat parse_format(std::string_view format) {
+    constexpr std::string_view kLetters = "bhwg";  // units of 1, 2, 4 and 8 bytes
+    ExamineFormat result;
+    const std::size_t digits = std::min(format.find_first_not_of("0123456789"), format.size());
+    if (digits != 0) {
+        result.count = parse_number(format.substr(0, digits)).value_or(1);
+    }
+    for (const char letter : format.substr(digits)) {
+        if (const std::size_t unit = kLetters.find(letter); unit != std::string_view::npos) {
+            result.size = u64{1} << unit;
+        }
+    }
+    return result;
+}
+
+// xp [/COUNTFORMATSIZE] ADDRESS: physical memory.
 std::string examine(Context& context, const Words& words) {
     constexpr std::string_view kUsage =
         "xp /[COUNT][x][b|h|w|g] ADDRESS (physical), e.g. xp /4xw 0x7c00\n";
     if (words.size() < 2) {
         return std::string(kUsage);
     }
-    u64 count = 1;
-    u64 size = 4;
-    if (words[1].starts_with('/')) {
-        const std::string_view format = words[1].substr(1);
-        const std::size_t digits = std::min(format.find_first_not_of("0123456789"), format.size());
-        count = digits != 0 ? parse_number(format.substr(0, digits)).value_or(1) : 1;
-        for (const char letter : format.substr(digits)) {
-            size = letter == 'b'   ? 1
-                   : letter == 'h' ? 2
-                   : letter == 'w' ? 4
-                   : letter == 'g' ? 8
-                                   : size;
-        }
-    }
+    const bool formatted = words[1].starts_with('/');
+    const auto [count, size] = formatted ? parse_format(words[1].substr(1)) : ExamineFormat{};
     const auto address = parse_number(words.back());
     constexpr u64 kMostUnits = 4096;
     if (!address || count > kMostUnits) {

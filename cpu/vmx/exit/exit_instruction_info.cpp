@@ -49,7 +49,7 @@ u32 instruction_information(const Insn& insn) {
         return (size_code(insn.addrsize) << 7) | (insn.op == Op::OUTS ? u32{insn.seg} << 15 : 0);
     case Op::INVEPT:
     case Op::INVVPID:
-    case Op::INVPCID: return operand | (u32{insn.reg & 15U} << 28);
+    case Op::INVPCID:
     case Op::VMREAD:
     case Op::VMWRITE: return operand | (u32{insn.reg & 15U} << 28);
     case Op::SGDT:
