@@ -84,20 +84,6 @@ constexpr auto kFloatRows = std::to_array<Row>({
     {Op::FCMOVNBE, Kind::Reads},  {Op::FCMOVNU, Kind::Reads},
 });
 
-// AF of AND, OR, XOR and TEST apart. docs/x86/undefined.md.
-constexpr auto kUndefinedRows = std::to_array<Op>(
-    {Op::MUL, Op::IMUL,  Op::DIV,   Op::IDIV, Op::SHL,  Op::SHR,    Op::SAR,  Op::ROL,  Op::ROR,
-     Op::RCL, Op::RCR,   Op::SHLD,  Op::SHRD, Op::BT,   Op::BTS,    Op::BTR,  Op::BTC,  Op::BSF,
-     Op::BSR, Op::TZCNT, Op::LZCNT, Op::ANDN, Op::BLSI, Op::BLSMSK, Op::BLSR, Op::BZHI, Op::BEXTR});
-
-constexpr auto kUndefined = [] {
-    std::array<bool, static_cast<std::size_t>(Op::kCount)> undefined{};
-    for (const Op op : kUndefinedRows) {
-        undefined[static_cast<std::size_t>(op)] = true;
-    }
-    return undefined;
-}();
-
 constexpr auto kKinds = [] {
     std::array<Kind, static_cast<std::size_t>(Op::kCount)> kinds{};
     for (const Row& row : kRows) {
@@ -135,10 +121,6 @@ StatusEffect status_effect(const Insn& insn) {
     case Kind::Unknown: break;
     }
     return {.reads = true, .writes = true};
-}
-
-bool leaves_undefined(const Insn& insn) {
-    return kUndefined[static_cast<std::size_t>(insn.op)];
 }
 
 }  // namespace droste::jit

@@ -19,7 +19,4 @@ struct StatusEffect {
 
 StatusEffect status_effect(const Insn& insn);
 
-// Whether it leaves flags undefined; AF of AND, OR, XOR and TEST apart, which every processor clears.
-bool leaves_undefined(const Insn& insn);
-
 }  // namespace droste::jit

@@ -9,7 +9,7 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
 #include "jit/listener.hpp"
-#include "jit/native_cpu.hpp"
+#include "jit/native_choices.hpp"
 #include "jit/vector_state.hpp"
 #include "jit/x87_state.hpp"
 
@@ -81,8 +81,10 @@ void find_live_status(std::vector<Item>& items) {
 }
 
 bool carry_over(Assembly& a) {
-    if (a.item().status_live_after && leaves_undefined(a.insn()) &&
-        !native_undefined_flags_are_ours()) {
+    const Op op = a.insn().op;
+    const NativeChoices& native = native_choices();
+    if (!native.results_are_ours(op) ||
+        (a.item().status_live_after && !native.flags_are_ours(op))) {
         return false;
     }
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||

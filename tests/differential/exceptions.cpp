@@ -3,6 +3,7 @@
 #include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/fpu/x87.hpp"
 #include "cpu/x86/model/native_features.hpp"
+#include "jit/native_choices.hpp"
 
 #include <algorithm>
 #include <array>
@@ -209,7 +210,7 @@ void forget_undefined(const Insn& insn,
                       const Outcome& start,
                       const Outcome& guest,
                       Outcome& native) {
-    static const bool same_choice = native_is_zen();
+    const jit::NativeChoices& choices = jit::native_choices();
     if (native.state.vector != guest.state.vector) {
         return;
     }
@@ -223,20 +224,20 @@ void forget_undefined(const Insn& insn,
         }
         forget_last_bits(guest, native);
     }
-    if (same_choice) {
-        return;
-    }
     const unsigned count = shift_count(insn, start);
-    for (const UndefinedFlags& row : kUndefinedFlags) {
-        if (row.op == insn.op && row.when(insn, start, count)) {
-            native.state.rflags =
-                (native.state.rflags & ~row.flags) | (guest.state.rflags & row.flags);
+    if (!choices.flags_are_ours(insn.op)) {
+        for (const UndefinedFlags& row : kUndefinedFlags) {
+            if (row.op == insn.op && row.when(insn, start, count)) {
+                native.state.rflags =
+                    (native.state.rflags & ~row.flags) | (guest.state.rflags & row.flags);
+            }
         }
     }
-    if (undefined_result(insn, count, guest)) {
+    if (!choices.results_are_ours(insn.op) && undefined_result(insn, count, guest)) {
         native = guest;
     }
-    if (insn.map == OpcodeMap::X87 && !defines_conditions(insn.op)) {
+    if (!choices.conditions_are_ours() && insn.map == OpcodeMap::X87 &&
+        !defines_conditions(insn.op)) {
         constexpr u8 kC0C2C3 = 0x45;  // of the status word's high byte
         expand_initial_state(native.state);
         u8& high = native.state.xsave[kFswHigh];

@@ -9,11 +9,11 @@
 
 namespace droste::differential {
 
-// AMD's processors since Zen, whose choice Droste follows wherever the manual leaves one. Masked by
+// AMD's processors since Zen, whose decimal adjustments leave the flags that Droste does. Masked by
 // DROSTE_NATIVE_WITHOUT=zen.
 bool native_is_zen();
-// Copies into `native` from `guest` what the manual leaves undefined after this instruction, unless
-// the native CPU is one whose choice we follow.
+// Copies into `native` from `guest` what the manual leaves undefined after this instruction, if the
+// native CPU's choice is not ours (jit/native_choices.hpp).
 void forget_undefined(const Insn& insn,
                       const Outcome& start,
                       const Outcome& guest,

@@ -4,6 +4,7 @@
 
 #include "cpu/x86/fpu/x87_native.hpp"
 #include "cpu/x86/fpu/x87_state.hpp"
+#include "jit/native_choices.hpp"
 #include "tests/differential/exceptions.hpp"
 #include "tests/differential/state_pair.hpp"
 #include "tests/unit/fpu/fpu_test_support.hpp"
@@ -179,7 +180,7 @@ bool forget_open_results(Op op, const X87State& before, const X87State& guest, X
         // Of an exact result the CPU may say that it is not.
         open = x87::kC1 | x87::kPe | x87::kUe | x87::kEs | x87::kBusy;
     }
-    if (!differential::native_is_zen() && !differential::defines_conditions(op)) {
+    if (!jit::native_choices().conditions_are_ours() && !differential::defines_conditions(op)) {
         open |= x87::kC0 | x87::kC2 | x87::kC3;
     }
     native.status = static_cast<u16>((native.status & ~open) | (guest.status & open));

@@ -1,0 +1,86 @@
+#pragma once
+// What the native CPU does where the manual leaves status flags or results open, asked of it by
+// running the instructions. Processors differ, those of one maker too: BSF of a Zen 3 sets SF and PF
+// where a Zen 4 clears them. An instruction that doesn't do what docs/x86/undefined.md says is
+// executed by the interpreter, so that a run is the same on any machine.
+//
+// An answer is a hash over many runs from fixed inputs. What it must be is a table, and a unit test
+// asks the interpreter the same (tests/unit/interp/native_choices_test.cpp).
+//
+// Rejected: a list of processors (it had Zen 3 wrong, and ends with today's); running the interpreter
+// beside the native CPU at start (needs a machine to run it on).
+
+#include "core/types.hpp"
+#include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/state/features.hpp"
+
+#include <array>
+#include <bitset>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace droste::jit {
+
+// What the instructions of the table work on.
+struct ChoiceRegisters {
+    u64 rax = 0;
+    u64 rcx = 0;
+    u64 rdx = 0;
+    u64 flags = 0;  // the six status flags
+};
+
+struct ChoiceHash {
+    u32 results = 0;
+    u32 flags = 0;
+    bool operator==(const ChoiceHash&) const = default;
+};
+
+enum class ChoiceWidths : u8 {
+    All,       // the byte form's opcode is one less
+    Divide,    // the same, with inputs that don't fault
+    Words,     // 2, 4 and 8 bytes
+    Vex,       // 4 and 8 bytes, by VEX.W
+    WordOnly,  // 2 bytes
+};
+
+struct ChoiceRow {
+    Op op;
+    ChoiceWidths widths;
+    std::optional<Feature> feature;  // without which there is no such instruction
+    u8 length;
+    std::array<u8, 5> code;          // of the 4-byte form
+    std::array<ChoiceHash, 4> ours;  // of 1, 2, 4 and 8 bytes
+};
+
+std::span<const ChoiceRow> choice_rows();
+// The instruction's bytes with an operand of 1 << log2 bytes; empty if it has no such form.
+std::vector<u8> choice_code(const ChoiceRow& row, unsigned log2);
+// What `run` makes of the inputs of a row.
+ChoiceHash
+choice_hash(const ChoiceRow& row, unsigned log2, const std::function<void(ChoiceRegisters&)>& run);
+
+class NativeChoices {
+  public:
+    // Asks the CPU we run on. DROSTE_NATIVE_WITHOUT=undefined-flags: no flags are as ours,
+    // undefined-results: no results, and no condition codes of the x87.
+    NativeChoices();
+
+    // Whether the flags (the results) of all forms of an instruction are ours.
+    bool flags_are_ours(Op op) const { return !other_flags_[static_cast<std::size_t>(op)]; }
+    bool results_are_ours(Op op) const { return !other_results_[static_cast<std::size_t>(op)]; }
+    // Whether x87 instructions that leave C0, C2 and C3 undefined leave them unchanged.
+    bool conditions_are_ours() const { return conditions_are_ours_; }
+
+  private:
+    using Ops = std::bitset<static_cast<std::size_t>(Op::kCount)>;
+    Ops other_flags_;
+    Ops other_results_;
+    bool conditions_are_ours_ = true;
+};
+
+// Asked once: processors don't change. Without executable memory all is taken for other than ours.
+const NativeChoices& native_choices();
+
+}  // namespace droste::jit
