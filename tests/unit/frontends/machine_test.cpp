@@ -89,19 +89,21 @@ class Printed final : public CharBackend {
 };
 
 // Nothing outside; a machine that only waits is ended. One whose clock still ticks waits without
-// sleeping, so being asked often is taken for waiting.
+// sleeping, so being asked often is taken for waiting: for one that works, the patience must do for
+// as many milliseconds as it may take on a slow machine.
 class NoIo final : public NativeIo {
   public:
     explicit NoIo(RunControl& control) : control_(control) {}
     void serve(u64 timeout_ns) override {
-        constexpr unsigned kPatience = 50;
         ++served_;
-        if (timeout_ns != 0 || served_ > kPatience) {
+        if (timeout_ns != 0 || served_ > patience) {
             control_.end(EndReason::Quit);
         }
     }
     bool output_blocked() const override { return false; }
     bool interactive() const override { return false; }
+
+    unsigned patience = 50;
 
   private:
     RunControl& control_;
@@ -258,6 +260,7 @@ TEST_CASE("Machine: with --icount, stops from outside do not show in how CPUs ta
     std::array<u64, 2> expected{};
     for (const bool disturbed : {false, true}) {
         TestPc machine(kernel.path(), 2);
+        machine.io.patience = 100'000;
         std::atomic<bool> over = false;
         std::thread ticks([&] {
             while (disturbed && !over) {
