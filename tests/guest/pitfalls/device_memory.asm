@@ -4,6 +4,7 @@
 ;
 ; Pitfalls: C4 C7 E11 E12 H6
 ;
+; native: avx
 ; options: -device pc-testdev -global isa-debugcon.iobase=0x99
 ; expect: all_widths_at_all_offsets: ok
 ; expect: half_in_a_device: ok
