@@ -1,5 +1,7 @@
 #include "jit/assembly.hpp"
 
+#include "cpu/x86/interp/branch.hpp"
+
 namespace droste::jit {
 
 namespace {
@@ -141,6 +143,28 @@ void Assembly::begin(unsigned index) {
         settle_stack();
     }
     item_stack_ahead_ = stack_ahead_;
+    if (items_[index].shadowed && insn.ends_block()) {
+        end_shadow();  // before a branch, which cannot fault
+        items_[index].shadowed = false;
+    }
+}
+
+bool Assembly::shadow_can_end() const {
+    if (at_ + 1 == count()) {
+        return false;
+    }
+    const Item& next = items_[at_ + 1];
+    const Insn& insn = *next.insn;
+    if (!insn.ends_block()) {
+        return true;
+    }
+    const bool known = insn.op == Op::Jcc || (insn.op == Op::JMP_NEAR && insn.form == Form::I);
+    return known && insn.opsize == 8 && canonical_in_any_width(next.next_rip() + insn.imm);
+}
+
+// Changes no flag.
+void Assembly::end_shadow() {
+    e_.store_imm32(at_rsp(layout::kInterruptibility), 0);
 }
 
 void Assembly::move_home(i32 by) {
@@ -225,7 +249,8 @@ u32 Assembly::new_site(unsigned first, unsigned last, bool carried_over) {
                            .left = count() - first,
                            .first = first_insn_ + first,
                            .count = last - first + 1,
-                           .carried_over = carried_over});
+                           .carried_over = carried_over,
+                           .shadowed = items_[first].shadowed});
 }
 
 void Assembly::jump_to_interpret(u32 site) {
@@ -254,6 +279,9 @@ void Assembly::end_item() {
         stack_replaced();
     }
     ends_[at_] = {e_.at(), status_, stack_ahead_, vector_, x87_};
+    if (items_[at_].shadowed) {
+        end_shadow();
+    }
 }
 
 void Assembly::write_interpreted(const Interpreted& interpreted) {

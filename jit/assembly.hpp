@@ -33,6 +33,7 @@ struct Item {
     u32 code_at = 0;
     StatusPlace status_place = StatusPlace::Saved;
     bool carried_over = false;
+    bool shadowed = false;  // by the STI before it
     u64 next_rip() const { return rip + insn->length; }
 };
 
@@ -139,6 +140,13 @@ class Assembly {
     // The item was an x87 instruction that FIP, FOP and perhaps FDP name.
     void note_x87();
 
+    // --- the shadow of STI ---
+    // Whether it can end behind the next instruction: that is part of the translation, and does not
+    // leave it by a branch that may fault.
+    bool shadow_can_end() const;
+    // The item may have set it. Code that ends it follows behind the next one.
+    void begin_shadow() { items_[at_ + 1].shadowed = true; }
+
     // --- ways out ---
     // A conditional branch, whose displacement is at `place`, to code that interprets the present
     // item; execution goes on behind the item's code if it can. The status flags are Saved or Dead.
@@ -199,6 +207,7 @@ class Assembly {
     u32 new_site(unsigned first, unsigned last, bool carried_over);
     unsigned last_of(const Interpreted& interpreted) const;
     void move_home(i32 by);
+    void end_shadow();
     void jump_to_interpret(u32 site);
     void need_float(bool& known, i32 native, const u8* routine);
     void jump_to_load(const u8* routine, const u8* behind);
@@ -263,6 +272,7 @@ bool carry_over_move(Assembly& a);
 bool carry_over_branch(Assembly& a);  // and calls, returns, the stack
 bool carry_over_vector(Assembly& a);
 bool carry_over_x87(Assembly& a);
+bool carry_over_system(Assembly& a);
 // Whether x87 and MMX instructions may be carried over in this mode.
 bool x87_may_run(const Assembly& a);
 

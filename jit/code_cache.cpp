@@ -84,6 +84,7 @@ Statistics CodeCache::statistics() const {
     sum.cache.table_bytes = table_bytes() + jump_tables_;
     for (const EngineStatistics* engine : engines_) {
         sum.engines.entries += engine->entries;
+        sum.engines.rejoined += engine->rejoined;
         sum.engines.cold += engine->cold;
         sum.engines.not_carried += engine->not_carried;
         sum.engines.slow += engine->slow;

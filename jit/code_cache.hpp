@@ -20,6 +20,7 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_memory.hpp"
 #include "jit/emitter.hpp"
+#include "jit/layout.hpp"
 #include "jit/listener.hpp"
 #include "jit/statistics.hpp"
 #include "jit/trampolines.hpp"
@@ -61,8 +62,9 @@ class CodeCache final : public BlockCache::Listener {
     // A number of TranslatedCode::slots for a site of user code: odd for writes, so that sites that
     // share one when all are taken need the same rights.
     unsigned new_slot(bool write) {
-        next_slot_ = next_slot_ + 2 < TranslatedCode::kSlots ? next_slot_ + 2 : 2;
-        return next_slot_ + (write ? 1 : 0);
+        const unsigned slot = next_slot_;
+        next_slot_ = slot + 2 < TranslatedCode::kSlots ? slot + 2 : kFirstSiteSlot;
+        return slot + (write ? 1 : 0);
     }
 
     Exit& exit(u32 number) { return exits_[number]; }
@@ -106,7 +108,7 @@ class CodeCache final : public BlockCache::Listener {
     std::vector<Site> sites_;
     std::vector<const Insn*> insns_;
     std::vector<Block*> blocks_;  // that are used by translations, perhaps dead
-    unsigned next_slot_ = 0;      // even
+    unsigned next_slot_ = kFirstSiteSlot;  // even
     u64 epoch_ = 1;
     std::size_t most_tables_;       // bytes, without jump tables
     std::size_t most_jump_tables_;  // bytes

@@ -100,9 +100,11 @@ class Engine final : public ExecutionEngine {
   private:
     Status execute(Vcpu& cpu, Block& block, u64 limit);
     const u8* interpret_site(Vcpu& cpu);
+    const u8* go_on(Vcpu& cpu);
     Translation* translation_of(Vcpu& cpu, Block& block);
     OwnedJumpTable& jump_table(Vcpu& cpu, u32 key);
     void own_slots(Vcpu& cpu);
+    void note_slots(const Vcpu& cpu);
     OwnedJumpTable& new_jump_table();
     Status interpret(Vcpu& cpu, const Block& block, u64 most);
 
@@ -124,6 +126,7 @@ class Engine final : public ExecutionEngine {
     const bool link_;
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
+    Status behind_ = Status::Next;  // the highest of those that go_on() has left behind
 };
 
 // Null: interpret it.
@@ -185,6 +188,14 @@ OwnedJumpTable& Engine::jump_table(Vcpu& cpu, u32 key) {
     return table;
 }
 
+// Translated code has changed the class of its accesses itself, or not: what its slots hold now is
+// of this class (carry_system.cpp).
+void Engine::note_slots(const Vcpu& cpu) {
+    if (cpu.mode.cpl != 3) {
+        slots_of_[0].tlb = cpu.mode.data_tlb;
+    }
+}
+
 // Clears page slots that were filled in another address space, or before translations went.
 void Engine::own_slots(Vcpu& cpu) {
     const bool user = cpu.mode.cpl == 3;
@@ -202,13 +213,15 @@ void Engine::own_slots(Vcpu& cpu) {
         slots_emptied_ = true;
     }
     if (!user) {
-        translated.slots[0] = translated.slots[1] = empty_->slot();
+        for (unsigned slot = 0; slot < kStackSlots; ++slot) {
+            translated.slots[slot] = empty_->slot();
+        }
         return;
     }
     for (std::size_t byte = 0; byte < translated.slots_filled.size(); ++byte) {
         for (unsigned filled = translated.slots_filled[byte]; filled != 0; filled &= filled - 1) {
             const auto number = byte * 8 + static_cast<unsigned>(std::countr_zero(filled));
-            if (number > 1) {
+            if (number >= kStackSlots) {
                 translated.slots[number] = empty_->slot();
             }
         }
@@ -231,7 +244,12 @@ Status Engine::interpret(Vcpu& cpu, const Block& block, u64 most) {
 }
 
 Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
+    const u64 flushes = cpu.blocks->flushes();
     Translation* translation = translation_of(cpu, block);
+    if (cpu.blocks->flushes() != flushes) [[unlikely]] {
+        last_exit_ = kNoExit;
+        return Status::Switched;  // the block is gone, nothing was executed
+    }
     if (translation == nullptr || translation->count > limit - cpu.icount) {
         last_exit_ = kNoExit;
         return interpret(cpu, block, limit - cpu.icount);
@@ -255,9 +273,11 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     translated.status = pack_status(cpu.state.flags.status());
     end_ = cpu.icount + static_cast<u64>(translated.remaining);
     ++counted_.entries;
+    behind_ = Status::Next;
     const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
     Status status = last_status_;
     if (left_by != kNoSite) {
+        note_slots(cpu);
         const Exit& exit = code_->exit(left_by);
         cpu.state.rip() = exit.rip;
         cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
@@ -267,10 +287,36 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
         }
         status = Status::Branch;
     }
+    status = std::max(status, behind_);
     if (Listener* listener = code_->listener(); listener != nullptr) [[unlikely]] {
         listener->left(cpu, rip);
     }
     return status;
+}
+
+// Behind an instruction that the interpreter executed, wherever it has led: the translation there,
+// if the jump table has it and nothing is to be looked at before.
+const u8* Engine::go_on(Vcpu& cpu) {
+    Interpreter::verify_between(cpu);
+    if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 || !link_ ||
+        cpu.icount >= end_ || cpu.yield_requested || cpu.state.activity != Activity::Active ||
+        !can_translate(cpu)) {
+        return nullptr;
+    }
+    const u64 rip = cpu.state.rip();
+    const OwnedJumpTable& jumps = jump_table(cpu, translation_key(cpu));
+    const JumpTable::Entry& entry = jumps.table.entries[JumpTable::index(rip)];
+    if (entry.rip != rip) {
+        return nullptr;
+    }
+    own_slots(cpu);
+    TranslatedCode& translated = cpu.translated;
+    translated.jump_table = &jumps.table;
+    translated.remaining = static_cast<i64>(end_ - cpu.icount);
+    translated.status = pack_status(cpu.state.flags.status());
+    behind_ = std::max(behind_, last_status_);
+    ++counted_.rejoined;
+    return entry.code;
 }
 
 // One instruction of a translation by the interpreter: because it is not translated, or because its
@@ -283,6 +329,7 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     const u64 generation = cpu.tlb.generation();
     const u32 key = translation_key(cpu);
     const DataTlb* data_tlb = cpu.mode.data_tlb;
+    note_slots(cpu);
     cpu.state.rip() = site.rip;
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
     cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);
@@ -290,17 +337,20 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
         const Insn& insn = code_->insn(site.first + i);
         ++(site.carried_over ? counted_.slow : counted_.not_carried);
         ++counted_.by_op[static_cast<std::size_t>(insn.op)];
-        last_status_ = Interpreter::interpret_one(cpu, insn);
+        const bool shadowed = i == 0 && site.shadowed &&
+                              (cpu.state.interruptibility & blocking::kSti) != 0;
+        last_status_ = shadowed ? Interpreter::step_decoded(cpu, insn)
+                                : Interpreter::interpret_one(cpu, insn);
         if (last_status_ != Status::Next || translation.dead ||
             (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
             cpu.tlb.generation() != generation || translation_key(cpu) != key ||
             cpu.mode.data_tlb != data_tlb || cpu.icount > limit) {
-            return nullptr;
+            return go_on(cpu);
         }
     }
     const u64 left = site.left - site.count;
     if (cpu.icount + left > limit) {
-        return nullptr;
+        return go_on(cpu);
     }
     translated.remaining = static_cast<i64>(limit - cpu.icount - left);
     translated.status = pack_status(cpu.state.flags.status());

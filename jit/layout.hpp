@@ -55,6 +55,20 @@ inline constexpr i32 kMxcsr = static_cast<i32>(offsetof(Vcpu, state) + offsetof(
 inline constexpr i32 ymm(unsigned number) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, ymm) + number * sizeof(Ymm));
 }
+inline constexpr i32 kSystemFlags =
+    static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, rflags_system));
+inline constexpr i32 kCr4 = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, cr4));
+inline constexpr i32 kInterruptibility =
+    static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, interruptibility));
+inline constexpr i32 kKernelGsBase =
+    static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, kernel_gs_base));
+inline constexpr i32 kAttention = offsetof(Vcpu, attention);
+inline constexpr i32 kAttentionMask = offsetof(Vcpu, attention_mask);
+inline constexpr i32 kAttentionForced =
+    static_cast<i32>(offsetof(Vcpu, non_root) + offsetof(NonRootView, attention_forced));
+inline constexpr i32 kIntercepts =
+    static_cast<i32>(offsetof(Vcpu, non_root) + offsetof(NonRootView, intercepts));
+inline constexpr i32 kOthersWait = offsetof(Vcpu, others_wait);
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
 inline constexpr i32 segment_base(unsigned seg) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
@@ -76,6 +90,12 @@ inline constexpr i32 kBytes = 512 + 32;
 }  // namespace frame
 }  // namespace layout
 #pragma GCC diagnostic pop
+
+// Page slots that are not a site's: kernel code's of its stack, for reads and for writes; and one
+// that is always empty.
+inline constexpr unsigned kStackSlots = 2;
+inline constexpr unsigned kEmptySlot = 2;
+inline constexpr unsigned kFirstSiteSlot = 4;  // even
 
 // Native homes of the guest's general registers: the same ones, except that RSP and R12 have moved
 // (RSP is the vCPU) and R13 to R15 stay in CpuState, which leaves two to compute with.

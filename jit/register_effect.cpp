@@ -91,6 +91,14 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::VZEROALL, kKnown},
     {Op::EMMS, kKnown},
     {Op::FWAIT, kKnown},
+    {Op::CLI, kKnown},
+    {Op::STI, kKnown},
+    {Op::CLD, kKnown},
+    {Op::STD, kKnown},
+    {Op::STAC, kKnown},  // not CLAC: what was reached before may be out of reach
+    {Op::SWAPGS, kKnown},
+    {Op::PAUSE, kKnown},
+    {Op::MOV_SREG_FROM, kKnown | kWritesE},
 });
 
 constexpr auto kKinds = [] {
@@ -162,6 +170,14 @@ RegisterEffect stack_effect(const Insn& insn) {
         add_stack(0, false, effect);
         effect.moves_stack = 8;
         effect.writes = bit_of(insn.rm);
+        return effect;
+    case Op::PUSHF:
+        add_stack(-8, true, effect);
+        effect.moves_stack = -8;
+        return effect;
+    case Op::POPF:
+        add_stack(0, false, effect);
+        effect.moves_stack = 8;
         return effect;
     case Op::CALL_NEAR:
         if (insn.form == Form::I) {

@@ -16,6 +16,7 @@ struct EngineStatistics {
     u64 cold = 0;         // instructions interpreted in blocks that were not entered translated
     u64 not_carried = 0;  // ... in the midst of a translation: not carried over
     u64 slow = 0;         // ... carried over, but the TLB missed or the like
+    u64 rejoined = 0;     // ... without leaving it, elsewhere behind an interpreted instruction
     u64 jump_table_clears = 0;
     std::array<u64, static_cast<std::size_t>(Op::kCount)> by_op{};  // of the three together
 

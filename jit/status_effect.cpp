@@ -52,7 +52,11 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::STC, Kind::Some},       {Op::CMC, Kind::Some},        {Op::LAHF, Kind::Reads},
     {Op::SAHF, Kind::Some},      {Op::NOP, Kind::None},        {Op::ENDBR, Kind::None},
     {Op::PREFETCH, Kind::None},  {Op::PREFETCHW, Kind::None},  {Op::LFENCE, Kind::None},
-    {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},
+    {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},     {Op::CLI, Kind::None},
+    {Op::STI, Kind::None},       {Op::CLD, Kind::None},        {Op::STD, Kind::None},
+    {Op::CLAC, Kind::None},      {Op::STAC, Kind::None},       {Op::SWAPGS, Kind::None},
+    {Op::PAUSE, Kind::None},     {Op::PUSHF, Kind::Reads},     {Op::POPF, Kind::All},
+    {Op::MOV_SREG_FROM, Kind::None},
 });
 
 // Vector instructions that are not kNative rows, and the x87's.

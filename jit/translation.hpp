@@ -18,6 +18,9 @@ inline constexpr u32 kKeyMxcsrUnmasked = 1U << 31;
 // The x87's control word does: x87 and MMX instructions are.
 inline constexpr u32 kKeyX87Unmasked = 1U << 30;
 
+// Privilege level 1 or 2: what depends on the level is interpreted.
+inline constexpr u32 kKeyMiddleLevel = 1U << 29;
+
 // Native code for a straight run of guest instructions at one linear address in one mode. It is
 // entered at its first instruction and left at its end, through side exits, or at an instruction
 // that the interpreter executes.
@@ -60,6 +63,7 @@ struct Site {
     u32 count = 1;               // so many instructions, one behind the other
     bool window = false;         // because a window's check failed
     bool carried_over = false;   // only if its access is not a plain one
+    bool shadowed = false;       // the first one is in the shadow of an STI
 };
 
 }  // namespace droste::jit

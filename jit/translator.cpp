@@ -6,6 +6,7 @@
 
 #include "jit/translator.hpp"
 
+#include "cpu/x86/interp/interpreter.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
 #include "jit/listener.hpp"
@@ -14,6 +15,7 @@
 #include "jit/x87_state.hpp"
 
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace droste::jit {
@@ -35,10 +37,15 @@ void append(const Block& block, u64 rip, std::vector<Item>& items) {
     }
 }
 
+// Ends a block because of what the interpreter looks at behind it, and goes on.
+bool falls_through(Op op) {
+    return op == Op::STI || op == Op::CLAC || op == Op::STAC || op == Op::SWAPGS || op == Op::POPF;
+}
+
 // Whether code behind the block's end may be part of the same translation: it can be reached, and
 // the branch does not close a loop, which is better entered where it begins.
 bool goes_on(const Item& last, u64 start) {
-    if (!last.insn->ends_block()) {
+    if (!last.insn->ends_block() || falls_through(last.insn->op)) {
         return true;
     }
     if (last.insn->op != Op::Jcc) {
@@ -48,6 +55,22 @@ bool goes_on(const Item& last, u64 start) {
     return target > last.rip || target < (start & kPageMask);
 }
 
+// The interpreter steps over what is in the shadow of STI, so that no block begins there yet.
+Block* decode_behind(Vcpu& cpu, u64 rip) {
+    constexpr unsigned kMostInsnBytes = 15;
+    if (rip % kPageBytes > kPageBytes - kMostInsnBytes) {
+        return nullptr;
+    }
+    Block* block = nullptr;
+    CodePage page;
+    u64& now = cpu.state.rip();
+    const u64 kept = std::exchange(now, rip);
+    (void)Interpreter{kMaxBlockInsns}.find_block(cpu, page, cpu.tlb.generation(), block);
+    now = kept;
+    return block;
+}
+
+// Nothing if there was no room for another block: then none is left.
 std::vector<Block*> collect(Vcpu& cpu, Block& first, std::vector<Item>& items) {
     std::vector<Block*> blocks = {&first};
     const u64 start = cpu.state.rip();
@@ -59,6 +82,13 @@ std::vector<Block*> collect(Vcpu& cpu, Block& first, std::vector<Item>& items) {
             break;
         }
         Block* found = cpu.blocks->find(next, first.mode);
+        if (found == nullptr && items.back().insn->op == Op::STI) {
+            const u64 flushes = cpu.blocks->flushes();
+            found = decode_behind(cpu, items.back().next_rip());
+            if (cpu.blocks->flushes() != flushes) {
+                return {};
+            }
+        }
         if (found == nullptr || found->second_page != Block::kInvalid ||
             items.size() + found->count > kMaxItems) {
             break;
@@ -88,7 +118,7 @@ bool carry_over(Assembly& a) {
         return false;
     }
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
-           carry_over_vector(a) || carry_over_x87(a);
+           carry_over_vector(a) || carry_over_x87(a) || carry_over_system(a);
 }
 
 void report(Vcpu& cpu,
@@ -121,7 +151,9 @@ bool transfers(Op op) {
 
 u32 translation_key(const Vcpu& cpu) {
     const CpuState& state = cpu.state;
-    return cpu.mode.key | ((state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked) |
+    const u32 middle_level = (u32{cpu.mode.cpl} ^ u32{cpu.mode.cpl} >> 1) & 1;
+    return cpu.mode.key | (middle_level != 0 ? kKeyMiddleLevel : 0) |
+           ((state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked) |
            ((state.x87.control & kX87Masks) == kX87Masks ? 0 : kKeyX87Unmasked);
 }
 
@@ -135,6 +167,9 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
     }
     std::vector<Item> items;
     const std::vector<Block*> blocks = collect(cpu, block, items);
+    if (blocks.empty()) {
+        return nullptr;
+    }
     find_live_status(items);
     code.reserve();
     Translation& translation = code.new_translation();

@@ -145,6 +145,7 @@ std::string describe_translator(const Pc& pc, u64 instructions) {
     text += ratio_row("interpreted, %", engines.interpreted(), instructions, 100);
     text += row("entries from C++", engines.entries);
     text += ratio_row("  per 1000 instructions", engines.entries, instructions, 1000);
+    text += row("entries behind interpreted ones", engines.rejoined);
     text += ratio_row("TLB misses per 1000", misses, instructions, 1000);
     text += row("translations made", cache.made);
     for (std::size_t i = 0; i < kDeathRows.size(); ++i) {

@@ -287,6 +287,21 @@ Status Interpreter::interpret_block(Vcpu& cpu, const Block& block, u64 most) {
     return status;
 }
 
+namespace {
+
+Status retire_in_step_mode(Vcpu& cpu, const Insn& insn) {
+    const u64 next =
+        (cpu.state.rip() + insn.length) & (cpu.mode.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
+    const bool trap_flag = (cpu.state.rflags_system & rflags::kTf) != 0;
+    const Status status = Interpreter::interpret_one(cpu, insn);
+    if (status != Status::Fault) {
+        after_instruction_in_step_mode(cpu, trap_flag, cpu.state.rip() != next);
+    }
+    return status;
+}
+
+}  // namespace
+
 // One instruction with everything that is checked around single instructions: code breakpoints, TF,
 // shadows, the CS limit. Also the way through code that is not in RAM.
 void Interpreter::step(Vcpu& cpu) {
@@ -313,12 +328,14 @@ void Interpreter::step(Vcpu& cpu) {
         fault(cpu, 0);
         return;
     }
-    const u64 next =
-        (cpu.state.rip() + insn.length) & (cpu.mode.code_bits == 64 ? ~u64{0} : u64{0xFFFFFFFF});
-    const bool trap_flag = (cpu.state.rflags_system & rflags::kTf) != 0;
-    if (interpret_one(cpu, insn) != Status::Fault) {
-        after_instruction_in_step_mode(cpu, trap_flag, cpu.state.rip() != next);
-    }
+    (void)retire_in_step_mode(cpu, insn);
+}
+
+Status Interpreter::step_decoded(Vcpu& cpu, const Insn& insn) {
+    cpu.request(attention::kStep);  // as if the boundary had been looked at
+    const bool hit = code_breakpoint_hit(cpu);
+    DROSTE_ASSERT(!hit);
+    return retire_in_step_mode(cpu, insn);
 }
 
 bool Interpreter::logs_entries(const Vcpu& cpu) {

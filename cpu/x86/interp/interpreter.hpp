@@ -43,8 +43,14 @@ class Interpreter final : public ExecutionEngine {
     // One instruction with everything that is checked around single instructions: code breakpoints,
     // TF, shadows, the CS limit. Also the way through code that is not in RAM.
     static void step(Vcpu& cpu);
+    // The same for an instruction that is decoded and where no code breakpoint can be: in the shadow
+    // of another. Returns its status.
+    static Status step_decoded(Vcpu& cpu, const Insn& insn);
     // Delivers cpu.fault of an instruction of so many bytes; 0 when it could not be fetched.
     static void fault(Vcpu& cpu, u8 insn_length);
+
+    // Debug builds: what is derived is what it should be.
+    static void verify_between(Vcpu& cpu);
 
     static LinearAddr linear_rip(const Vcpu& cpu) {
         const u64 rip = cpu.state.rip();
@@ -87,7 +93,6 @@ class Interpreter final : public ExecutionEngine {
     static void log_decoded(Vcpu& cpu, const Block& block);
     static void log_entered(Vcpu& cpu, unsigned instructions);
     static bool logs_entries(const Vcpu& cpu);
-    static void verify_between(Vcpu& cpu);
 
     const unsigned block_insns_;
 };
