@@ -4,6 +4,7 @@
 #include "cpu/x86/interp/interpreter.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_cache.hpp"
+#include "jit/jump_tables.hpp"
 #include "jit/layout.hpp"
 #include "jit/native_cpu.hpp"
 #include "jit/translator.hpp"
@@ -13,7 +14,6 @@
 #include <bit>
 #include <chrono>
 #include <utility>
-#include <vector>
 
 namespace droste::jit {
 
@@ -26,34 +26,6 @@ u32 pack_status(u64 flags) {
 u64 unpack_status(u32 packed) {
     return (packed >> 8 & 0xD5) | u64{packed & 1} << 11;
 }
-
-// The jump table of an address space and privilege level, and what it was filled under.
-struct OwnedJumpTable {
-    JumpTable table;
-    u64 execute_epoch = 0;
-    u64 code_epoch = 0;
-    u32 key = 0;
-    std::vector<u16> filled;
-    void** owner = nullptr;  // where the address space keeps it
-
-    void clear() {
-        if (filled.size() < JumpTable::kEntries / 4) {
-            for (const u16 index : filled) {
-                table.entries[index].rip = kNoTag;
-            }
-        } else {
-            table.entries.fill({});
-        }
-        filled.clear();
-    }
-    void fill(u64 rip, const u8* code) {
-        const unsigned index = JumpTable::index(rip);
-        table.entries[index] = {rip, code};
-        if (filled.size() < JumpTable::kEntries / 4) {
-            filled.push_back(static_cast<u16>(index));
-        }
-    }
-};
 
 // A translation whose windows fail so often is made again without.
 constexpr u32 kMostWindowMisses = 256;
@@ -101,18 +73,21 @@ class Engine final : public ExecutionEngine {
     Status execute(Vcpu& cpu, Block& block, u64 limit);
     const u8* interpret_site(Vcpu& cpu);
     const u8* go_on(Vcpu& cpu);
+    bool may_go_on(const Vcpu& cpu) const;
+    Status find_target(Vcpu& cpu, OwnedJumpTable& jumps, u32 key, const u8*& code);
+    const u8* enter_at(Vcpu& cpu, const OwnedJumpTable& jumps, const u8* code);
     Translation* translation_of(Vcpu& cpu, Block& block);
-    OwnedJumpTable& jump_table(Vcpu& cpu, u32 key);
+    void know(const Translation& translation);
     void own_slots(Vcpu& cpu);
     void note_slots(const Vcpu& cpu);
-    OwnedJumpTable& new_jump_table();
     Status interpret(Vcpu& cpu, const Block& block, u64 most);
 
     Interpreter interpreter_{kMaxBlockInsns};
     std::shared_ptr<CodeCache> code_;
-    std::vector<std::unique_ptr<OwnedJumpTable>> jump_tables_;
-    std::size_t next_taken_ = 0;  // of jump_tables_, when no more are granted
     EngineStatistics counted_;
+    JumpTables jump_tables_{*code_, counted_.jump_table_clears};
+    KnownTargets known_;
+    u64 known_epoch_ = 0;  // CodeCache::epoch() that known_ is of
     const std::unique_ptr<EmptySlot> empty_ = std::make_unique<EmptySlot>();
     bool slots_emptied_ = false;  // all of them, before the first use
     const unsigned threshold_;
@@ -152,40 +127,6 @@ Translation* Engine::translation_of(Vcpu& cpu, Block& block) {
         last_exit_ = kNoExit;
     }
     return made;
-}
-
-// A new one, or one that another address space has to do without from now on.
-OwnedJumpTable& Engine::new_jump_table() {
-    constexpr std::size_t kBytes = sizeof(OwnedJumpTable) + JumpTable::kEntries / 4 * sizeof(u16);
-    constexpr std::size_t kLeast = 2;
-    if (jump_tables_.size() < kLeast || code_->grants_jump_table(kBytes)) {
-        jump_tables_.push_back(std::make_unique<OwnedJumpTable>());
-        return *jump_tables_.back();
-    }
-    OwnedJumpTable& taken = *jump_tables_[next_taken_++ % jump_tables_.size()];
-    *taken.owner = nullptr;
-    taken.key = 0;  // no mode has this key: it is cleared before it is used
-    return taken;
-}
-
-OwnedJumpTable& Engine::jump_table(Vcpu& cpu, u32 key) {
-    TlbContext& context = cpu.tlb.current();
-    void*& slot = context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0];
-    if (slot == nullptr) {
-        OwnedJumpTable& made = new_jump_table();
-        made.owner = &slot;
-        slot = &made;
-    }
-    auto& table = *static_cast<OwnedJumpTable*>(slot);
-    if (table.execute_epoch != context.execute_epoch || table.code_epoch != code_->epoch() ||
-        table.key != key) [[unlikely]] {
-        table.clear();
-        ++counted_.jump_table_clears;
-        table.execute_epoch = context.execute_epoch;
-        table.code_epoch = code_->epoch();
-        table.key = key;
-    }
-    return table;
 }
 
 // Translated code has changed the class of its accesses itself, or not: what its slots hold now is
@@ -255,7 +196,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
         return interpret(cpu, block, limit - cpu.icount);
     }
     const u64 rip = translation->rip;
-    OwnedJumpTable& jumps = jump_table(cpu, translation->key);
+    OwnedJumpTable& jumps = jump_tables_.current(cpu, translation->key);
     if (!link_) [[unlikely]] {
         // Nobody but the engine leads anywhere.
     } else if (last_exit_ != kNoExit && code_->exit(last_exit_).rip == rip &&
@@ -264,28 +205,33 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     } else {
         jumps.fill(rip, translation->entry);
         cpu.tlb.current().note_execute_page(rip);
+        know(*translation);
     }
     last_exit_ = kNoExit;
     own_slots(cpu);
     TranslatedCode& translated = cpu.translated;
-    translated.jump_table = &jumps.table;
+    translated.jump_table = jumps.table();
     translated.remaining = static_cast<i64>(std::min(limit - cpu.icount, kSlice));
     translated.status = pack_status(cpu.state.flags.status());
     end_ = cpu.icount + static_cast<u64>(translated.remaining);
-    ++counted_.entries;
-    behind_ = Status::Next;
-    const u32 left_by = code_->trampolines().enter(&cpu, translation->entry);
-    Status status = last_status_;
-    if (left_by != kNoSite) {
-        note_slots(cpu);
+    behind_ = last_status_ = Status::Next;
+    Status status = Status::Branch;
+    for (const u8* code = translation->entry; code != nullptr;) {
+        ++counted_.entries;
+        const u64 before = cpu.icount;
+        const u32 left_by = code_->trampolines().enter(&cpu, code);
+        if (left_by == kNoSite) {
+            status = last_status_;
+            break;
+        }
         const Exit& exit = code_->exit(left_by);
+        note_slots(cpu);
         cpu.state.rip() = exit.rip;
         cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
         cpu.icount = end_ - static_cast<u64>(translated.remaining);
-        if (exit.place != nullptr) {
-            last_exit_ = left_by;
-        }
-        status = Status::Branch;
+        last_exit_ = exit.place != nullptr ? left_by : kNoExit;
+        // Nothing was executed: what is left of the budget does not suffice, or the code is dead.
+        code = last_exit_ == kNoExit && cpu.icount != before ? go_on(cpu) : nullptr;
     }
     status = std::max(status, behind_);
     if (Listener* listener = code_->listener(); listener != nullptr) [[unlikely]] {
@@ -294,29 +240,71 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     return status;
 }
 
-// Behind an instruction that the interpreter executed, wherever it has led: the translation there,
-// if the jump table has it and nothing is to be looked at before.
-const u8* Engine::go_on(Vcpu& cpu) {
-    Interpreter::verify_between(cpu);
-    if ((cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 || !link_ ||
-        cpu.icount >= end_ || cpu.yield_requested || cpu.state.activity != Activity::Active ||
-        !can_translate(cpu)) {
-        return nullptr;
-    }
+// Code for the address, if any is known. Fault: its page cannot be executed; nothing was delivered.
+Status Engine::find_target(Vcpu& cpu, OwnedJumpTable& jumps, u32 key, const u8*& code) {
     const u64 rip = cpu.state.rip();
-    const OwnedJumpTable& jumps = jump_table(cpu, translation_key(cpu));
-    const JumpTable::Entry& entry = jumps.table.entries[JumpTable::index(rip)];
-    if (entry.rip != rip) {
-        return nullptr;
+    code = jumps.find(rip);
+    if (code != nullptr || known_epoch_ != code_->epoch()) {
+        return Status::Next;
     }
+    CodePage page;
+    if (fetch_page(cpu, rip, page) != Status::Next) {
+        return Status::Fault;
+    }
+    if (page.native == nullptr) {
+        return Status::Next;
+    }
+    code = known_.find(rip, page.page | rip % kPageBytes, key);
+    if (code != nullptr) {
+        jumps.fill(rip, code);
+        cpu.tlb.current().note_execute_page(rip);
+    }
+    return Status::Next;
+}
+
+void Engine::know(const Translation& translation) {
+    if (known_epoch_ != code_->epoch()) {
+        known_.clear();
+        known_epoch_ = code_->epoch();
+    }
+    known_.note(translation.rip, translation.block->start, translation.key, translation.entry);
+}
+
+// What the loop between blocks would find nothing to do about.
+bool Engine::may_go_on(const Vcpu& cpu) const {
+    return link_ && (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) == 0 &&
+           cpu.icount < end_ && !cpu.yield_requested &&
+           cpu.state.activity == Activity::Active && can_translate(cpu);
+}
+
+// Between two instructions, wherever the last one has led: the translation there, if it is known
+// and nothing is to be looked at before.
+const u8* Engine::go_on(Vcpu& cpu) {
+    behind_ = std::max(behind_, last_status_);
+    while (true) {
+        Interpreter::verify_between(cpu);
+        if (!may_go_on(cpu)) {
+            return nullptr;
+        }
+        const u32 key = translation_key(cpu);
+        OwnedJumpTable& jumps = jump_tables_.current(cpu, key);
+        const u8* code = nullptr;
+        if (find_target(cpu, jumps, key, code) == Status::Next) [[likely]] {
+            return code == nullptr ? nullptr : enter_at(cpu, jumps, code);
+        }
+        Interpreter::fault(cpu, 0);
+        behind_ = Status::Fault;
+    }
+}
+
+const u8* Engine::enter_at(Vcpu& cpu, const OwnedJumpTable& jumps, const u8* code) {
     own_slots(cpu);
     TranslatedCode& translated = cpu.translated;
-    translated.jump_table = &jumps.table;
+    translated.jump_table = jumps.table();
     translated.remaining = static_cast<i64>(end_ - cpu.icount);
     translated.status = pack_status(cpu.state.flags.status());
-    behind_ = std::max(behind_, last_status_);
     ++counted_.rejoined;
-    return entry.code;
+    return code;
 }
 
 // One instruction of a translation by the interpreter: because it is not translated, or because its

@@ -107,12 +107,13 @@ inline Mem at_rsp(i32 disp) {
     return {.base = kRsp, .disp = disp};
 }
 
-// Targets of indirect branches, by linear address.
+// Targets of indirect branches, by linear address. All zero it is empty but for the entry of address
+// 0, so that its pages are not touched before they are used.
 struct JumpTable {
-    static constexpr unsigned kEntries = 4096;
+    static constexpr unsigned kEntries = 16384;
     struct Entry {
-        u64 rip = kNoTag;
-        const u8* code = nullptr;
+        u64 rip;
+        const u8* code;
     };
     std::array<Entry, kEntries> entries;
 
@@ -121,5 +122,6 @@ struct JumpTable {
     }
 };
 static_assert(sizeof(JumpTable::Entry) == 16);
+static_assert(JumpTable::index(0) == 0);
 
 }  // namespace droste::jit

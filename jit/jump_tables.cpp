@@ -1,0 +1,89 @@
+#include "jit/jump_tables.hpp"
+
+#include "core/assert.hpp"
+#include "cpu/x86/vcpu.hpp"
+
+#include <cstring>
+
+namespace droste::jit {
+
+namespace {
+
+// Zeros that are not touched yet.
+template <typename T>
+std::unique_ptr<T, FreeMemory> untouched() {
+    void* memory = std::calloc(1, sizeof(T));
+    DROSTE_ASSERT(memory != nullptr);
+    return std::unique_ptr<T, FreeMemory>{static_cast<T*>(memory)};
+}
+
+constexpr u64 empty_entry(unsigned index) {
+    return index == 0 ? kNoTag : 0;
+}
+
+}  // namespace
+
+OwnedJumpTable::OwnedJumpTable(void*& owner) : table_(untouched<JumpTable>()), owner_(&owner) {
+    table_->entries[0].rip = empty_entry(0);
+}
+
+void OwnedJumpTable::fill(u64 rip, const u8* code) {
+    const unsigned index = JumpTable::index(rip);
+    table_->entries[index] = {rip, code};
+    if (filled_.size() < JumpTable::kEntries) {
+        filled_.push_back(static_cast<u16>(index));
+    }
+}
+
+void OwnedJumpTable::clear() {
+    if (filled_.size() < JumpTable::kEntries) {
+        for (const u16 index : filled_) {
+            table_->entries[index].rip = empty_entry(index);
+        }
+    } else {
+        table_->entries.fill({});
+        table_->entries[0].rip = empty_entry(0);
+    }
+    filled_.clear();
+}
+
+// A new one, or one that another address space has to do without from now on.
+OwnedJumpTable& JumpTables::new_table(void*& owner) {
+    constexpr std::size_t kBytes = sizeof(JumpTable) + JumpTable::kEntries * sizeof(u16);
+    constexpr std::size_t kLeast = 2;
+    if (tables_.size() < kLeast || code_.grants_jump_table(kBytes)) {
+        tables_.push_back(std::make_unique<OwnedJumpTable>(owner));
+        return *tables_.back();
+    }
+    OwnedJumpTable& taken = *tables_[next_taken_++ % tables_.size()];
+    *taken.owner_ = nullptr;
+    taken.owner_ = &owner;
+    taken.key_ = 0;  // it is cleared before it is used
+    return taken;
+}
+
+OwnedJumpTable& JumpTables::current(Vcpu& cpu, u32 key) {
+    TlbContext& context = cpu.tlb.current();
+    void*& slot = context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0];
+    if (slot == nullptr) {
+        slot = &new_table(slot);
+    }
+    auto& table = *static_cast<OwnedJumpTable*>(slot);
+    if (table.execute_epoch_ != context.execute_epoch || table.code_epoch_ != code_.epoch() ||
+        table.key_ != key) [[unlikely]] {
+        table.clear();
+        ++clears_;
+        table.execute_epoch_ = context.execute_epoch;
+        table.code_epoch_ = code_.epoch();
+        table.key_ = key;
+    }
+    return table;
+}
+
+KnownTargets::KnownTargets() : entries_(untouched<Entries>()) {}
+
+void KnownTargets::clear() {
+    entries_->fill({});
+}
+
+}  // namespace droste::jit
