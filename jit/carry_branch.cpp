@@ -5,6 +5,8 @@
 #include "cpu/x86/interp/branch.hpp"
 #include "jit/registers.hpp"
 
+#include <bit>
+
 namespace droste::jit {
 
 namespace {
@@ -17,13 +19,12 @@ u64 relative_target(const Item& item) {
 void look_up_target(Assembly& a) {
     Emitter& e = a.emitter();
     a.clobber_status();  // an access in a window has not
-    e.mov32(kT0, kT1);
-    e.xr({.opcode = 0xC1, .w = true}, 5, kT0);
-    e.byte(kPageShift);
-    e.rr({.opcode = 0x33}, kT0, kT1);  // xor
-    e.alu_imm(4, kT0, JumpTable::kEntries - 1, false);
-    e.xr({.opcode = 0xC1}, 4, kT0);
-    e.byte(4);
+    constexpr unsigned kEntryShift = std::countr_zero(sizeof(JumpTable::Entry));
+    e.rr({.opcode = 0x69}, kT0, kT1);  // imul
+    e.dword(JumpTable::kMultiplier);
+    e.xr({.opcode = 0xC1}, 5, kT0);  // shr
+    e.byte(JumpTable::kIndexShift - kEntryShift);
+    e.alu_imm(4, kT0, (JumpTable::kEntries - 1) << kEntryShift, false);
     e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kJumpTable));
     e.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0});
     a.interpret_if(e.jcc(cc::kNE));

@@ -71,6 +71,7 @@ class Engine final : public ExecutionEngine {
 
   private:
     Status execute(Vcpu& cpu, Block& block, u64 limit);
+    Status enter(Vcpu& cpu, const u8* code);
     const u8* interpret_site(Vcpu& cpu);
     const u8* go_on(Vcpu& cpu);
     bool may_go_on(const Vcpu& cpu) const;
@@ -186,6 +187,7 @@ Status Engine::interpret(Vcpu& cpu, const Block& block, u64 most) {
 
 Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     const u64 flushes = cpu.blocks->flushes();
+    const bool over_page_end = block.second_page != Block::kInvalid;
     Translation* translation = translation_of(cpu, block);
     if (cpu.blocks->flushes() != flushes) [[unlikely]] {
         last_exit_ = kNoExit;
@@ -193,7 +195,11 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     }
     if (translation == nullptr || translation->count > limit - cpu.icount) {
         last_exit_ = kNoExit;
-        return interpret(cpu, block, limit - cpu.icount);
+        behind_ = last_status_ = interpret(cpu, block, limit - cpu.icount);
+        // One instruction over a page end, in the midst of translated code: back there at once.
+        end_ = std::min(limit, cpu.icount + kSlice);
+        const u8* code = over_page_end ? go_on(cpu) : nullptr;
+        return code == nullptr ? behind_ : enter(cpu, code);
     }
     const u64 rip = translation->rip;
     OwnedJumpTable& jumps = jump_tables_.current(cpu, translation->key);
@@ -215,8 +221,15 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
     translated.status = pack_status(cpu.state.flags.status());
     end_ = cpu.icount + static_cast<u64>(translated.remaining);
     behind_ = last_status_ = Status::Next;
+    return enter(cpu, translation->entry);
+}
+
+// Returns the status for the loop between blocks.
+Status Engine::enter(Vcpu& cpu, const u8* code) {
+    const u64 rip = cpu.state.rip();
+    TranslatedCode& translated = cpu.translated;
     Status status = Status::Branch;
-    for (const u8* code = translation->entry; code != nullptr;) {
+    while (code != nullptr) {
         ++counted_.entries;
         const u64 before = cpu.icount;
         const u32 left_by = code_->trampolines().enter(&cpu, code);
@@ -233,11 +246,10 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
         // Nothing was executed: what is left of the budget does not suffice, or the code is dead.
         code = last_exit_ == kNoExit && cpu.icount != before ? go_on(cpu) : nullptr;
     }
-    status = std::max(status, behind_);
     if (Listener* listener = code_->listener(); listener != nullptr) [[unlikely]] {
         listener->left(cpu, rip);
     }
-    return status;
+    return std::max(status, behind_);
 }
 
 // Code for the address, if any is known. Fault: its page cannot be executed; nothing was delivered.

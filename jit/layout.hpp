@@ -6,6 +6,7 @@
 #include "cpu/x86/vcpu.hpp"
 #include "jit/emitter.hpp"
 
+#include <bit>
 #include <cstddef>
 
 namespace droste::jit {
@@ -117,8 +118,12 @@ struct JumpTable {
     };
     std::array<Entry, kEntries> entries;
 
+    // The upper bits of a product: sums and differences of page numbers and offsets, which kernels
+    // are full of, cancel out in simpler ones.
+    static constexpr u32 kMultiplier = 0x9E37'79B1;
+    static constexpr unsigned kIndexShift = 32 - std::countr_zero(kEntries);
     static constexpr unsigned index(u64 rip) {
-        return static_cast<unsigned>((rip ^ (rip >> 12)) % kEntries);
+        return static_cast<u32>(rip) * kMultiplier >> kIndexShift;
     }
 };
 static_assert(sizeof(JumpTable::Entry) == 16);
