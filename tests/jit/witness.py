@@ -24,6 +24,7 @@ COUNTERS = {
     "not carried over": ("odd", 80),
     "access not plain": ("touch", 4096),
     "entries from C++": ("hot", TIMES),
+    "entries behind interpreted ones": ("behind", TIMES),
     "translations made": ("hot", TIMES),
     "killed: code written": ("rewrite", TIMES - 1),
     "killed: memory layout": ("layout", TIMES),
