@@ -266,11 +266,8 @@ Status Engine::find_target(Vcpu& cpu, OwnedJumpTable& jumps, u32 key, const u8*&
     if (page.native == nullptr) {
         return Status::Next;
     }
-    code = known_.find(rip, page.page | rip % kPageBytes, key);
-    if (code != nullptr) {
-        jumps.fill(rip, code);
-        cpu.tlb.current().note_execute_page(rip);
-    }
+    cpu.tlb.current().note_execute_page(rip);
+    code = known_.fill(jumps, rip, page.page | rip % kPageBytes, key);
     return Status::Next;
 }
 

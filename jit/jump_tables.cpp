@@ -45,6 +45,7 @@ void OwnedJumpTable::clear() {
         table_->entries[0].rip = empty_entry(0);
     }
     filled_.clear();
+    pages_.fill(0);
 }
 
 // A new one, or one that another address space has to do without from now on.
@@ -80,10 +81,47 @@ OwnedJumpTable& JumpTables::current(Vcpu& cpu, u32 key) {
     return table;
 }
 
-KnownTargets::KnownTargets() : entries_(untouched<Entries>()) {}
+void KnownTargets::note(u64 rip, PhysAddr start, u32 key, const u8* code) {
+    Page& page = pages_[index(rip, start)];
+    if (!page.is(rip, start, key)) {
+        page.linear = rip & kPageMask;
+        page.physical = start & kPageMask;
+        page.key = key;
+        page.targets.clear();
+    }
+    const auto offset = static_cast<u16>(rip % kPageBytes);
+    for (Target& target : page.targets) {
+        if (target.offset == offset) {
+            target.code = code;
+            return;
+        }
+    }
+    page.targets.push_back({offset, code});
+}
+
+const u8* KnownTargets::fill(OwnedJumpTable& jumps, u64 rip, PhysAddr start, u32 key) const {
+    const Page& page = pages_[index(rip, start)];
+    if (!page.is(rip, start, key)) {
+        return nullptr;
+    }
+    const bool whole = jumps.first_of_page(rip);
+    const u8* found = nullptr;
+    for (const Target& target : page.targets) {
+        const bool wanted = page.linear + target.offset == rip;
+        if (wanted) {
+            found = target.code;
+        }
+        if (whole || wanted) {
+            jumps.fill(page.linear + target.offset, target.code);
+        }
+    }
+    return found;
+}
 
 void KnownTargets::clear() {
-    entries_->fill({});
+    for (Page& page : pages_) {
+        page = {};
+    }
 }
 
 }  // namespace droste::jit

@@ -4,12 +4,12 @@
 //   JumpTable     what translated code itself looks at: of an address space, a privilege level and a
 //                 mode. It holds as long as none of its code addresses is mapped elsewhere.
 //   KnownTargets  what the engine asks when that has nothing: translations by linear and physical
-//                 address and mode, for whatever address space. So a new process, or an address
-//                 that lost its place to another, costs a look at the page tables instead of one at
-//                 the decoded block, its translations and their uses, each of them a cache miss.
+//                 page and mode, for whatever address space. So a new process, whose kernel's jump
+//                 table is empty, costs a look at the page tables for each page of code, not one at
+//                 the decoded block, its translations and their uses for each target.
 //
-// Both are direct-mapped, and big: what they are asked for is spread evenly, and two hot targets in
-// one place cost more than memory does, which is not touched before it is used.
+// Both are direct-mapped, and big: two hot targets in one place cost more than memory does, which is
+// not touched before it is used.
 
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"
@@ -39,9 +39,18 @@ class OwnedJumpTable {
         return entry.rip == rip ? entry.code : nullptr;
     }
     void fill(u64 rip, const u8* code);
+    // True once for a page after the table was cleared.
+    bool first_of_page(u64 rip) {
+        const u64 page = rip / kPageBytes % kPageBits;
+        const u64 bit = u64{1} << page % 64;
+        const bool first = (pages_[page / 64] & bit) == 0;
+        pages_[page / 64] |= bit;
+        return first;
+    }
 
   private:
     friend class JumpTables;
+    static constexpr u64 kPageBits = 4096;  // pages share them
     void clear();
 
     std::unique_ptr<JumpTable, FreeMemory> table_;
@@ -49,6 +58,7 @@ class OwnedJumpTable {
     u64 code_epoch_ = 0;     // CodeCache::epoch()
     u32 key_ = 0;            // no mode has this one
     std::vector<u16> filled_;
+    std::array<u64, kPageBits / 64> pages_{};
     void** owner_;  // where the address space keeps it
 };
 
@@ -71,34 +81,37 @@ class JumpTables {
 
 class KnownTargets {
   public:
-    KnownTargets();
+    KnownTargets() : pages_(kPages) {}
 
-    void note(u64 rip, PhysAddr start, u32 key, const u8* code) {
-        at(rip, start) = {.rip = rip, .start = start, .code = code, .key = key};
-    }
-    // Null: nothing is known.
-    const u8* find(u64 rip, PhysAddr start, u32 key) const {
-        const Entry& entry = at(rip, start);
-        return entry.rip == rip && entry.start == start && entry.key == key ? entry.code : nullptr;
-    }
+    void note(u64 rip, PhysAddr start, u32 key, const u8* code);
+    // Code for `rip`, which is executed at `start` now; null: nothing is known. The table is given
+    // what is known of the whole page, if it has not been since it was cleared.
+    const u8* fill(OwnedJumpTable& jumps, u64 rip, PhysAddr start, u32 key) const;
     void clear();
 
   private:
-    struct Entry {
-        u64 rip;
-        PhysAddr start;
-        const u8* code;  // null in an empty one
-        u32 key;
+    struct Target {
+        u16 offset;
+        const u8* code;
     };
-    static constexpr std::size_t kEntries = 32768;
-    using Entries = std::array<Entry, kEntries>;
+    struct Page {
+        u64 linear = kNoTag;
+        PhysAddr physical = 0;
+        u32 key = 0;
+        std::vector<Target> targets;
 
-    Entry& at(u64 rip, PhysAddr start) const {
-        const u64 name = rip ^ rip >> 13 ^ start >> kPageShift;
-        return (*entries_)[name % kEntries];
+        bool is(u64 rip, PhysAddr start, u32 of_key) const {
+            return linear == (rip & kPageMask) && physical == (start & kPageMask) && key == of_key;
+        }
+    };
+    static constexpr std::size_t kPages = 4096;
+
+    // Kernels lie in a row in both spaces: the one must not undo the other.
+    static std::size_t index(u64 rip, PhysAddr start) {
+        return ((rip >> kPageShift) + (start >> kPageShift) * 11) % kPages;
     }
 
-    std::unique_ptr<Entries, FreeMemory> entries_;
+    std::vector<Page> pages_;
 };
 
 }  // namespace droste::jit
