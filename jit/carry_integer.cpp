@@ -173,6 +173,44 @@ bool double_shift(Assembly& a, u8 opcode) {
                             .immediate = by_cl ? -1 : 1});
 }
 
+// A bit string in memory: the register is signed and counts bits from the operand on. The word with
+// the bit is checked as an access of its own.
+bool bit_string(Assembly& a, unsigned number) {
+    const Insn& insn = a.insn();
+    Emitter& e = a.emitter();
+    if (insn.width < 4 || insn.addrsize != 8 || !can_address(insn)) {
+        return false;
+    }
+    const bool wide = insn.width == 8;
+    const Opcode extend{.opcode = static_cast<u8>(wide ? 0x8B : 0x63), .w = true};
+    const Access access{.bytes = insn.width, .write = number != 0, .aligned = insn.lock()};
+    const auto load_bit = [&](u8 to, const Opcode& load) {
+        if (in_memory(insn.reg)) {
+            e.rm(load, to, slot(insn.reg));
+        } else {
+            e.rr(load, to, native(insn.reg));
+        }
+    };
+    a.clobber_status();
+    compute(a, {});
+    load_bit(kT0, extend);
+    e.xr({.opcode = 0xC1, .w = true}, 7, kT0);  // sar
+    e.byte(wide ? 6 : 5);
+    e.lea(kT1, {.base = kT1, .index = kT0, .scale = static_cast<u8>(wide ? 3 : 2)});
+    e.store(at_rsp(layout::kTarget), kT1);
+    a.interpret_if(probe(a, access));
+    e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kTarget));  // add
+    load_bit(kT1, {.opcode = 0x8B});
+    e.alu_imm(4, kT1, static_cast<i32>(insn.width * 8 - 1), false);
+    provide_status(a, false);
+    Opcode opcode =
+        by_word(static_cast<u8>(0xA3 + 8 * number), insn.width, OpcodeMap::Map0F);
+    opcode.lock = insn.lock();
+    e.rm(opcode, kT1, {.base = kT0});
+    status_written(a);
+    return true;
+}
+
 bool bit_test(Assembly& a, unsigned number) {
     const Insn& insn = a.insn();
     const Use2 dest = number == 0 ? Use2::Read : Use2::Modify;
@@ -180,9 +218,11 @@ bool bit_test(Assembly& a, unsigned number) {
         return one_operand(a, by_word(0xBA, insn.width, OpcodeMap::Map0F), 4 + number, dest,
                            insn.width, false, 1);
     }
-    // With a register the bit may lie far from the operand.
-    if (insn.form != Form::EG || insn.mem()) {
+    if (insn.form != Form::EG) {
         return false;
+    }
+    if (insn.mem()) {
+        return bit_string(a, number);
     }
     return two_operands(
         a, {.opcode = by_word(static_cast<u8>(0xA3 + 8 * number), insn.width, OpcodeMap::Map0F),
