@@ -15,6 +15,7 @@
 ; expect: selectors: ok
 ; expect: SYSCALL_and_SYSRET: ok
 ; expect: system_flags_at_levels: ok
+; expect: bit_strings: ok
 %include "lm64.inc"
 VECTOR  equ 0x31
 USER    equ 0x202800            ; in a user page
@@ -346,7 +347,65 @@ start64:
     EXPECT eax, ebx
     AGAIN
     CLAIM "system_flags_at_levels"
-    RING0 finish
+
+    RING0 .ring0                        ; a register offset is signed and reaches whole words away
+.ring0:
+    REPEATEDLY
+    mov qword [string], 0
+    mov qword [string + 8], 0
+    mov qword [string + 16], 0
+    mov ebx, string + 8
+    mov rcx, -64
+    mov r13d, 67
+    mov edx, -1
+    xor eax, eax                        ; CF = 0, ZF = 1
+    bts [rbx], rcx
+    setc al
+    EXPECT eax, 0
+    EXPECT qword [string], 1
+    lock bts [rbx], r13
+    setc al
+    EXPECT eax, 0
+    EXPECT qword [string + 16], 8
+    bt [rbx], r13
+    setc al
+    EXPECT eax, 1
+    bts dword [rbx], edx                ; 32 bits of it: bit 31 of the doubleword before
+    EXPECT dword [string + 4], 0x80000000
+    mov edx, 31
+    btc dword [rbx + 12 - 8], edx
+    setc al
+    EXPECT eax, 0
+    EXPECT dword [string + 12], 0x80000000
+    bt [rbx - 8], rdx
+    setc al
+    EXPECT eax, 0
+    btr [rbx], rcx
+    setc al
+    EXPECT eax, 1
+    EXPECT dword [string], 0
+    EXPECT dword [string + 4], 0x80000000
+    lock btr qword [rbx + rcx + 64], r13
+    setc al
+    EXPECT eax, 1
+    EXPECT qword [string + 16], 0
+    mov ecx, (ABSENT - 0x8000 - (string - $$) - 8) * 8 + 5
+    FAULTS 14, 2, bts [rbx], rcx
+    EXPECT dword [f_cr2], ABSENT
+    FAULTS 14, 0, bt [rbx], rcx
+    mov ebx, string + 9                 ; not aligned
+    mov ecx, 1
+    lock bts [rbx], rcx
+    setc al
+    EXPECT eax, 0
+    EXPECT dword [string + 8], 0x200
+    lock btc [rbx], rcx
+    setc al
+    EXPECT eax, 1
+    EXPECT dword [string + 8], 0
+    AGAIN
+    CLAIM "bit_strings"
+    jmp finish
 
 opens:
     stac
@@ -384,6 +443,8 @@ handler:
     mov r11, r14
     o64 sysret
 
+align 8
+string:    dq 0, 0, 0
 kept:      dq 0
 there:     dq 1, 2
 elsewhere: dq 3, 4

@@ -7,6 +7,7 @@
 ;
 ; expect: monitor_trap_flag_in_a_hot_loop: ok
 ; expect: interrupt_window_behind_the_shadow: ok
+; expect: exits_tell_of_the_shadow: ok
 ; expect: injected_events: ok
 ; expect: preemption_timer: ok
 ; expect: preemption_timer_in_HLT: ok
@@ -74,6 +75,30 @@ start64:
 .window_done:
     AGAIN
     CLAIM "interrupt_window_behind_the_shadow"
+
+    ; An exit from within the shadow of STI says so; one behind it does not, nor one where IF was 1 already.
+    REPEATEDLY
+    VMSET GUEST_RFLAGS, 2
+    GUEST exits_in_shadow
+    EXPECT dword [g_reason], 10
+    EXPECT dword [g_rip], exits_in_shadow.within
+    VMGET INTERRUPTIBILITY
+    EXPECT eax, 1
+    VMSET INTERRUPTIBILITY, 0
+    mov qword [g_rip], exits_in_shadow.behind
+    call run_guest
+    EXPECT dword [g_reason], 10
+    EXPECT dword [g_rip], exits_in_shadow.second
+    VMGET INTERRUPTIBILITY
+    EXPECT eax, 0
+    mov qword [g_rip], exits_in_shadow.without
+    call run_guest
+    EXPECT dword [g_reason], 10
+    EXPECT dword [g_rip], exits_in_shadow.third
+    VMGET INTERRUPTIBILITY
+    EXPECT eax, 0
+    AGAIN
+    CLAIM "exits_tell_of_the_shadow"
 
     ; The guest exits in its loop, and an event is injected there: an interrupt, an exception with an error code, INT n.
     mov qword [hook], note_event
@@ -270,6 +295,20 @@ opens_window:
     inc r8d
     cli
     vmcall
+exits_in_shadow:
+    sti
+.within:
+    cpuid
+.behind:
+    cli
+    sti
+    nop
+.second:
+    cpuid
+.without:
+    sti
+.third:
+    cpuid
 exits_in_loop:
     inc r8d
 .exit:
