@@ -203,8 +203,7 @@ bool bit_string(Assembly& a, unsigned number) {
     load_bit(kT1, {.opcode = 0x8B});
     e.alu_imm(4, kT1, static_cast<i32>(insn.width * 8 - 1), false);
     provide_status(a, false);
-    Opcode opcode =
-        by_word(static_cast<u8>(0xA3 + 8 * number), insn.width, OpcodeMap::Map0F);
+    Opcode opcode = by_word(static_cast<u8>(0xA3 + 8 * number), insn.width, OpcodeMap::Map0F);
     opcode.lock = insn.lock();
     e.rm(opcode, kT1, {.base = kT0});
     status_written(a);

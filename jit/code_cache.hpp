@@ -107,7 +107,7 @@ class CodeCache final : public BlockCache::Listener {
     std::vector<Exit> exits_;
     std::vector<Site> sites_;
     std::vector<const Insn*> insns_;
-    std::vector<Block*> blocks_;  // that are used by translations, perhaps dead
+    std::vector<Block*> blocks_;           // that are used by translations, perhaps dead
     unsigned next_slot_ = kFirstSiteSlot;  // even
     u64 epoch_ = 1;
     std::size_t most_tables_;       // bytes, without jump tables

@@ -282,8 +282,8 @@ void Engine::know(const Translation& translation) {
 // What the loop between blocks would find nothing to do about.
 bool Engine::may_go_on(const Vcpu& cpu) const {
     return link_ && (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) == 0 &&
-           cpu.icount < end_ && !cpu.yield_requested &&
-           cpu.state.activity == Activity::Active && can_translate(cpu);
+           cpu.icount < end_ && !cpu.yield_requested && cpu.state.activity == Activity::Active &&
+           can_translate(cpu);
 }
 
 // Between two instructions, wherever the last one has led: the translation there, if it is known
@@ -334,10 +334,10 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
         const Insn& insn = code_->insn(site.first + i);
         ++(site.carried_over ? counted_.slow : counted_.not_carried);
         ++counted_.by_op[static_cast<std::size_t>(insn.op)];
-        const bool shadowed = i == 0 && site.shadowed &&
-                              (cpu.state.interruptibility & blocking::kSti) != 0;
-        last_status_ = shadowed ? Interpreter::step_decoded(cpu, insn)
-                                : Interpreter::interpret_one(cpu, insn);
+        const bool shadowed =
+            i == 0 && site.shadowed && (cpu.state.interruptibility & blocking::kSti) != 0;
+        last_status_ =
+            shadowed ? Interpreter::step_decoded(cpu, insn) : Interpreter::interpret_one(cpu, insn);
         if (last_status_ != Status::Next || translation.dead ||
             (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
             cpu.tlb.generation() != generation || translation_key(cpu) != key ||

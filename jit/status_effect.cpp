@@ -52,10 +52,20 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::STC, Kind::Some},       {Op::CMC, Kind::Some},        {Op::LAHF, Kind::Reads},
     {Op::SAHF, Kind::Some},      {Op::NOP, Kind::None},        {Op::ENDBR, Kind::None},
     {Op::PREFETCH, Kind::None},  {Op::PREFETCHW, Kind::None},  {Op::LFENCE, Kind::None},
-    {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},     {Op::CLI, Kind::None},
-    {Op::STI, Kind::None},       {Op::CLD, Kind::None},        {Op::STD, Kind::None},
-    {Op::CLAC, Kind::None},      {Op::STAC, Kind::None},       {Op::SWAPGS, Kind::None},
-    {Op::PAUSE, Kind::None},     {Op::PUSHF, Kind::Reads},     {Op::POPF, Kind::All},
+    {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},
+});
+
+constexpr auto kSystemRows = std::to_array<Row>({
+    {Op::CLI, Kind::None},
+    {Op::STI, Kind::None},
+    {Op::CLD, Kind::None},
+    {Op::STD, Kind::None},
+    {Op::CLAC, Kind::None},
+    {Op::STAC, Kind::None},
+    {Op::SWAPGS, Kind::None},
+    {Op::PAUSE, Kind::None},
+    {Op::PUSHF, Kind::Reads},
+    {Op::POPF, Kind::All},
     {Op::MOV_SREG_FROM, Kind::None},
 });
 
@@ -91,6 +101,9 @@ constexpr auto kFloatRows = std::to_array<Row>({
 constexpr auto kKinds = [] {
     std::array<Kind, static_cast<std::size_t>(Op::kCount)> kinds{};
     for (const Row& row : kRows) {
+        kinds[static_cast<std::size_t>(row.op)] = row.kind;
+    }
+    for (const Row& row : kSystemRows) {
         kinds[static_cast<std::size_t>(row.op)] = row.kind;
     }
     for (const Row& row : kFloatRows) {

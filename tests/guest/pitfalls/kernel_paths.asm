@@ -1,7 +1,7 @@
 ; What kernels do at each entry and exit, a thousand times over: flags, GS, access control, levels. SDM Vol. 2, the pages of the
 ; instructions; Vol. 3A, "Masking Exceptions and Interrupts When Switching Stacks".
 ;
-; Pitfalls: C6, E2, F1, F3
+; Pitfalls: C6 E2 F1 F3
 ;
 ; limit: 60000000
 ; expect: CLAC_closes_the_stack: ok

@@ -3,7 +3,7 @@
 ; an instruction that a hypervisor emulates makes the traps the manual says. SDM Vol. 3C, "Event Injection", "Monitor Trap Flag",
 ; "VMX-Preemption Timer", "Guest Non-Register State".
 ;
-; Pitfalls: J3 J4
+; Pitfalls: F1 J3 J4
 ;
 ; expect: monitor_trap_flag_in_a_hot_loop: ok
 ; expect: interrupt_window_behind_the_shadow: ok
