@@ -9,6 +9,7 @@
 ; expect: code_runs_off_the_lower_half: ok
 ; expect: code_split_by_the_edge: ok
 ; expect: branches_over_the_edge: ok
+; expect: branches_to_the_last_address: ok
 %include "lm64.inc"
 LOWER   equ 0x7FFFFFFFF000              ; the last page of the lower half
 UPPER   equ 0xFFFF800000000000          ; the first of the upper
@@ -24,6 +25,16 @@ OFF     equ 0x800000000000
     EXPECT dword [f_vector], %1
     EXPECT dword [f_error], 0
     EXPECT qword [f_rip], %%insn
+%endmacro
+
+%macro LAST 1+
+    mov dword [f_vector], -1
+    mov dword [resume], %%after
+    %1
+%%after:
+    mov rsp, STACK0
+    EXPECT dword [f_vector], 14
+    EXPECT qword [f_rip], -1
 %endmacro
 
 start64:
@@ -173,6 +184,16 @@ start64:
     EXPECT dword [f_vector], 13
     AGAIN
     CLAIM "branches_over_the_edge"
+
+    ; All bits set: an address like another, whatever an emulator may take it for. Nothing is there.
+    mov rbx, -1
+    REPEATEDLY
+    push rbx
+    LAST {ret}
+    LAST {call rbx}
+    LAST {jmp rbx}
+    AGAIN
+    CLAIM "branches_to_the_last_address"
     jmp finish
 .sub:
     ret
