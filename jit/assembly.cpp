@@ -169,7 +169,7 @@ void Assembly::end_shadow() {
 
 void Assembly::move_home(i32 by) {
     if (by != 0) {
-        e_.lea(kHome[RSP], {.base = kHome[RSP], .disp = by});
+        e_.lea(kHome[RSP], {.base = kHome[RSP], .disp = by}, code64());
     }
 }
 
@@ -342,6 +342,18 @@ void Assembly::link_at(u8* place, u64 rip, StatusPlace status) {
     unlinked_.push_back({place, number, status});
 }
 
+// Where the jump table says. Returns where the branch that finds nothing has its displacement; the
+// status flags are Saved or Dead.
+u8* Assembly::jump_through_table(u64 rip) {
+    const auto entry = static_cast<i32>(JumpTable::index(rip) * sizeof(JumpTable::Entry));
+    e_.load(kT0, at_rsp(layout::kJumpTable));
+    e_.load_imm(kT1, rip);
+    e_.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0, .disp = entry});
+    u8* miss = e_.jcc(cc::kNE);
+    e_.jmp_mem({.base = kT0, .disp = entry + 8});
+    return miss;
+}
+
 // A jump that can be linked, or a look into the jump table.
 void Assembly::write_exit(u64 rip, StatusPlace status) {
     if (same_page(rip)) {
@@ -351,12 +363,7 @@ void Assembly::write_exit(u64 rip, StatusPlace status) {
     if (status == StatusPlace::Native) {
         save_status();
     }
-    const auto entry = static_cast<i32>(JumpTable::index(rip) * sizeof(JumpTable::Entry));
-    e_.load(kT0, at_rsp(layout::kJumpTable));
-    e_.load_imm(kT1, rip);
-    e_.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0, .disp = entry});
-    u8* miss = e_.jcc(cc::kNE);
-    e_.jmp_mem({.base = kT0, .disp = entry + 8});
+    u8* miss = jump_through_table(rip);
     const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
     unlinked_.push_back({miss, number, StatusPlace::Saved});
 }
@@ -388,10 +395,39 @@ void Assembly::prologue() {
     if (!dead) {
         save_status();
     }
+    translation_.entry_linked = cache_.executable(e_.at());
+    if (translation_.block->second_page != Block::kInvalid) {
+        stale_ = jump_through_table(translation_.rip);
+    }
     translation_.entry = cache_.executable(e_.at());
     status_ = dead ? StatusPlace::Dead : StatusPlace::Saved;
+    budget_spent_ = take_budget();
+    body_ = e_.at();
+}
+
+u8* Assembly::take_budget() {
     e_.alu_imm(5, at_rsp(layout::kRemaining), static_cast<i32>(count()));  // sub
-    budget_spent_ = e_.jcc(cc::kS);
+    return e_.jcc(cc::kS);
+}
+
+// Where to go from `spent`, a branch of take_budget().
+const u8* Assembly::write_budget_spent(u8* spent, bool waits) {
+    const u32 start =
+        cache_.add(Exit{.rip = translation_.rip, .key = translation_.key, .waits = waits});
+    Emitter::patch(spent, spent, e_.at());
+    e_.alu_imm(0, at_rsp(layout::kRemaining), static_cast<i32>(count()));  // add
+    const u8* stale = e_.at();
+    write_unlinked(start, StatusPlace::Saved);
+    return stale;
+}
+
+// The code does not wait: that it begins with ENDBR is what lets a tracked branch come here.
+void Assembly::write_tracked_entry() {
+    translation_.entry_tracked = cache_.executable(e_.at());
+    u8* spent = take_budget();
+    u8* body = e_.jmp();
+    Emitter::patch(body, body, body_);
+    translation_.stale_tracked = cache_.executable(write_budget_spent(spent, true));
 }
 
 void Assembly::finish() {
@@ -416,11 +452,14 @@ void Assembly::finish() {
         cache_.exit(unlinked.exit).unlinked = cache_.executable(e_.at());
         write_unlinked(unlinked.exit, unlinked.status);
     }
-    const u32 start = cache_.add(Exit{.rip = translation_.rip, .key = translation_.key});
-    Emitter::patch(budget_spent_, budget_spent_, e_.at());
-    e_.alu_imm(0, at_rsp(layout::kRemaining), static_cast<i32>(count()));  // add
-    translation_.stale = cache_.executable(e_.at());
-    write_unlinked(start, StatusPlace::Saved);
+    const u8* stale = write_budget_spent(budget_spent_, false);
+    translation_.stale = cache_.executable(stale);
+    if (stale_ != nullptr) {
+        Emitter::patch(stale_, stale_, stale);
+    }
+    if (tracked() && items_.front().insn->op == Op::ENDBR) {
+        write_tracked_entry();
+    }
     cache_.commit(e_);
 }
 

@@ -10,6 +10,7 @@
 #include "core/types.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/state/features.hpp"
+#include "cpu/x86/vcpu.hpp"
 #include "jit/code_cache.hpp"
 #include "jit/emitter.hpp"
 #include "jit/layout.hpp"
@@ -25,6 +26,7 @@ namespace droste::jit {
 struct Item {
     const Insn* insn = nullptr;
     u64 rip = 0;
+    u64 rip_mask = ~u64{0};  // RIP is so wide
     StatusEffect effect;
     RegisterEffect registers;
     bool status_live_before = true;
@@ -34,7 +36,9 @@ struct Item {
     StatusPlace status_place = StatusPlace::Saved;
     bool carried_over = false;
     bool shadowed = false;  // by the STI before it
-    u64 next_rip() const { return rip + insn->length; }
+    u64 next_rip() const { return (rip + insn->length) & rip_mask; }
+    // Of a relative branch.
+    u64 target() const { return (rip + insn->length + insn->imm) & rip_mask; }
 };
 
 // The instructions whose FIP, FCS and FOP, and whose FDP and FDS, are still to be stored: the last
@@ -73,6 +77,23 @@ class Assembly {
     unsigned count() const { return static_cast<unsigned>(items_.size()); }
     void begin(unsigned index);
     const Translation& translation() const { return translation_; }
+
+    // --- the mode ---
+    // Else it is 32-bit code, of protected or compatibility mode (docs/jit/modes.md).
+    bool code64() const { return (translation_.key & mode_key::kCodeBits) == 64; }
+    // Bytes of what calls and pushes put on the stack, unless the instruction says otherwise.
+    unsigned word() const { return code64() ? 8 : 4; }
+    // Control-flow enforcement. Branches that change the shadow stack are the interpreter's.
+    bool shadow_stack() const { return (cet() & Vcpu::kCetShadowStack) != 0; }
+    bool tracked() const { return (cet() & Vcpu::kCetTracked) != 0; }
+    // Whether the segment's base is to be added to an address in it.
+    bool adds_base(unsigned seg) const {
+        return seg >= FS || (!code64() && (translation_.key & key_flat(seg)) == 0);
+    }
+    // Whether an address in the segment may lie beyond its limit, or may not be used so.
+    bool checks_segment(unsigned seg, bool write) const {
+        return !code64() && ((translation_.key & key_flat(seg)) == 0 || (seg == CS && write));
+    }
 
     // --- status flags ---
     StatusPlace status() const { return status_; }
@@ -201,6 +222,10 @@ class Assembly {
     void adjust_count(i32 by);
     void link_at(u8* place, u64 rip, StatusPlace status);
     void write_exit(u64 rip, StatusPlace status);
+    u8* jump_through_table(u64 rip);
+    [[nodiscard]] u8* take_budget();
+    const u8* write_budget_spent(u8* spent, bool waits);
+    void write_tracked_entry();
     void write_unlinked(u32 number, StatusPlace status);
     void write_interpreted(const Interpreted& interpreted);
     void write_refill(const Refill& refill);
@@ -214,6 +239,7 @@ class Assembly {
     void write_x87_pointers(const X87Pointers& pointers, i32 stack_ahead);
     void settle_x87_pointers();
     void jump_to_trampoline(const u8* trampoline);
+    u32 cet() const { return (translation_.key & mode_key::kCet) >> mode_key::kCetShift; }
     bool same_page(u64 rip) const { return ((rip ^ translation_.rip) & kPageMask) == 0; }
 
     CodeCache& cache_;
@@ -245,6 +271,8 @@ class Assembly {
     };
     std::vector<Unlinked> unlinked_;
     u8* budget_spent_ = nullptr;
+    u8* body_ = nullptr;   // behind the code that takes off the budget
+    u8* stale_ = nullptr;  // of a branch to Translation::stale, or null
 };
 
 // False if the memory operand is of a kind that is not translated.
@@ -258,6 +286,16 @@ Mem check_stack(Assembly& a, i32 disp, const Access& access);
 
 // t1 := the address; t0 may be used. Changes flags.
 void compute(Assembly& a, const Assembly::Address& address);
+// Checks an access: by its slot if it has one. The status flags have been seen to. Afterwards t0
+// holds the addend.
+void check(Assembly& a, const Assembly::Address& address, const Access& access, bool stack);
+// An access of the operand, whose address is a constant.
+Mem check_constant(Assembly& a, const Access& access);
+// The same as check_operand() and check_base() for 32-bit code, and of an access of a window, `disp`
+// bytes from where the registers' sum was at first. See memory32.cpp.
+Mem check_operand32(Assembly& a, const Access& access);
+Mem check_base32(Assembly& a, u8 base, i32 disp, const Access& access);
+Mem check_window32(Assembly& a, Window& window, i64 disp);
 // Of an access whose address is in t1: t0 := the addend. Returns where the branch of a miss has its
 // displacement.
 [[nodiscard]] u8* probe(Assembly& a, const Access& access);

@@ -1,6 +1,6 @@
-// Near jumps, calls and returns of 64-bit code. Known targets are linked; the others are looked up
-// in the jump table of the address space (docs/jit/links.md). Whatever the table does not hold, the
-// interpreter does: it checks the target and raises what is to be raised.
+// Near jumps, calls and returns with the operand size of the mode. Known targets are linked; the
+// others are looked up in the jump table of the address space (docs/jit/links.md). Whatever the table
+// does not hold, the interpreter does: it checks the target and raises what is to be raised.
 
 #include "cpu/x86/interp/branch.hpp"
 #include "jit/registers.hpp"
@@ -11,12 +11,14 @@ namespace droste::jit {
 
 namespace {
 
-u64 relative_target(const Item& item) {
-    return item.next_rip() + item.insn->imm;
+// MOV of an address.
+Opcode word_load(const Assembly& a) {
+    return {.opcode = 0x8B, .w = a.code64()};
 }
 
-// t1 holds the target; afterwards t0 points at its entry of the jump table.
-void look_up_target(Assembly& a) {
+// t1 holds the target; afterwards t0 points at its entry of the jump table. `endbranch`: it has to
+// begin with one.
+void look_up_target(Assembly& a, bool endbranch) {
     Emitter& e = a.emitter();
     a.clobber_status();  // an access in a window has not
     constexpr unsigned kEntryShift = std::countr_zero(sizeof(JumpTable::Entry));
@@ -26,8 +28,17 @@ void look_up_target(Assembly& a) {
     e.byte(JumpTable::kIndexShift - kEntryShift);
     e.alu_imm(4, kT0, (JumpTable::kEntries - 1) << kEntryShift, false);
     e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kJumpTable));
+    if (endbranch) {
+        e.xr({.opcode = 0xBA, .map = OpcodeMap::Map0F, .w = true}, 7, kT1);  // btc
+        e.byte(JumpTable::kTrackedBit);
+    }
     e.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0});
     a.interpret_if(e.jcc(cc::kNE));
+}
+
+// Whether an indirect jump or call waits for ENDBR. With NOTRACK that depends on an MSR.
+bool carries_tracking(const Assembly& a) {
+    return !a.tracked() || (a.insn().flags & kInsnNoTrack) == 0;
 }
 
 // t1 := the target of an indirect branch.
@@ -38,10 +49,10 @@ bool load_target(Assembly& a) {
         if (!can_address(insn)) {
             return false;
         }
-        e.load(kT1, check_operand(a, {.bytes = 8, .write = false}));
+        e.rm(word_load(a), kT1, check_operand(a, {.bytes = a.word(), .write = false}));
     } else {
         a.clobber_status();
-        e.mov(kT1, in_register(a, insn.rm, kT1));
+        e.rr(word_load(a), kT1, in_register(a, insn.rm, kT1));
     }
     return true;
 }
@@ -49,16 +60,16 @@ bool load_target(Assembly& a) {
 bool jmp(Assembly& a) {
     const Item& item = a.item();
     if (item.insn->form == Form::I) {
-        if (!canonical_in_any_width(relative_target(item))) {
+        if (!canonical_in_any_width(item.target())) {
             return false;
         }
-        a.leave_to(relative_target(item), a.index() + 1);
+        a.leave_to(item.target(), a.index() + 1);
         return true;
     }
-    if (!load_target(a)) {
+    if (!carries_tracking(a) || !load_target(a)) {
         return false;
     }
-    look_up_target(a);
+    look_up_target(a, a.tracked());
     a.settle_stack();
     a.emitter().jmp_mem({.base = kT0, .disp = 8});
     return true;
@@ -73,13 +84,13 @@ void settle_if_last(Assembly& a) {
 
 bool jcc(Assembly& a) {
     const Item& item = a.item();
-    if (!canonical_in_any_width(relative_target(item))) {
+    if (!canonical_in_any_width(item.target())) {
         return false;
     }
     a.need_native_status();
     settle_if_last(a);
     u8* place = a.emitter().jcc(item.insn->opcode & 0xF);
-    a.leave_if(place, relative_target(item), a.index() + 1);
+    a.leave_if(place, item.target(), a.index() + 1);
     if (a.index() + 1 == a.count()) {
         a.leave_to(item.next_rip(), a.index() + 1);
     }
@@ -89,15 +100,16 @@ bool jcc(Assembly& a) {
 void store_return_address(Assembly& a) {
     Emitter& e = a.emitter();
     const u64 address = a.item().next_rip();
-    const Mem mem = check_stack(a, -8, {.bytes = 8, .write = true});
-    if (fits32(address)) {
-        e.xm({.opcode = 0xC7, .w = true}, 0, mem);
+    const auto bytes = static_cast<i32>(a.word());
+    const Mem mem = check_stack(a, -bytes, {.bytes = a.word(), .write = true});
+    if (!a.code64() || fits32(address)) {
+        e.xm({.opcode = 0xC7, .w = a.code64()}, 0, mem);
         e.dword(static_cast<u32>(address));
     } else {
         e.load_imm(kT1, address);
         e.store(mem, kT1);
     }
-    a.move_stack(-8);
+    a.move_stack(-bytes);
     a.settle_stack();
 }
 
@@ -105,19 +117,20 @@ bool call(Assembly& a) {
     const Item& item = a.item();
     Emitter& e = a.emitter();
     if (item.insn->form == Form::I) {
-        if (!canonical_in_any_width(relative_target(item))) {
+        // A call of the next instruction pushes no shadow.
+        if (!canonical_in_any_width(item.target()) || (a.shadow_stack() && item.insn->imm != 0)) {
             return false;
         }
         store_return_address(a);
-        a.leave_to(relative_target(item), a.index() + 1);
+        a.leave_to(item.target(), a.index() + 1);
         return true;
     }
-    if (!load_target(a)) {
+    if (a.shadow_stack() || !carries_tracking(a) || !load_target(a)) {
         return false;
     }
     // The target's entry first: if there is none nothing has been stored yet, which might be what
     // the target was read from.
-    look_up_target(a);
+    look_up_target(a, a.tracked());
     e.load(kT0, {.base = kT0, .disp = 8});
     e.store(at_rsp(layout::kTarget), kT0);
     store_return_address(a);
@@ -128,30 +141,36 @@ bool call(Assembly& a) {
 bool ret(Assembly& a) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
+    if (a.shadow_stack()) {
+        return false;
+    }
     const i32 release = insn.form == Form::I ? static_cast<i32>(insn.imm & 0xFFFF) : 0;
-    e.load(kT1, check_stack(a, 0, {.bytes = 8, .write = false}));
-    look_up_target(a);
-    a.move_stack(8 + release);
+    e.rm(word_load(a), kT1, check_stack(a, 0, {.bytes = a.word(), .write = false}));
+    look_up_target(a, false);
+    a.move_stack(static_cast<i32>(a.word()) + release);
     a.settle_stack();
     e.jmp_mem({.base = kT0, .disp = 8});
     return true;
 }
 
-// The native flags must stay: only LEA and JRCXZ.
+// The native flags must stay: only LEA, and JRCXZ or JECXZ.
 bool loop(Assembly& a) {
     const Item& item = a.item();
     Emitter& e = a.emitter();
     const Insn& insn = *item.insn;
-    if (insn.addrsize != 8 || !canonical_in_any_width(relative_target(item))) {
+    if (insn.addrsize != a.word() || !canonical_in_any_width(item.target())) {
         return false;
     }
     const bool counts = insn.op == Op::LOOP;
     settle_if_last(a);
     if (counts) {
-        e.lea(kRcx, {.base = kRcx, .disp = -1});
+        e.lea(kRcx, {.base = kRcx, .disp = -1}, a.code64());
     }
     // LOOP is taken with RCX not 0, JRCXZ with RCX 0.
     constexpr u8 kJumpBytes = 5;
+    if (!a.code64()) {
+        e.byte(0x67);
+    }
     e.byte(0xE3);
     e.byte(counts ? kJumpBytes : 2);
     if (!counts) {
@@ -159,7 +178,7 @@ bool loop(Assembly& a) {
         e.byte(kJumpBytes);
     }
     u8* place = e.jmp();
-    a.leave_if(place, relative_target(item), a.index() + 1);
+    a.leave_if(place, item.target(), a.index() + 1);
     if (a.index() + 1 == a.count()) {
         a.leave_to(item.next_rip(), a.index() + 1);
     }
@@ -170,7 +189,7 @@ bool loop(Assembly& a) {
 
 bool carry_over_branch(Assembly& a) {
     const Insn& insn = a.insn();
-    if (insn.opsize != 8) {
+    if (insn.opsize != a.word()) {
         return false;
     }
     switch (insn.op) {

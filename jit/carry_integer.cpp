@@ -111,7 +111,7 @@ bool alu(Assembly& a, unsigned number, bool reads_status) {
         }
         // ADD and SUB set the carry differently, so the instruction is kept.
         a.settle_stack();
-        a.emitter().alu_imm(number, kHome[RSP], static_cast<i32>(insn.imm));
+        a.emitter().alu_imm(number, kHome[RSP], static_cast<i32>(insn.imm), a.code64());
         a.stack_settled_by(a.item().registers.moves_stack);
         a.set_status(StatusPlace::Native);
         return true;

@@ -276,56 +276,62 @@ bool movbe(Assembly& a) {
 bool push(Assembly& a) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
-    if (insn.opsize != 8) {
+    const unsigned bytes = a.word();
+    if (insn.opsize != bytes) {
         return false;
     }
+    const bool w = a.code64();
+    const Opcode load{.opcode = 0x8B, .w = w};
+    const Opcode store{.opcode = 0x89, .w = w};
+    const auto below = -static_cast<i32>(bytes);
     if (insn.form == Form::I) {
-        const Mem mem = check_stack(a, -8, {.bytes = 8, .write = true});
-        e.xm({.opcode = 0xC7, .w = true}, 0, mem);
+        const Mem mem = check_stack(a, below, {.bytes = bytes, .write = true});
+        e.xm({.opcode = 0xC7, .w = w}, 0, mem);
         e.dword(static_cast<u32>(insn.imm));
     } else if (insn.mem()) {
         if (!can_address(insn)) {
             return false;
         }
-        e.load(kT1, check_operand(a, {.bytes = 8, .write = false}));
+        e.rm(load, kT1, check_operand(a, {.bytes = bytes, .write = false}));
         e.store(at_rsp(layout::kTarget), kT1);
-        const Mem mem = check_stack(a, -8, {.bytes = 8, .write = true});
+        const Mem mem = check_stack(a, below, {.bytes = bytes, .write = true});
         e.load(kT1, at_rsp(layout::kTarget));
-        e.store(mem, kT1);
+        e.rm(store, kT1, mem);
     } else {
-        const Mem mem = check_stack(a, -8, {.bytes = 8, .write = true});
-        e.store(mem, in_register(a, insn.rm, kT1));
+        const Mem mem = check_stack(a, below, {.bytes = bytes, .write = true});
+        e.rm(store, in_register(a, insn.rm, kT1), mem);
     }
-    a.move_stack(-8);
+    a.move_stack(below);
     return true;
 }
 
 bool pop(Assembly& a) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
-    if (insn.opsize != 8 || insn.mem()) {
+    if (insn.opsize != a.word() || insn.mem()) {
         return false;
     }
-    const Mem mem = check_stack(a, 0, {.bytes = 8, .write = false});
+    const Opcode load{.opcode = 0x8B, .w = a.code64()};
+    const Mem mem = check_stack(a, 0, {.bytes = a.word(), .write = false});
     if (insn.rm == RSP) {
-        e.load(kHome[RSP], mem);
+        e.rm(load, kHome[RSP], mem);
         a.stack_replaced();
         return true;
     }
-    e.load(in_register(a, insn.rm, kT1, false), mem);
+    e.rm(load, in_register(a, insn.rm, kT1, false), mem);
     written(a, insn.rm, kT1);
-    a.move_stack(8);
+    a.move_stack(static_cast<i32>(a.word()));
     return true;
 }
 
 bool leave(Assembly& a) {
     Emitter& e = a.emitter();
-    if (a.insn().opsize != 8) {
+    if (a.insn().opsize != a.word()) {
         return false;
     }
-    const Mem mem = check_base(a, kRbp, 0, {.bytes = 8, .write = false});
-    e.lea(kHome[RSP], {.base = kRbp, .disp = 8});
-    e.load(kRbp, mem);
+    const Mem mem = check_base(a, kRbp, 0, {.bytes = a.word(), .write = false});
+    e.lea(kHome[RSP], {.base = kRbp, .disp = static_cast<i32>(a.word())}, a.code64());
+    e.rm({.opcode = 0x8B, .w = a.code64()}, kRbp, mem);
     a.stack_replaced();
     return true;
 }

@@ -132,8 +132,11 @@ bool vector(Assembly& a) {
     return true;
 }
 
-// VZEROUPPER and VZEROALL: in 64-bit code of all sixteen.
+// VZEROUPPER and VZEROALL: in 64-bit code of all sixteen, elsewhere of eight.
 bool vzero(Assembly& a, bool all) {
+    if (!a.code64()) {
+        return false;
+    }
     a.need_vector();
     a.emitter().byte(0xC5);
     a.emitter().byte(all ? 0xFC : 0xF8);

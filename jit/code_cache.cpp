@@ -132,7 +132,7 @@ u32 CodeCache::add_insns(const std::vector<const Insn*>& insns) {
 
 void CodeCache::link(u32 number, Translation& to) {
     Exit& exit = exits_[number];
-    const u8* target = exit.native_status ? to.entry_native : to.entry;
+    const u8* target = exit.native_status ? to.entry_native : to.entry_linked;
     Emitter::patch(memory_.writable(exit.place), exit.place, target);
     exit.next_incoming = to.incoming;
     to.incoming = number;
@@ -156,6 +156,9 @@ void CodeCache::kill(Translation& translation) {
     }
     translation.incoming = kNoExit;
     jump_at(translation.entry, translation.stale);
+    if (translation.entry_tracked != nullptr) {
+        jump_at(translation.entry_tracked, translation.stale_tracked);
+    }
 }
 
 void CodeCache::block_dropped(Block& block, BlockDeath death) {

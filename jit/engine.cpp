@@ -1,6 +1,7 @@
 #include "jit/engine.hpp"
 
 #include "core/log.hpp"
+#include "cpu/x86/interp/exec_branch_near.hpp"
 #include "cpu/x86/interp/interpreter.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_cache.hpp"
@@ -70,8 +71,10 @@ class Engine final : public ExecutionEngine {
     }
 
   private:
-    Status execute(Vcpu& cpu, Block& block, u64 limit);
+    Status execute(Vcpu& cpu, Block& at_rip, u64 limit);
     Status enter(Vcpu& cpu, const u8* code);
+    Block* behind_tracked_branch(Vcpu& cpu, Block& block);
+    void note_target(Vcpu& cpu, OwnedJumpTable& jumps, const Translation& to, bool tracked);
     const u8* interpret_site(Vcpu& cpu);
     const u8* go_on(Vcpu& cpu);
     bool may_go_on(const Vcpu& cpu) const;
@@ -185,8 +188,37 @@ Status Engine::interpret(Vcpu& cpu, const Block& block, u64 most) {
     return status;
 }
 
-Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
+// At the ENDBR that an indirect branch waits for: the block that begins with it and goes on behind
+// it, without waiting. Null: `block` is not such an ENDBR's.
+Block* Engine::behind_tracked_branch(Vcpu& cpu, Block& block) {
+    if (!accept_endbranch(cpu, block.insns[0])) {
+        return nullptr;
+    }
+    CodePage page;
+    Block* found = nullptr;
+    (void)interpreter_.find_block(cpu, page, 0, found);  // the code was fetched already
+    return found;
+}
+
+// Whoever jumps to `to` by way of the table finds it from now on.
+void Engine::note_target(Vcpu& cpu, OwnedJumpTable& jumps, const Translation& to, bool tracked) {
+    if (tracked) {
+        jumps.fill(JumpTable::tracked(to.rip), to.entry_tracked);
+    } else {
+        jumps.fill(to.rip, to.entry);
+    }
+    cpu.tlb.current().note_execute_page(to.rip);
+    if (to.block->second_page == Block::kInvalid) {
+        know(to);  // which asks for one page
+    } else {
+        cpu.tlb.current().note_execute_page((to.rip + kPageBytes) & cpu.mode.rip_mask);
+    }
+}
+
+Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
     const u64 flushes = cpu.blocks->flushes();
+    Block* const endbranch = behind_tracked_branch(cpu, at_rip);
+    Block& block = endbranch != nullptr ? *endbranch : at_rip;
     const bool over_page_end = block.second_page != Block::kInvalid;
     Translation* translation = translation_of(cpu, block);
     if (cpu.blocks->flushes() != flushes) [[unlikely]] {
@@ -209,9 +241,7 @@ Status Engine::execute(Vcpu& cpu, Block& block, u64 limit) {
                code_->exit(last_exit_).key == translation->key) {
         code_->link(last_exit_, *translation);
     } else {
-        jumps.fill(rip, translation->entry);
-        cpu.tlb.current().note_execute_page(rip);
-        know(*translation);
+        note_target(cpu, jumps, *translation, endbranch != nullptr);
     }
     last_exit_ = kNoExit;
     own_slots(cpu);
@@ -242,6 +272,9 @@ Status Engine::enter(Vcpu& cpu, const u8* code) {
         cpu.state.rip() = exit.rip;
         cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
         cpu.icount = end_ - static_cast<u64>(translated.remaining);
+        if (exit.waits) [[unlikely]] {
+            wait_for_endbranch(cpu);
+        }
         last_exit_ = exit.place != nullptr ? left_by : kNoExit;
         // Nothing was executed: what is left of the budget does not suffice, or the code is dead.
         code = last_exit_ == kNoExit && cpu.icount != before ? go_on(cpu) : nullptr;

@@ -1,6 +1,7 @@
 #pragma once
 // Where translated code finds things: displacements from RSP, which is the vCPU.
 
+#include "core/bits.hpp"
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"
 #include "cpu/x86/vcpu.hpp"
@@ -75,6 +76,14 @@ inline constexpr i32 segment_base(unsigned seg) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
                             seg * sizeof(Segment) + offsetof(Segment, base));
 }
+inline constexpr i32 segment_limit(unsigned seg) {
+    return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
+                            seg * sizeof(Segment) + offsetof(Segment, limit));
+}
+inline constexpr i32 segment_checks(unsigned seg) {
+    return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
+                            seg * sizeof(Segment) + offsetof(Segment, checks));
+}
 inline constexpr i32 gpr(unsigned number) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, gpr) + number * sizeof(u64));
 }
@@ -125,6 +134,10 @@ struct JumpTable {
     static constexpr unsigned index(u64 rip) {
         return static_cast<u32>(rip) * kMultiplier >> kIndexShift;
     }
+    // With this bit of the address the other way, an entry is for indirect branches that are
+    // tracked: it is that of a translation which begins with ENDBR. The index is the same.
+    static constexpr unsigned kTrackedBit = 62;
+    static constexpr u64 tracked(u64 rip) { return rip ^ bit(kTrackedBit); }
 };
 static_assert(sizeof(JumpTable::Entry) == 16);
 static_assert(JumpTable::index(0) == 0);

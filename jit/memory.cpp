@@ -30,9 +30,10 @@ u8 address_register(Assembly& a, unsigned guest, u8 scratch) {
 }
 
 // An address without registers: RIP-relative, or absolute.
-bool constant(const Insn& insn) {
+bool constant(const Assembly& a) {
+    const Insn& insn = a.insn();
     return (insn.base == kRipSlot || insn.base == kZeroSlot) && insn.index == kZeroSlot &&
-           insn.seg < FS;
+           !a.adds_base(insn.seg);
 }
 
 // Of an operand without registers.
@@ -51,8 +52,9 @@ i32 displacement(const Assembly& a) {
 // t1 := the linear address. Uses t0. Changes flags only with a segment base.
 void compute_address(Assembly& a) {
     load_offset(a, a.item(), a.stack_ahead(), kT1, kT0);
-    if (const Insn& insn = a.insn(); insn.seg >= FS) {
-        a.emitter().rm({.opcode = 0x03, .w = true}, kT1, at_rsp(layout::segment_base(insn.seg)));
+    if (const Insn& insn = a.insn(); a.adds_base(insn.seg)) {
+        a.emitter().rm({.opcode = 0x03, .w = a.code64()}, kT1,
+                       at_rsp(layout::segment_base(insn.seg)));
     }
 }
 
@@ -60,10 +62,12 @@ void compute_address(Assembly& a) {
 void compute_window(Assembly& a, const Window& window) {
     const OperandAccess& by = window.by;
     const i64 settled = by.base == RSP ? a.stack_settled() : 0;
-    a.emitter().lea(kT1, {.base = address_register(a, by.base, kT1),
-                          .index = address_register(a, by.index, kT0),
-                          .scale = by.scale,
-                          .disp = static_cast<i32>(window.low - settled)});
+    a.emitter().lea(kT1,
+                    {.base = address_register(a, by.base, kT1),
+                     .index = address_register(a, by.index, kT0),
+                     .scale = by.scale,
+                     .disp = static_cast<i32>(window.low - settled)},
+                    a.code64());
 }
 
 }  // namespace
@@ -111,15 +115,11 @@ void compute(Assembly& a, const Assembly::Address& address) {
     case Assembly::Address::Kind::Operand: compute_address(a); break;
     case Assembly::Address::Kind::Window: compute_window(a, a.window(address.window)); break;
     case Assembly::Address::Kind::Base:
-        e.lea(kT1, {.base = address.base, .disp = address.disp});
+        e.lea(kT1, {.base = address.base, .disp = address.disp}, a.code64());
         break;
     }
 }
 
-namespace {
-
-// Checks an access: by its slot if it has one. The status flags have been seen to. Afterwards t0
-// holds the addend.
 void check(Assembly& a, const Assembly::Address& address, const Access& access, bool stack) {
     Emitter& e = a.emitter();
     compute(a, address);
@@ -146,6 +146,8 @@ void check(Assembly& a, const Assembly::Address& address, const Access& access, 
     }
     a.refill_if(miss, slot, address, access);
 }
+
+namespace {
 
 // An access of a window, `disp` bytes from the registers' sum (for RSP: from its home); the addend
 // is in t0. No flags are changed.
@@ -192,9 +194,12 @@ Mem check_window(Assembly& a, Window& window, i64 disp) {
     return in_window(a, window, disp);
 }
 
-// A constant address: its entry is known, and whether it is aligned.
-Mem check_constant(Assembly& a, u64 address, const Access& access) {
+}  // namespace
+
+// Its entry is known, and whether it is aligned.
+Mem check_constant(Assembly& a, const Access& access) {
     Emitter& e = a.emitter();
+    const u64 address = constant_offset(a.item());
     const auto entry = static_cast<i32>(DataTlb::index(address) * 8);
     u64 wanted = address & kPageMask;
     const bool crosses = ((address + access.bytes - 1) & kPageMask) != wanted;
@@ -215,8 +220,6 @@ Mem check_constant(Assembly& a, u64 address, const Access& access) {
     return {.base = kT0};
 }
 
-}  // namespace
-
 bool can_address(const Insn& insn) {
     if (insn.addrsize == 2) {
         return false;
@@ -232,11 +235,15 @@ Mem check_operand(Assembly& a, const Access& access) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
     if (Window* window = a.next_window(); window != nullptr) {
-        return check_window(a, *window, displacement(a));
+        return a.code64() ? check_window(a, *window, displacement(a))
+                          : check_window32(a, *window, displacement(a));
     }
     a.clobber_status();
-    if (constant(insn)) {
-        return check_constant(a, constant_offset(a.item()), access);
+    if (constant(a)) {
+        return check_constant(a, access);
+    }
+    if (!a.code64()) {
+        return check_operand32(a, access);
     }
     check(a, {}, access, insn.base == RSP);
     // The address once more, with the addend.
@@ -278,13 +285,17 @@ Mem check_operand(Assembly& a, const Access& access) {
 Mem check_stack(Assembly& a, i32 disp, const Access& access) {
     const i32 from_home = disp + a.stack_ahead();
     if (Window* window = a.next_window(); window != nullptr) {
-        return check_window(a, *window, from_home);
+        return a.code64() ? check_window(a, *window, from_home)
+                          : check_window32(a, *window, from_home);
     }
     return check_base(a, kHome[RSP], from_home, access);
 }
 
 Mem check_base(Assembly& a, u8 base, i32 disp, const Access& access) {
     a.clobber_status();
+    if (!a.code64()) {
+        return check_base32(a, base, disp, access);
+    }
     check(a, {.kind = Assembly::Address::Kind::Base, .base = base, .disp = disp}, access,
           base == kHome[RSP]);
     return {.base = base, .index = kT0, .disp = disp};

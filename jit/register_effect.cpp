@@ -137,38 +137,40 @@ unsigned kind_of(const Insn& insn) {
     }
 }
 
-void add_operand(const Insn& insn, unsigned bytes, bool write, RegisterEffect& effect) {
-    if (insn.addrsize != 8 || insn.seg >= FS || insn.base >= kZeroSlot) {
+void add_operand(
+    const Insn& insn, const CodeMode& mode, unsigned bytes, bool write, RegisterEffect& effect) {
+    if (insn.addrsize != mode.word || insn.base >= kZeroSlot ||
+        (mode.flat_segments >> insn.seg & 1) == 0 || (write && mode.word != 8 && insn.seg == CS)) {
         bytes = 0;
     }
     effect.accesses[effect.count++] = {insn.base, insn.index, insn.scale, insn.disp, bytes, write};
 }
 
-void add_stack(i64 disp, bool write, RegisterEffect& effect) {
-    effect.accesses[effect.count++] = {RSP, kZeroSlot, 0, disp, 8, write};
-}
-
-RegisterEffect stack_effect(const Insn& insn) {
+RegisterEffect stack_effect(const Insn& insn, const CodeMode& mode) {
     RegisterEffect effect;
-    if (insn.opsize != 8) {
+    const auto word = static_cast<i32>(mode.word);
+    if (insn.opsize != mode.word) {
         return effect;
     }
+    const auto add_stack = [&](i32 disp, bool write) {
+        effect.accesses[effect.count++] = {RSP, kZeroSlot, 0, disp, mode.word, write};
+    };
     effect.known = true;
     switch (insn.op) {
     case Op::PUSH:
         if (insn.form != Form::I && insn.mem()) {
-            add_operand(insn, 8, false, effect);
+            add_operand(insn, mode, mode.word, false, effect);
         }
-        add_stack(-8, true, effect);
-        effect.moves_stack = -8;
+        add_stack(-word, true);
+        effect.moves_stack = -word;
         return effect;
     case Op::POP:
         if (insn.mem()) {
             effect.known = false;
             return effect;
         }
-        add_stack(0, false, effect);
-        effect.moves_stack = 8;
+        add_stack(0, false);
+        effect.moves_stack = word;
         effect.writes = bit_of(insn.rm);
         return effect;
     case Op::PUSHF:
@@ -181,14 +183,14 @@ RegisterEffect stack_effect(const Insn& insn) {
         return effect;
     case Op::CALL_NEAR:
         if (insn.form == Form::I) {
-            add_stack(-8, true, effect);
-            effect.moves_stack = -8;
+            add_stack(-word, true);
+            effect.moves_stack = -word;
             return effect;
         }
         break;
     case Op::RET_NEAR:
-        add_stack(0, false, effect);
-        effect.moves_stack = 8;
+        add_stack(0, false);
+        effect.moves_stack = word;
         return effect;
     default: break;
     }
@@ -197,18 +199,20 @@ RegisterEffect stack_effect(const Insn& insn) {
 }
 
 // ADD and SUB of a constant to RSP, LEA RSP, [RSP + constant].
-bool moves_stack(const Insn& insn, i32& by) {
-    if (insn.opsize != 8 || insn.width != 8) {
+bool moves_stack(const Insn& insn, unsigned word, i32& by) {
+    if (insn.opsize != word || insn.width != word) {
         return false;
     }
     const auto fits = [](i64 value) { return value >= -(1 << 20) && value <= 1 << 20; };
+    const i64 immediate =
+        word == 8 ? static_cast<i64>(insn.imm) : static_cast<i32>(static_cast<u32>(insn.imm));
     if ((insn.op == Op::ADD || insn.op == Op::SUB) && insn.form == Form::EI && !insn.mem() &&
-        insn.rm == RSP && fits(static_cast<i64>(insn.imm))) {
-        by = static_cast<i32>(insn.op == Op::ADD ? insn.imm : u64{0} - insn.imm);
+        insn.rm == RSP && fits(immediate)) {
+        by = static_cast<i32>(insn.op == Op::ADD ? immediate : -immediate);
         return true;
     }
     if (insn.op == Op::LEA && insn.reg == RSP && insn.base == RSP && insn.index == kZeroSlot &&
-        insn.addrsize == 8 && fits(insn.disp)) {
+        insn.addrsize == word && fits(insn.disp)) {
         by = static_cast<i32>(insn.disp);
         return true;
     }
@@ -216,7 +220,7 @@ bool moves_stack(const Insn& insn, i32& by) {
 }
 
 // Carried out on vector registers, with at most one general register and a memory operand.
-RegisterEffect vector_effect(const Insn& insn) {
+RegisterEffect vector_effect(const Insn& insn, const CodeMode& mode) {
     RegisterEffect effect;
     effect.known = true;
     const Operand written = first_operand(insn.form);
@@ -231,13 +235,13 @@ RegisterEffect vector_effect(const Insn& insn) {
         effect.writes |= bit_of(RCX);
     }
     if (insn.mem() && (insn.flags & kInsnAligned) == 0) {
-        add_operand(insn, insn.mem_bytes, written == Operand::E, effect);
+        add_operand(insn, mode, insn.mem_bytes, written == Operand::E, effect);
     }
     return effect;
 }
 
 // The x87 reaches general registers by FNSTSW AX alone.
-RegisterEffect x87_effect(const Insn& insn) {
+RegisterEffect x87_effect(const Insn& insn, const CodeMode& mode) {
     RegisterEffect effect;
     const X87Memory memory = x87_memory(insn.op);
     effect.known = memory != X87Memory::Unknown;
@@ -245,27 +249,27 @@ RegisterEffect x87_effect(const Insn& insn) {
         effect.writes = bit_of(RAX);
     }
     if (effect.known && insn.mem()) {
-        add_operand(insn, insn.mem_bytes, memory == X87Memory::Write, effect);
+        add_operand(insn, mode, insn.mem_bytes, memory == X87Memory::Write, effect);
     }
     return effect;
 }
 
 }  // namespace
 
-RegisterEffect register_effect(const Insn& insn) {
+RegisterEffect register_effect(const Insn& insn, const CodeMode& mode) {
     if (insn.map == OpcodeMap::X87) {
-        return x87_effect(insn);
+        return x87_effect(insn, mode);
     }
     if ((insn.flags & kInsnNative) != 0) {
-        return vector_effect(insn);
+        return vector_effect(insn, mode);
     }
     const unsigned kind = kind_of(insn);
     if (kind == kUnknown) {
-        return stack_effect(insn);
+        return stack_effect(insn, mode);
     }
     RegisterEffect effect;
     effect.known = true;
-    if (moves_stack(insn, effect.moves_stack)) {
+    if (moves_stack(insn, mode.word, effect.moves_stack)) {
         return effect;
     }
     if ((kind & kWritesE) != 0 && !insn.mem()) {
@@ -284,7 +288,7 @@ RegisterEffect register_effect(const Insn& insn) {
         effect.writes |= bit_of(RAX);
     }
     if (insn.mem() && (kind & kMemory) != 0 && !insn.lock()) {
-        add_operand(insn, (kind & kSource) != 0 ? insn.mem_bytes : insn.width,
+        add_operand(insn, mode, (kind & kSource) != 0 ? insn.mem_bytes : insn.width,
                     (kind & kWritesE) != 0, effect);
     }
     return effect;

@@ -27,7 +27,14 @@ struct RegisterEffect {
     unsigned count = 0;
 };
 
-RegisterEffect register_effect(const Insn& insn);
+// What addresses and the stack are like.
+struct CodeMode {
+    unsigned word = 8;  // bytes of an address, and of what is pushed
+    // By SegReg, a bit each: addresses in it are linear addresses, and none is beyond its limit.
+    unsigned flat_segments = 0;
+};
+
+RegisterEffect register_effect(const Insn& insn, const CodeMode& mode);
 
 // What an x87 instruction does with its memory operand, if it is carried over (carry_x87.cpp).
 enum class X87Memory : u8 { Unknown, Read, Write };

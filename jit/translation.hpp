@@ -17,6 +17,15 @@ inline constexpr u32 kNoExit = ~u32{0};
 inline constexpr u32 kKeyMxcsrUnmasked = 1U << 31;
 // The x87's control word does: x87 and MMX instructions are.
 inline constexpr u32 kKeyX87Unmasked = 1U << 30;
+// Indirect branches are tracked, but not now: IA32_U_CET or IA32_S_CET says SUPPRESS.
+inline constexpr u32 kKeyTrackingSuppressed = 1U << 29;
+// Of 32-bit code, by SegReg: what the segment is like that addresses in it refer to. CS, SS, DS and
+// ES: they are linear addresses, and all may be read and (but for CS) written. FS and GS: the same,
+// but the base is to be added.
+inline constexpr unsigned kKeyFlatShift = 22;
+inline constexpr u32 key_flat(unsigned seg) {
+    return 1U << (kKeyFlatShift + seg);
+}
 
 // Privilege level 1 or 2: what depends on the level is interpreted.
 inline constexpr u32 kKeyMiddleLevel = 1U << 29;
@@ -32,9 +41,16 @@ struct Translation {
     bool dead = false;
     Block* block = nullptr;            // the decoded block it begins with
     const u8* entry = nullptr;         // with the status flags in TranslatedCode::status
-    const u8* entry_native = nullptr;  // ... and in RFLAGS
-    const u8* stale = nullptr;         // leaves to the engine with RIP at its first instruction
-    u32 incoming = kNoExit;            // exits linked to it
+    const u8* entry_native = nullptr;  // ... and in RFLAGS: for links alone
+    // For links, with the flags as for `entry`. Another place only if the instruction reaches into
+    // the next page: what lies there may have changed, and the jump table is asked (links.md).
+    const u8* entry_linked = nullptr;
+    const u8* stale = nullptr;  // leaves to the engine with RIP at its first instruction
+    // For tracked branches, or null: it begins with ENDBR. And the way to the engine, which has to
+    // wait for that then.
+    const u8* entry_tracked = nullptr;
+    const u8* stale_tracked = nullptr;
+    u32 incoming = kNoExit;  // exits linked to it
 };
 
 // A decoded block is used by the translations that were made of it.
@@ -50,6 +66,7 @@ struct Exit {
     const u8* place = nullptr;     // of the displacement of its jump; null: never linked
     const u8* unlinked = nullptr;  // where that leads while it is not linked
     bool native_status = false;    // the status flags are in RFLAGS there
+    bool waits = false;            // for ENDBR
     u32 next_incoming = kNoExit;
 };
 

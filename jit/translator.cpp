@@ -7,6 +7,8 @@
 #include "jit/translator.hpp"
 
 #include "cpu/x86/interp/interpreter.hpp"
+#include "cpu/x86/mmu/mem_access.hpp"
+#include "cpu/x86/system/cet.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
 #include "jit/listener.hpp"
@@ -24,16 +26,25 @@ namespace {
 
 constexpr unsigned kMaxItems = 64;
 
+CodeMode code_mode(u32 key) {
+    constexpr unsigned kFlat64 = (1U << ES) | (1U << CS) | (1U << SS) | (1U << DS);
+    return (key & mode_key::kCodeBits) == 64
+               ? CodeMode{.word = 8, .flat_segments = kFlat64}
+               : CodeMode{.word = 4, .flat_segments = key >> kKeyFlatShift & kFlat64};
+}
+
 // Appends the block's instructions.
-void append(const Block& block, u64 rip, std::vector<Item>& items) {
+void append(
+    const Block& block, u64 rip, u64 rip_mask, const CodeMode& mode, std::vector<Item>& items) {
     for (unsigned i = 0; i < block.count; ++i) {
         Item item;
         item.insn = &block.insns[i];
         item.rip = rip;
+        item.rip_mask = rip_mask;
         item.effect = status_effect(*item.insn);
-        item.registers = register_effect(*item.insn);
+        item.registers = register_effect(*item.insn, mode);
         items.push_back(item);
-        rip += item.insn->length;
+        rip = item.next_rip();
     }
 }
 
@@ -51,7 +62,7 @@ bool goes_on(const Item& last, u64 start) {
     if (last.insn->op != Op::Jcc) {
         return false;
     }
-    const u64 target = last.next_rip() + last.insn->imm;
+    const u64 target = last.target();
     return target > last.rip || target < (start & kPageMask);
 }
 
@@ -74,7 +85,9 @@ Block* decode_behind(Vcpu& cpu, u64 rip) {
 std::vector<Block*> collect(Vcpu& cpu, Block& first, std::vector<Item>& items) {
     std::vector<Block*> blocks = {&first};
     const u64 start = cpu.state.rip();
-    append(first, start, items);
+    const u64 rip_mask = cpu.mode.rip_mask;
+    const CodeMode mode = code_mode(translation_key(cpu));
+    append(first, start, rip_mask, mode, items);
     Block* block = &first;
     while (goes_on(items.back(), start)) {
         const PhysAddr next = block->start + block->bytes;
@@ -93,7 +106,7 @@ std::vector<Block*> collect(Vcpu& cpu, Block& first, std::vector<Item>& items) {
             items.size() + found->count > kMaxItems) {
             break;
         }
-        append(*found, items.back().next_rip(), items);
+        append(*found, items.back().next_rip(), rip_mask, mode, items);
         blocks.push_back(found);
         block = found;
     }
@@ -149,22 +162,53 @@ bool transfers(Op op) {
 
 }  // namespace
 
+namespace {
+
+// key_flat() of the segments. Each access would have to look otherwise (SegReg, Segment::checks).
+u32 flat_segments(const CpuState& state) {
+    constexpr u16 kReadWrite = kSegReadUp | kSegWriteUp;
+    u32 flat = 0;
+    for (unsigned seg = 0; seg < kSegRegCount; ++seg) {
+        const Segment& s = state.seg[seg];
+        const u16 wanted = seg == CS ? kSegReadUp : kReadWrite;
+        if (s.limit == ~u32{0} && (s.checks & wanted) == wanted && (s.base == 0 || seg >= FS)) {
+            flat |= key_flat(seg);
+        }
+    }
+    return flat;
+}
+
+}  // namespace
+
 u32 translation_key(const Vcpu& cpu) {
     const CpuState& state = cpu.state;
     const u32 middle_level = (u32{cpu.mode.cpl} ^ u32{cpu.mode.cpl} >> 1) & 1;
-    return cpu.mode.key | (middle_level != 0 ? kKeyMiddleLevel : 0) |
+    const u32 segments = cpu.mode.long_mode64 ? 0 : flat_segments(state);
+    const bool suppressed = (cpu.mode.cet & Vcpu::kCetTracked) != 0 &&
+                            (cet_control(state, cpu.mode.cpl) & cet::kSuppress) != 0;
+    return cpu.mode.key | (middle_level != 0 ? kKeyMiddleLevel : 0) | segments | (suppressed ? kKeyTrackingSuppressed : 0) |
            ((state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked) |
            ((state.x87.control & kX87Masks) == kX87Masks ? 0 : kKeyX87Unmasked);
 }
 
+// 32-bit code only if it and its stack lie in flat segments; and with the upper half of RSP clear,
+// which stays so: pushes and the like leave it alone, and native ones do not.
 bool can_translate(const Vcpu& cpu) {
-    return cpu.mode.long_mode64 && cpu.mode.cet == 0;
+    if ((cpu.mode.cet & Vcpu::kCetTracked) != 0 &&
+        ((cpu.mode.cet & Vcpu::kCetWaiting) != 0 ||
+         (cet_control(cpu.state, cpu.mode.cpl) & cet::kSuppress) != 0)) {
+        return false;
+    }
+    if (cpu.mode.long_mode64) {
+        return true;
+    }
+    constexpr u32 kMode = mode_key::kRealOrV86 | mode_key::kCodeBits | mode_key::kStack32;
+    constexpr u32 kFlat = key_flat(CS) | key_flat(SS);
+    return (cpu.mode.key & kMode) == (32 | mode_key::kStack32) && cpu.state.gpr[RSP] <= ~u32{0} &&
+           (flat_segments(cpu.state) & kFlat) == kFlat;
 }
 
 Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
-    if (block.second_page != Block::kInvalid) {
-        return nullptr;
-    }
     std::vector<Item> items;
     const std::vector<Block*> blocks = collect(cpu, block, items);
     if (blocks.empty()) {

@@ -33,6 +33,9 @@ constexpr auto kIntegerOps = std::to_array<Op>({
     Op::CMC,       Op::LAHF,       Op::SAHF,   Op::NOP,   Op::PAUSE,  Op::ENDBR,  Op::LFENCE,
     Op::MFENCE,    Op::SFENCE,
 });
+// Of 32-bit code.
+constexpr auto kDecimalOps =
+    std::to_array<Op>({Op::AAA, Op::AAS, Op::AAM, Op::AAD, Op::DAA, Op::DAS, Op::SALC, Op::ARPL});
 constexpr auto kX87EnvironmentOps =
     std::to_array<Op>({Op::FLDCW, Op::FLDENV, Op::FRSTOR, Op::FNSTENV, Op::FNSAVE});
 // Their memory operand is not the explicit one.
@@ -52,7 +55,8 @@ bool uses_file(const Row& row, RegClass file) {
     });
 }
 
-bool is_family(const Row& row, InsnFamily family, OpcodeMap map, bool vex) {
+bool is_family(
+    const Row& row, InsnFamily family, OpcodeMap map, bool vex, const GeneratorFilter& filter) {
     const bool xmm = uses_file(row, RegClass::Xmm);
     const bool mmx = uses_file(row, RegClass::Mmx);
     switch (family) {
@@ -62,13 +66,18 @@ bool is_family(const Row& row, InsnFamily family, OpcodeMap map, bool vex) {
     case InsnFamily::Avx:
         return vex && (xmm || row.op() == Op::VZEROALL || row.op() == Op::VZEROUPPER);
     case InsnFamily::Integer:
-        return !xmm && !mmx && map != OpcodeMap::X87 && contains(kIntegerOps, row.op());
+        return !xmm && !mmx && map != OpcodeMap::X87 &&
+               (contains(kIntegerOps, row.op()) ||
+                (filter.code_bits != 64 && contains(kDecimalOps, row.op())));
     }
     return false;
 }
 
 bool admitted(const Row& row, OpcodeMap map, bool vex, const GeneratorFilter& filter) {
-    if (row.entry.escape != opcode_map::Escape::NoEscape || row.has(opcode_map::kNot64) ||
+    const bool needs_rex_w = !vex && row.has(opcode_map::kW1);
+    const bool other_mode = filter.code_bits == 64 ? row.has(opcode_map::kNot64)
+                                                   : row.has(opcode_map::kOnly64) || needs_rex_w;
+    if (row.entry.escape != opcode_map::Escape::NoEscape || other_mode ||
         !filter.features.has(row.feature) || row.has_place(Place::Vsib) ||
         row.has_place(Place::Moffs) || contains(kImplicitMemoryOps, row.op())) {
         return false;
@@ -83,7 +92,7 @@ bool admitted(const Row& row, OpcodeMap map, bool vex, const GeneratorFilter& fi
         return false;
     }
     return std::any_of(filter.families.begin(), filter.families.end(),
-                       [&](InsnFamily family) { return is_family(row, family, map, vex); });
+                       [&](InsnFamily family) { return is_family(row, family, map, vex, filter); });
 }
 
 // --- encoding ------------------------------------------------------------------------------------
@@ -102,6 +111,9 @@ class Encoder {
         }
         choose_sizes();
         choose_registers();
+        if (filter_.code_bits != 64 && needs_rex()) {
+            return false;
+        }
         if (candidate_.vex) {
             put_vex();
         } else {
@@ -158,7 +170,8 @@ class Encoder {
 
     void choose_sizes() {
         const bool w_free = !has(opcode_map::kW0) && !has(opcode_map::kW1);
-        w_ = has(opcode_map::kW1) || (w_free && one_in(3));
+        w_ = has(opcode_map::kW1) ||
+             (w_free && one_in(3) && (filter_.code_bits == 64 || candidate_.vex));
         const bool l_free = !has(opcode_map::kL0) && !has(opcode_map::kL1);
         const bool ymm_allowed = !has(opcode_map::kYmmAvx2) || filter_.features.has(Feature::AVX2);
         l_ = has(opcode_map::kL1) || (l_free && ymm_allowed && one_in(2));
@@ -173,9 +186,10 @@ class Encoder {
         lock_ = memory_ && has(opcode_map::kLock) && one_in(8);
     }
 
+    u64 registers() const { return filter_.code_bits == 64 ? 16 : 8; }
     u8 gpr() {
         for (;;) {
-            const u64 number = below(16);
+            const u64 number = below(registers());
             if ((filter_.forbidden_gprs >> number & 1) == 0) {
                 return static_cast<u8>(number);
             }
@@ -183,8 +197,9 @@ class Encoder {
     }
     // A register number for an operand of `file`.
     u8 register_of(RegClass file) {
-        return file == RegClass::Gpr ? gpr()
-                                     : static_cast<u8>(below(file == RegClass::Xmm ? 16 : 8));
+        return file == RegClass::Gpr
+                   ? gpr()
+                   : static_cast<u8>(below(file == RegClass::Xmm ? registers() : 8));
     }
     RegClass file_of(std::initializer_list<Place> places) const {
         for (const Operand operand : row_.operands) {
@@ -206,7 +221,7 @@ class Encoder {
         if (has(opcode_map::kB0)) {
             rm_ = static_cast<u8>(rm_ & 7);
         }
-        rip_relative_ = memory_ && filter_.rip_relative && one_in(4);
+        rip_relative_ = memory_ && filter_.rip_relative && filter_.code_bits == 64 && one_in(4);
         indexed_ = memory_ && !rip_relative_ && filter_.index != kZeroSlot && one_in(2);
         base_ = memory_ ? (rip_relative_ ? u8{RBP} : filter_.base) : rm_;
     }
@@ -244,7 +259,7 @@ class Encoder {
         }
         const unsigned rex =
             (w_ ? 8U : 0U) | (rex_r() ? 4U : 0U) | (rex_x() ? 2U : 0U) | (rex_b() ? 1U : 0U);
-        if (rex != 0 || needs_rex() || one_in(8)) {
+        if (filter_.code_bits == 64 && (rex != 0 || needs_rex() || one_in(8))) {
             put(0x40 | rex);
         }
     }
@@ -320,7 +335,7 @@ class Encoder {
     }
 
     void put_immediate() {
-        const unsigned opsize = w_ ? 8 : opsize_ ? 2 : 4;
+        const unsigned opsize = w_ && !candidate_.vex ? 8 : opsize_ ? 2 : 4;
         // Small numbers and sign bits are more telling than uniform ones.
         const u64 value = one_in(3) ? below(70) : one_in(3) ? ~below(70) : rng_();
         for (const Operand operand : row_.operands) {
@@ -400,7 +415,8 @@ bool InsnGenerator::generate(Rng& rng, const Candidate& candidate, GeneratedInsn
         }
         // Free choices may land on a row that stands before this one (F3 90, REX.W); draw again.
         Insn insn;
-        const DecodeMode mode{.code_bits = 64, .real_or_v86 = false};
+        const DecodeMode mode{.code_bits = static_cast<u8>(filter_.code_bits),
+                              .real_or_v86 = false};
         if (decode({out.bytes.data(), out.length}, mode, filter_.features, insn) ==
                 DecodeResult::Ok &&
             insn.op == candidate.row->op() && insn.length == out.length) {

@@ -1,5 +1,5 @@
 #pragma once
-// Random valid 64-bit user-mode instructions, made from the rows of the opcode maps.
+// Random valid 64- or 32-bit user-mode instructions, made from the rows of the opcode maps.
 //
 // Random bytes, filtered by the decoder, seldom hit an opcode behind three escapes or with a
 // required VEX.W; here every row is as likely as any other. What comes out has no effect outside
@@ -24,7 +24,9 @@ enum class InsnFamily : u8 { Integer, X87, Mmx, Sse, Avx };
 struct GeneratorFilter {
     std::vector<InsnFamily> families = {InsnFamily::Integer, InsnFamily::X87, InsnFamily::Mmx,
                                         InsnFamily::Sse, InsnFamily::Avx};
-    CpuFeatures features;   // instructions this CPU lacks are not generated
+    CpuFeatures features;  // instructions this CPU lacks are not generated
+    // 32: instructions of 32-bit code. Then RIP + disp is not used.
+    unsigned code_bits = 64;
     bool memory = true;     // memory operands
     bool registers = true;  // register operands where there could be memory
     // FLDCW, FLDENV, FRSTOR, FNSTENV, FNSAVE: they load or store more than an operand.

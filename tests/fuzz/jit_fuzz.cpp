@@ -3,7 +3,7 @@
 // registers, memory, and what the handlers have counted must be the same. A program that shows a
 // difference is reduced as long as it shows one, and printed with both states.
 //
-//   jit_fuzz [--seed N] [--instructions N] [--keep-going 1]
+//   jit_fuzz [--seed N] [--instructions N] [--bits 32] [--keep-going 1]
 //
 // What may differ: status flags that nothing has read. A translation does not compute those that
 // are overwritten before anything reads them, so where a run stops or an event is taken they are not
@@ -13,6 +13,7 @@
 #include "cpu/x86/apic/apic_registers.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
+#include "jit/listener.hpp"
 #include "tests/fuzz/jit_program.hpp"
 #include "tests/support/describe_state.hpp"
 #include "tests/support/engines.hpp"
@@ -94,11 +95,27 @@ CpuFeatures features() {
     return all_features();
 }
 
+// How often translated code of the program, not of its handlers, was entered.
+class EntryCounter final : public jit::Listener {
+  public:
+    explicit EntryCounter(const ProgramPlace& place) : place_(place) {}
+    void translated(Vcpu& /*cpu*/, const jit::TranslationReport& /*report*/) override {}
+    void left(Vcpu& /*cpu*/, u64 rip) override {
+        entries_ += rip - place_.code < ProgramPlace::kCodePages * kPageBytes ? 1 : 0;
+    }
+    u64 entries() const { return entries_; }
+
+  private:
+    ProgramPlace place_;
+    u64 entries_ = 0;
+};
+
 // A machine with a program, about to run it.
 class ProgramMachine {
   public:
     ProgramMachine(const Program& program, const Image& image, EngineKind kind)
-        : engine_(make_engine(kind, machine_.cpu())) {
+        : counter_(program.place)
+        , engine_(make_engine(kind, machine_.cpu(), &counter_)) {
         machine_.enter_long_mode(0);
         map_pages(program.place);
         load_program(program.place, image);
@@ -108,6 +125,7 @@ class ProgramMachine {
 
     Vcpu& cpu() { return machine_.cpu(); }
     TestMachine& machine() { return machine_; }
+    u64 translated_entries() const { return counter_.entries(); }
 
     // Runs up to instruction `until`, at most `most` at a time; false if the CPU does not get there.
     bool run_to(u64 until, u64 most, Rng& rng) {
@@ -128,19 +146,20 @@ class ProgramMachine {
         }
         machine_.map_leaf(kApic, kApic | 0x1B);
         // Neighbors are not neighbors in memory.
+        const auto map = [&](u64 linear, u64 entry) {
+            machine_.map_leaf(linear & place.mask, entry);
+        };
         for (u64 i = 0; i < ProgramPlace::kCodePages; ++i) {
-            machine_.map_leaf(place.code + i * kPageBytes, code_frame(i) | 7);
+            map(place.code + i * kPageBytes, code_frame(i) | 7);
         }
         static constexpr std::array<u64, ProgramPlace::kDataPages> kRights = {7, 7, 5, 0, 7, 3};
         for (u64 i = 0; i < ProgramPlace::kDataPages; ++i) {
             if (kRights[i] != 0) {
-                machine_.map_leaf(place.data + i * kPageBytes,
-                                  (kDataFrames + (i ^ 1) * kPageBytes) | kRights[i]);
+                map(place.data + i * kPageBytes, (kDataFrames + (i ^ 1) * kPageBytes) | kRights[i]);
             }
         }
         for (u64 i = 0; i < ProgramPlace::kStackPages; ++i) {
-            machine_.map_leaf(place.stack_top() - (i + 1) * kPageBytes,
-                              (kStackFrames + i * kPageBytes) | 7);
+            map(place.stack_top() - (i + 1) * kPageBytes, (kStackFrames + i * kPageBytes) | 7);
         }
     }
     static u64 code_frame(u64 page) { return kCodeFrames + (page ^ 2) * 3 * kPageBytes; }
@@ -182,22 +201,49 @@ class ProgramMachine {
         machine_.poke_value<u64>(kGdt + kData0, 0x00CF93000000FFFF);
         machine_.poke_value<u64>(kGdt + (kCode3 & ~3U), 0x00AFFB000000FFFF);
         machine_.poke_value<u64>(kGdt + (kData3 & ~3U), 0x00CFF3000000FFFF);
+        write_segments32();
         machine_.poke_value<u64>(kTss + 4, kFaultStack);
         for (unsigned i = 0; i < 3; ++i) {
             machine_.poke_value<u64>(kTss + 0x24 + i * 8U, kFaultStack + i * kPageBytes);
         }
     }
 
+    void write_segments32() {
+        namespace sel = program_selector;
+        struct Row {
+            u16 selector;
+            u64 descriptor;
+        };
+        static constexpr auto kSegments = std::to_array<Row>({
+            {sel::kShort, 0x00C0'F300'0000'0502},
+            {sel::kBased, 0x00CF'F300'0003'FFFF},
+            {sel::kReadOnly, 0x00CF'F100'0000'FFFF},
+            {sel::kExpandDown, 0x00C0'F700'0000'0400},
+            {sel::kCode, 0x00CF'9B00'0000'FFFF},
+            {sel::kUserCode, 0x00CF'FB00'0000'FFFF},
+        });
+        for (const Row& row : kSegments) {
+            machine_.poke_value<u64>(kGdt + (row.selector & ~3U), row.descriptor);
+        }
+    }
+
     void set_state(const Program& program, const Image& image) {
         Rng rng(program.seed);
         CpuState& s = cpu().state;
-        s.gdtr = {kGdt, 0x3F};
+        s.gdtr = {kGdt, 0x6F};
         s.idtr = {kIdt, 0xFFF};
         s.tr.base = kTss;
         s.tr.limit = 0x67;
         if (program.user) {
             s.seg[CS] = flat_segment(kCode3, 0xA0FB);
             s.seg[SS] = flat_segment(kData3, 0xC0F3);
+        }
+        if (program.code_bits == 32) {
+            s.seg[CS] = program.user ? flat_segment(program_selector::kUserCode, 0xC0FB)
+                                     : flat_segment(program_selector::kCode, 0xC09B);
+            for (const SegReg reg : {ES, DS, FS, GS}) {
+                s.seg[reg] = flat_segment(kData3, 0xC0F3);
+            }
         }
         s.seg[FS].base = program.place.data + 0x100 - (rng() % 2) * program.place.data;
         s.seg[GS].base = rng() % 2 != 0 ? 0x1000 : program.place.data;
@@ -209,6 +255,12 @@ class ProgramMachine {
                 byte = static_cast<u8>(rng());
             }
         }
+        if (program.code_bits == 32) {
+            // What may still lie there from 64-bit mode; of RSP mostly nothing.
+            s.gpr[RSP] = rng() % 8 == 0 ? s.gpr[RSP] : s.gpr[RSP] & 0xFFFF'FFFF;
+            s.seg[FS].base = rng() % 2 != 0 ? program.place.data + 0x100 : 0xFFFF'FF00;
+            s.seg[GS].base = rng() % 2 != 0 ? 0 : 0x1000;
+        }
         s.rip() = program.place.code + image.start;
         s.set_rflags(rflags::kFixed1 | rflags::kIf | (rng() & rflags::kStatus));
         cpu().apic->mmio_write(apic_reg::kSvr, 4, 0x1FF);
@@ -219,6 +271,7 @@ class ProgramMachine {
     }
 
     TestMachine machine_;
+    EntryCounter counter_;
     std::unique_ptr<ExecutionEngine> engine_;
 };
 
@@ -284,6 +337,7 @@ std::string compare(ProgramMachine& left, ProgramMachine& right) {
 
 struct Totals {
     u64 instructions = 0, exceptions = 0, events = 0, invalidated = 0;
+    u64 entries = 0;  // of translated code of the program
 };
 
 constexpr u64 kInstructions = 6000;  // of one program
@@ -329,6 +383,7 @@ std::string run_program(const Program& program, Totals& totals) {
     totals.instructions += left.cpu().icount;
     totals.exceptions += counters.exceptions;
     totals.events += counters.interrupts + counters.nmis;
+    totals.entries += right.translated_entries();
     totals.invalidated += right.cpu().blocks->invalidated();
     return difference;
 }
@@ -364,12 +419,14 @@ std::string reduce(Program& program, std::string difference) {
 struct Arguments {
     u64 seed = 1;
     u64 instructions = 2'000'000;
+    u64 bits = 64;
     u64 keep_going = 0;
 };
 
 u64* option(Arguments& arguments, std::string_view name) {
     return name == "--seed"           ? &arguments.seed
            : name == "--instructions" ? &arguments.instructions
+           : name == "--bits"         ? &arguments.bits
            : name == "--keep-going"   ? &arguments.keep_going
                                       : nullptr;
 }
@@ -379,7 +436,8 @@ int run(int argc, char** argv) {
     for (int i = 1; i < argc; i += 2) {
         u64* target = option(arguments, argv[i]);
         if (target == nullptr || i + 1 == argc) {
-            fmt::print(stderr, "usage: jit_fuzz [--seed N] [--instructions N] [--keep-going 1]\n");
+            fmt::print(stderr, "usage: jit_fuzz [--seed N] [--instructions N] [--bits 32] "
+                               "[--keep-going 1]\n");
             return 2;
         }
         *target = std::strtoull(argv[i + 1], nullptr, 0);
@@ -390,7 +448,7 @@ int run(int argc, char** argv) {
     for (u64 seed = arguments.seed; totals.instructions < arguments.instructions; ++seed) {
         fmt::print("\rseed {} ({} instructions)", seed, totals.instructions);
         std::fflush(stdout);
-        Program program = make_program(seed, features());
+        Program program = make_program(seed, static_cast<unsigned>(arguments.bits), features());
         ++programs;
         std::string difference = run_program(program, totals);
         if (!difference.empty()) {
@@ -404,11 +462,12 @@ int run(int argc, char** argv) {
         }
     }
     fmt::print("\n{} instructions in {} programs, {} exceptions, {} interrupts and NMIs, {} blocks "
-               "invalidated: {} programs differ\n",
+               "invalidated, translated code entered {} times: {} programs differ\n",
                totals.instructions, programs, totals.exceptions, totals.events, totals.invalidated,
-               failed);
+               totals.entries, failed);
     // Programs in which nothing happens show nothing.
-    const bool eventful = totals.exceptions != 0 && totals.events != 0 && totals.invalidated != 0;
+    const bool eventful = totals.exceptions != 0 && totals.events != 0 && totals.invalidated != 0 &&
+                          totals.entries > totals.instructions / 100;
     return failed == 0 && eventful ? 0 : 1;
 }
 

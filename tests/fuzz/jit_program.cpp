@@ -437,6 +437,11 @@ void refer(const Piece& p, u64 place, u64 to, u64 base, u8* bytes) {
             bytes[p.at + i] = static_cast<u8>(distance >> (8 * i));
         }
         break;
+    case Reference::Abs32:
+        for (unsigned i = 0; i < 4; ++i) {
+            bytes[p.at + i] = static_cast<u8>((base + to) >> (8 * i));
+        }
+        break;
     case Reference::Abs64:
         for (unsigned i = 0; i < 8; ++i) {
             bytes[p.at + i] = static_cast<u8>((base + to) >> (8 * i));
@@ -447,8 +452,8 @@ void refer(const Piece& p, u64 place, u64 to, u64 base, u8* bytes) {
 
 }  // namespace
 
-Program make_program(u64 seed, const CpuFeatures& features) {
-    return Writer(seed, features).write();
+Program make_program(u64 seed, unsigned code_bits, const CpuFeatures& features) {
+    return code_bits == 32 ? make_program32(seed, features) : Writer(seed, features).write();
 }
 
 Image Program::image(const CpuFeatures& features) const {
@@ -476,8 +481,8 @@ Image Program::image(const CpuFeatures& features) const {
         image.piece_begins[offsets[i]] = true;
         for (std::size_t done = 0; done < p.bytes.size();) {
             Insn insn;
-            if (decode({bytes + done, p.bytes.size() - done}, {64, false}, features, insn) !=
-                DecodeResult::Ok) {
+            if (decode({bytes + done, p.bytes.size() - done}, {static_cast<u8>(code_bits), false},
+                       features, insn) != DecodeResult::Ok) {
                 break;
             }
             image.lengths[offsets[i] + done] = insn.length;
@@ -491,7 +496,7 @@ std::string Program::listing(const CpuFeatures& features) const {
     const Image made = image(features);
     std::string text;
     csh handle = 0;
-    if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK) {
+    if (cs_open(CS_ARCH_X86, code_bits == 32 ? CS_MODE_32 : CS_MODE_64, &handle) != CS_ERR_OK) {
         return text;
     }
     for (u64 at = start; at < made.bytes.size(); ++at) {

@@ -16,11 +16,12 @@ EngineKind chosen_engine() {
                : EngineKind::Interpreter;
 }
 
-std::unique_ptr<ExecutionEngine> make_engine(EngineKind kind, Vcpu& cpu) {
+std::unique_ptr<ExecutionEngine> make_engine(EngineKind kind, Vcpu& cpu, jit::Listener* listener) {
     if (kind == EngineKind::Interpreter) {
         return make_interpreter();
     }
-    const jit::Options options{.code_bytes = std::size_t{16} << 20, .threshold = 0};
+    const jit::Options options{
+        .code_bytes = std::size_t{16} << 20, .threshold = 0, .listener = listener};
     auto code = jit::make_code_cache(*cpu.blocks, options);
     DROSTE_ASSERT(code.has_value());
     return jit::make_translator(std::move(code).value(), options);

@@ -8,6 +8,10 @@
 #include <memory>
 #include <string_view>
 
+namespace droste::jit {
+class Listener;
+}  // namespace droste::jit
+
 namespace droste::test {
 
 enum class EngineKind : u8 { Interpreter, Translator };
@@ -23,7 +27,9 @@ EngineKind chosen_engine();
 
 // An engine for this vCPU, which must outlive it; a translator has a code cache of its own, so that
 // there may be one for a vCPU, and translates what it can at first sight.
-std::unique_ptr<ExecutionEngine> make_engine(EngineKind kind, Vcpu& cpu);
+// `listener`: told what the translator does; borrowed.
+std::unique_ptr<ExecutionEngine>
+make_engine(EngineKind kind, Vcpu& cpu, jit::Listener* listener = nullptr);
 inline std::unique_ptr<ExecutionEngine> make_engine(Vcpu& cpu) {
     return make_engine(chosen_engine(), cpu);
 }

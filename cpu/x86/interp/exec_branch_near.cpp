@@ -30,14 +30,12 @@ void track(Vcpu& cpu, const Insn& insn) {
     if ((cpu.mode.cet & Vcpu::kCetTracked) == 0) {
         return;
     }
-    u64& control = cet_control(cpu.state, cpu.mode.cpl);
+    const u64 control = cet_control(cpu.state, cpu.mode.cpl);
     const bool excused = (insn.flags & kInsnNoTrack) != 0 && (control & cet::kNoTrack) != 0;
     if ((control & cet::kSuppress) != 0 || excused) {
         return;
     }
-    control |= cet::kTracker;
-    cpu.mode.cet |= Vcpu::kCetWaiting;
-    refresh_mode_key(cpu);
+    wait_for_endbranch(cpu);
 }
 
 void stop_waiting(Vcpu& cpu, u64 suppress) {
@@ -217,6 +215,20 @@ bool replace_missing_endbranch(const Vcpu& cpu, Insn& insn) {
         return false;
     }
     insn.exec = exec_missing_endbranch;
+    return true;
+}
+
+void wait_for_endbranch(Vcpu& cpu) {
+    cet_control(cpu.state, cpu.mode.cpl) |= cet::kTracker;
+    cpu.mode.cet |= Vcpu::kCetWaiting;
+    refresh_mode_key(cpu);
+}
+
+bool accept_endbranch(Vcpu& cpu, const Insn& insn) {
+    if ((cpu.mode.cet & Vcpu::kCetWaiting) == 0 || !endbranch_of_mode(cpu, insn)) {
+        return false;
+    }
+    stop_waiting(cpu, 0);
     return true;
 }
 
