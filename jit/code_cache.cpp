@@ -15,8 +15,8 @@ constexpr std::size_t tables_share(std::size_t bytes) {
 constexpr std::size_t jump_tables_share(std::size_t bytes) {
     return bytes / 8;
 }
-// What one translation adds at most: an exit or two, a site, a use for each instruction.
-constexpr std::size_t kMostTables = std::size_t{32} << 10;
+// What one translation adds at most for each instruction: sites, exits, a use.
+constexpr std::size_t kMostTablesOfInsn = 320;
 
 }  // namespace
 
@@ -33,13 +33,20 @@ CodeCache::create(BlockCache& blocks, std::size_t bytes, InterpretFn interpret) 
         return memory.error();
     }
     std::unique_ptr<CodeCache> cache{new CodeCache(blocks, std::move(memory).value(), bytes)};
-    cache->fixed_ = cache->used_ = make_trampolines(cache->memory_, interpret, cache->trampolines_);
+    cache->fixed_ = make_trampolines(cache->memory_, interpret, cache->trampolines_);
+    cache->region_bytes_ = (cache->memory_.bytes() - cache->fixed_) / kRegions & ~std::size_t{63};
+    for (unsigned i = 0; i < kRegions; ++i) {
+        cache->regions_[i].first = cache->fixed_ + i * cache->region_bytes_;
+    }
     blocks.set_listener(cache.get());
     return cache;
 }
 
 CodeCache::~CodeCache() {
-    flush();
+    listener_ = nullptr;
+    for (unsigned i = 0; i < kRegions; ++i) {
+        evict(i);
+    }
     block_cache_.set_listener(nullptr);
 }
 
@@ -54,20 +61,34 @@ Translation* CodeCache::find(const Block& block, u64 rip, u32 key) {
     return nullptr;
 }
 
-std::size_t CodeCache::table_bytes() const {
-    return translations_.size() * sizeof(Translation) + uses_.size() * sizeof(Use) +
-           exits_.size() * sizeof(Exit) + sites_.size() * sizeof(Site) +
-           insns_.size() * sizeof(const Insn*) + blocks_.size() * sizeof(Block*);
+std::size_t CodeCache::Region::table_bytes() const {
+    return translations.size() * sizeof(Translation) + uses.size() * sizeof(Use) +
+           exits.size() * sizeof(Exit) + sites.size() * sizeof(Site) +
+           insns.size() * sizeof(const Insn*) + blocks.size() * sizeof(Block*);
 }
 
-void CodeCache::reserve() {
-    if (used_ + kMostCode > memory_.bytes() || table_bytes() + kMostTables > most_tables_) {
-        ++counted_.flushes;
-        flush();
-        if (listener_ != nullptr) {
-            listener_->flushed();
+bool CodeCache::full(const Region& region, std::size_t instructions) const {
+    return region.used + (instructions + 2) * kMostCodeOfInsn > region_bytes_ ||
+           region.table_bytes() + (instructions + 2) * kMostTablesOfInsn > most_tables_ / kRegions;
+}
+
+void CodeCache::reserve(std::size_t instructions) {
+    if (!full(regions_[current_], instructions)) {
+        return;
+    }
+    unsigned victim = current_ == 0 ? 1 : 0;
+    for (unsigned i = 0; i < kRegions; ++i) {
+        if (i != current_ && regions_[i].last_entered < regions_[victim].last_entered) {
+            victim = i;
         }
     }
+    if (regions_[victim].used != 0) {
+        ++counted_.evictions;
+        evict(victim);
+    }
+    current_ = victim;
+    // So that one that is not entered soon is not the next victim.
+    regions_[victim].last_entered = ++entries_;
 }
 
 bool CodeCache::grants_jump_table(std::size_t bytes) {
@@ -80,8 +101,12 @@ bool CodeCache::grants_jump_table(std::size_t bytes) {
 
 Statistics CodeCache::statistics() const {
     Statistics sum{.engines = {}, .cache = counted_};
-    sum.cache.code_bytes = used_;
-    sum.cache.table_bytes = table_bytes() + jump_tables_;
+    sum.cache.code_bytes = fixed_;
+    sum.cache.table_bytes = jump_tables_;
+    for (const Region& region : regions_) {
+        sum.cache.code_bytes += region.used;
+        sum.cache.table_bytes += region.table_bytes();
+    }
     for (const EngineStatistics* engine : engines_) {
         sum.engines.entries += engine->entries;
         sum.engines.rejoined += engine->rejoined;
@@ -98,40 +123,45 @@ Statistics CodeCache::statistics() const {
 
 void CodeCache::commit(const Emitter& emitter) {
     counted_.made_code_bytes += emitter.size();
-    used_ = (used_ + emitter.size() + 15) & ~std::size_t{15};
-    DROSTE_ASSERT(used_ <= memory_.bytes());
+    Region& region = regions_[current_];
+    region.used = (region.used + emitter.size() + 15) & ~std::size_t{15};
+    DROSTE_ASSERT(region.used <= region_bytes_);
 }
 
 Translation& CodeCache::new_translation() {
     ++counted_.made;
-    return translations_.emplace_back();
+    Translation& made = regions_[current_].translations.emplace_back();
+    made.region = static_cast<u8>(current_);
+    return made;
 }
 
 void CodeCache::use(Block& block, Translation& translation) {
-    if (block.translations == nullptr) {
-        blocks_.push_back(&block);
+    Region& region = regions_[translation.region];
+    auto* first = static_cast<Use*>(block.translations);
+    if (first == nullptr || first->translation->region != translation.region) {
+        region.blocks.push_back(&block);
     }
-    block.translations =
-        &uses_.emplace_back(Use{&translation, static_cast<Use*>(block.translations)});
+    block.translations = &region.uses.emplace_back(Use{&translation, first});
 }
 
 u32 CodeCache::add(const Exit& exit) {
-    exits_.push_back(exit);
-    return static_cast<u32>(exits_.size() - 1);
+    regions_[current_].exits.push_back(exit);
+    return number_of(regions_[current_].exits.size() - 1);
 }
 
 u32 CodeCache::add(const Site& site) {
-    sites_.push_back(site);
-    return static_cast<u32>(sites_.size() - 1);
+    regions_[current_].sites.push_back(site);
+    return number_of(regions_[current_].sites.size() - 1);
 }
 
 u32 CodeCache::add_insns(const std::vector<const Insn*>& insns) {
-    insns_.insert(insns_.end(), insns.begin(), insns.end());
-    return static_cast<u32>(insns_.size() - insns.size());
+    std::vector<const Insn*>& all = regions_[current_].insns;
+    all.insert(all.end(), insns.begin(), insns.end());
+    return number_of(all.size() - insns.size());
 }
 
 void CodeCache::link(u32 number, Translation& to) {
-    Exit& exit = exits_[number];
+    Exit& exit = this->exit(number);
     const u8* target = exit.native_status ? to.entry_native : to.entry_linked;
     Emitter::patch(memory_.writable(exit.place), exit.place, target);
     exit.next_incoming = to.incoming;
@@ -146,15 +176,20 @@ void CodeCache::jump_at(const u8* place, const u8* target) {
     Emitter::patch(at + 1, place + 1, target);
 }
 
-void CodeCache::kill(Translation& translation) {
-    translation.dead = true;
+// Whoever was linked to it leads to the engine again.
+void CodeCache::unlink(Translation& translation) {
     for (u32 number = translation.incoming; number != kNoExit;) {
-        Exit& exit = exits_[number];
+        Exit& exit = this->exit(number);
         Emitter::patch(memory_.writable(exit.place), exit.place, exit.unlinked);
         number = exit.next_incoming;
         exit.next_incoming = kNoExit;
     }
     translation.incoming = kNoExit;
+}
+
+void CodeCache::kill(Translation& translation) {
+    translation.dead = true;
+    unlink(translation);
     jump_at(translation.entry, translation.stale);
     if (translation.entry_tracked != nullptr) {
         jump_at(translation.entry_tracked, translation.stale_tracked);
@@ -171,17 +206,45 @@ void CodeCache::block_dropped(Block& block, BlockDeath death) {
     }
 }
 
-void CodeCache::flush() {
-    for (Block* block : blocks_) {
-        block->translations = nullptr;
+// Drops the translations of a region, and what others know of them.
+void CodeCache::evict(unsigned number) {
+    Region& region = regions_[number];
+    for (Translation& translation : region.translations) {
+        unlink(translation);
     }
-    blocks_.clear();
-    translations_.clear();
-    uses_.clear();
-    exits_.clear();
-    sites_.clear();
-    insns_.clear();
-    used_ = fixed_;
+    for (unsigned i = 0; i < kRegions; ++i) {
+        if (i == number) {
+            continue;
+        }
+        for (Translation& translation : regions_[i].translations) {
+            for (u32* at = &translation.incoming; *at != kNoExit;) {
+                u32& next = exit(*at).next_incoming;
+                if (region_of(*at) == number) {
+                    *at = next;
+                } else {
+                    at = &next;
+                }
+            }
+        }
+    }
+    for (Block* block : region.blocks) {
+        Use* kept = nullptr;
+        for (auto* use = static_cast<Use*>(block->translations); use != nullptr;) {
+            Use* next = use->next;
+            if (use->translation->region != number) {
+                use->next = kept;
+                kept = use;
+            }
+            use = next;
+        }
+        block->translations = kept;
+    }
+    if (listener_ != nullptr) {
+        listener_->evicted({memory_.executable() + region.first, region.used});
+    }
+    const std::size_t first = region.first;
+    region = {};
+    region.first = first;
     ++epoch_;
 }
 

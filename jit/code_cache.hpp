@@ -5,12 +5,18 @@
 // dies (cpu/x86/interp/block_cache.hpp) and the translation with it. Nobody may enter it any more:
 // the exits linked to it lead to the engine again, and its entries are overwritten with a jump
 // there, for whoever still has their address (jump tables, an interpreted instruction in its
-// midst). Its code stays where it is until all code is dropped, which happens when the memory is
-// full, between two translations: then nothing refers to code any more.
+// midst). Its code stays where it is until its region is evicted.
 //
 // The memory for it is bounded: a share for code, one for what the engine must know about it
-// (translations, exits, sites), one for jump tables. When one of the first two is used up, all code
-// is dropped; when the third is, engines take a jump table from another address space.
+// (translations, exits, sites), one for jump tables. The first two are divided into regions, which
+// are filled one after the other. When all are full, the one that the engines have not entered for
+// the longest time is evicted, between two translations, when nobody executes any: what is run often
+// is entered now and then, and stays. When no more jump tables are granted, engines take one from
+// another address space.
+//
+// Rejected: dropping all code (a guest a little larger than the memory translates for ever);
+// eviction in order of age (the same, for the code that is run most); a count in each translation
+// of how often it runs (a store each, in code that is measured in instructions).
 //
 // The vCPUs of a machine share one: code finds everything by RSP.
 
@@ -26,6 +32,7 @@
 #include "jit/trampolines.hpp"
 #include "jit/translation.hpp"
 
+#include <array>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -34,8 +41,9 @@ namespace droste::jit {
 
 class CodeCache final : public BlockCache::Listener {
   public:
-    // Code for one translation takes at most so many bytes.
-    static constexpr std::size_t kMostCode = std::size_t{64} << 10;
+    // Code for one translation takes at most so many bytes for each instruction, and for two more.
+    static constexpr std::size_t kMostCodeOfInsn = std::size_t{1} << 10;
+    static constexpr unsigned kRegions = 8;
 
     // `blocks` tells it about blocks that die, and must outlive it.
     static Expected<std::unique_ptr<CodeCache>>
@@ -45,9 +53,12 @@ class CodeCache final : public BlockCache::Listener {
     static Translation* find(const Block& block, u64 rip, u32 key);
 
     // --- the translator's ---
-    // Makes room for another translation, by dropping all if need be.
-    void reserve();
-    Emitter emitter() const { return {memory_.writable() + used_, kMostCode}; }
+    // Makes room for another translation, by evicting others if need be.
+    void reserve(std::size_t instructions);
+    Emitter emitter() const {
+        const Region& region = regions_[current_];
+        return {memory_.writable() + region.first + region.used, region_bytes_ - region.used};
+    }
     void commit(const Emitter& emitter);
     const u8* executable(const u8* written) const { return memory_.executable(written); }
     Translation& new_translation();
@@ -56,7 +67,9 @@ class CodeCache final : public BlockCache::Listener {
     u32 add(const Site& site);
     // Keeps the instructions of a translation for its sites; returns the number of the first.
     u32 add_insns(const std::vector<const Insn*>& insns);
-    const Insn& insn(u32 number) const { return *insns_[number]; }
+    const Insn& insn(u32 number) const {
+        return *regions_[region_of(number)].insns[index_of(number)];
+    }
     const Trampolines& trampolines() const { return trampolines_; }
 
     // A number of TranslatedCode::slots for a site of user code: odd for writes, so that sites that
@@ -67,11 +80,14 @@ class CodeCache final : public BlockCache::Listener {
         return slot + (write ? 1 : 0);
     }
 
-    Exit& exit(u32 number) { return exits_[number]; }
-    Site& site(u32 number) { return sites_[number]; }
+    Exit& exit(u32 number) { return regions_[region_of(number)].exits[index_of(number)]; }
+    Site& site(u32 number) { return regions_[region_of(number)].sites[index_of(number)]; }
     // The exit leads to the translation from now on.
     void link(u32 exit, Translation& to);
-    void flush();
+    // An engine enters it.
+    void entered(const Translation& translation) {
+        regions_[translation.region].last_entered = ++entries_;
+    }
     // Nobody enters the translation any more.
     void kill(Translation& translation);
     // Addresses of code remembered under another epoch are void.
@@ -93,7 +109,31 @@ class CodeCache final : public BlockCache::Listener {
 
   private:
     CodeCache(BlockCache& blocks, CodeMemory&& memory, std::size_t bytes);
-    std::size_t table_bytes() const;
+
+    // What belongs together: translations, their code, and what they are known by.
+    struct Region {
+        std::size_t first = 0;  // offset of its code
+        std::size_t used = 0;   // bytes of code
+        u64 last_entered = 0;   // by the count of entries
+        std::deque<Translation> translations;
+        std::deque<Use> uses;
+        std::vector<Exit> exits;
+        std::vector<Site> sites;
+        std::vector<const Insn*> insns;
+        std::vector<Block*> blocks;  // that are used by its translations, perhaps dead
+
+        std::size_t table_bytes() const;
+    };
+    // Exits, sites and instructions are numbered by region and place in it.
+    static constexpr unsigned kRegionShift = 24;
+    static unsigned region_of(u32 number) { return number >> kRegionShift; }
+    static u32 index_of(u32 number) { return number & ((1U << kRegionShift) - 1); }
+    u32 number_of(std::size_t index) const {
+        return current_ << kRegionShift | static_cast<u32>(index);
+    }
+    bool full(const Region& region, std::size_t instructions) const;
+    void evict(unsigned number);
+    void unlink(Translation& translation);
 
     void jump_at(const u8* place, const u8* target);
 
@@ -101,13 +141,10 @@ class CodeCache final : public BlockCache::Listener {
     CodeMemory memory_;
     Trampolines trampolines_;
     std::size_t fixed_ = 0;  // bytes of trampolines
-    std::size_t used_ = 0;
-    std::deque<Translation> translations_;
-    std::deque<Use> uses_;
-    std::vector<Exit> exits_;
-    std::vector<Site> sites_;
-    std::vector<const Insn*> insns_;
-    std::vector<Block*> blocks_;           // that are used by translations, perhaps dead
+    std::size_t region_bytes_ = 0;
+    std::array<Region, kRegions> regions_;
+    unsigned current_ = 0;  // the region that is being filled
+    u64 entries_ = 0;
     unsigned next_slot_ = kFirstSiteSlot;  // even
     u64 epoch_ = 1;
     std::size_t most_tables_;       // bytes, without jump tables

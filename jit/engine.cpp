@@ -250,6 +250,7 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
     translated.remaining = static_cast<i64>(std::min(limit - cpu.icount, kSlice));
     translated.status = pack_status(cpu.state.flags.status());
     end_ = cpu.icount + static_cast<u64>(translated.remaining);
+    code_->entered(*translation);
     behind_ = last_status_ = Status::Next;
     return enter(cpu, translation->entry);
 }

@@ -49,8 +49,8 @@ class Listener {
     virtual void translated(Vcpu& cpu, const TranslationReport& report) = 0;
     // Translated code that was entered at `rip` was left; the vCPU is between two instructions.
     virtual void left(Vcpu& /*cpu*/, u64 /*rip*/) {}
-    // All code was dropped.
-    virtual void flushed() {}
+    // Translations whose code lies there were dropped.
+    virtual void evicted(std::span<const u8> /*code*/) {}
 };
 
 }  // namespace droste::jit

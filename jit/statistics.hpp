@@ -28,7 +28,7 @@ struct CacheStatistics {
     u64 made_guest_insns = 0, made_guest_bytes = 0, made_code_bytes = 0;
     u64 translation_ns = 0;
     u64 links = 0;
-    u64 flushes = 0;  // of all code
+    u64 evictions = 0;  // of a region of code
     // Translations that died with a block of theirs, by why that did.
     std::array<u64, static_cast<std::size_t>(BlockDeath::kCount)> killed{};
     u64 killed_for_windows = 0;  // made again without windows (windows.hpp): their checks failed

@@ -19,6 +19,8 @@ inline constexpr u32 kKeyMxcsrUnmasked = 1U << 31;
 inline constexpr u32 kKeyX87Unmasked = 1U << 30;
 // Indirect branches are tracked, but not now: IA32_U_CET or IA32_S_CET says SUPPRESS.
 inline constexpr u32 kKeyTrackingSuppressed = 1U << 29;
+// Privilege level 1 or 2: what depends on the level is interpreted.
+inline constexpr u32 kKeyMiddleLevel = 1U << 28;
 // Of 32-bit code, by SegReg: what the segment is like that addresses in it refer to. CS, SS, DS and
 // ES: they are linear addresses, and all may be read and (but for CS) written. FS and GS: the same,
 // but the base is to be added.
@@ -26,9 +28,6 @@ inline constexpr unsigned kKeyFlatShift = 22;
 inline constexpr u32 key_flat(unsigned seg) {
     return 1U << (kKeyFlatShift + seg);
 }
-
-// Privilege level 1 or 2: what depends on the level is interpreted.
-inline constexpr u32 kKeyMiddleLevel = 1U << 29;
 
 // Native code for a straight run of guest instructions at one linear address in one mode. It is
 // entered at its first instruction and left at its end, through side exits, or at an instruction
@@ -39,6 +38,7 @@ struct Translation {
     u32 count = 0;  // instructions
     u32 window_misses = 0;
     bool dead = false;
+    u8 region = 0;                     // of CodeCache's
     Block* block = nullptr;            // the decoded block it begins with
     const u8* entry = nullptr;         // with the status flags in TranslatedCode::status
     const u8* entry_native = nullptr;  // ... and in RFLAGS: for links alone

@@ -215,7 +215,7 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
         return nullptr;
     }
     find_live_status(items);
-    code.reserve();
+    code.reserve(items.size());
     Translation& translation = code.new_translation();
     translation.rip = cpu.state.rip();
     translation.key = translation_key(cpu);

@@ -12,6 +12,7 @@
 
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -24,7 +25,7 @@ class PerfMap final : public jit::Listener {
   public:
     static Expected<std::unique_ptr<PerfMap>> create(NameOfCode name_of);
     void translated(Vcpu& cpu, const jit::TranslationReport& report) override;
-    void flushed() override;
+    void evicted(std::span<const u8> code) override;
 
   private:
     struct Close {
@@ -34,6 +35,7 @@ class PerfMap final : public jit::Listener {
 
     std::unique_ptr<std::FILE, Close> file_;
     NameOfCode name_of_;
+    std::map<const u8*, std::string> lines_;  // of the file, by where the code begins
 };
 
 class JitDump final : public jit::Listener {

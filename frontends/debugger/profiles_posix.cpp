@@ -75,14 +75,22 @@ Expected<std::unique_ptr<PerfMap>> PerfMap::create(NameOfCode name_of) {
 }
 
 void PerfMap::translated(Vcpu& cpu, const jit::TranslationReport& report) {
-    fmt::print(file_.get(), "{:x} {:x} {}\n", reinterpret_cast<std::uintptr_t>(report.code.data()),
-               report.code.size(), name_of_translation(name_of_, cpu, report.rip));
+    std::string& line = lines_[report.code.data()];
+    line = fmt::format("{:x} {:x} {}\n", reinterpret_cast<std::uintptr_t>(report.code.data()),
+                       report.code.size(), name_of_translation(name_of_, cpu, report.rip));
+    std::fputs(line.c_str(), file_.get());
 }
 
-void PerfMap::flushed() {
+// The file is written again, without them.
+void PerfMap::evicted(std::span<const u8> code) {
+    lines_.erase(lines_.lower_bound(code.data()), lines_.lower_bound(code.data() + code.size()));
     std::fflush(file_.get());
-    if (ftruncate(fileno(file_.get()), 0) == 0) {
-        std::rewind(file_.get());
+    if (ftruncate(fileno(file_.get()), 0) != 0) {
+        return;
+    }
+    std::rewind(file_.get());
+    for (const auto& [place, line] : lines_) {
+        std::fputs(line.c_str(), file_.get());
     }
 }
 

@@ -18,9 +18,9 @@ void TranslationListeners::left(Vcpu& cpu, u64 rip) {
     }
 }
 
-void TranslationListeners::flushed() {
+void TranslationListeners::evicted(std::span<const u8> code) {
     for (jit::Listener* listener : listeners_) {
-        listener->flushed();
+        listener->evicted(code);
     }
 }
 

@@ -17,7 +17,7 @@ class TranslationListeners final : public jit::Listener {
 
     void translated(Vcpu& cpu, const jit::TranslationReport& report) override;
     void left(Vcpu& cpu, u64 rip) override;
-    void flushed() override;
+    void evicted(std::span<const u8> code) override;
 
   private:
     std::vector<jit::Listener*> listeners_;
