@@ -3,7 +3,7 @@
 // registers, memory, and what the handlers have counted must be the same. A program that shows a
 // difference is reduced as long as it shows one, and printed with both states.
 //
-//   jit_fuzz [--seed N] [--instructions N] [--bits 32] [--keep-going 1]
+//   jit_fuzz [--seed N] [--instructions N] [--bits 32] [--cet 1] [--keep-going 1]
 //
 // What may differ: status flags that nothing has read. A translation does not compute those that
 // are overwritten before anything reads them, so where a run stops or an event is taken they are not
@@ -41,6 +41,7 @@ constexpr u64 kFaultStack = kStacks + 0x1000, kNmiStack = kStacks + 0x2000,
 constexpr u16 kCode0 = 0x10, kData0 = 0x18, kCode3 = 0x2B, kData3 = 0x33;
 constexpr u8 kVector = 0x40;  // of the maskable interrupt
 constexpr u64 kCodeFrames = 0x40'0000, kDataFrames = 0x50'0000, kStackFrames = 0x60'0000;
+constexpr u64 kShadowStack = 0x90'0000, kShadowFrames = 0x70'0000, kShadowPages = 2;
 constexpr u64 kApic = 0xFEE0'0000;
 
 // Skips the instruction that faulted, by the table of lengths, or starts again at the first one.
@@ -161,6 +162,10 @@ class ProgramMachine {
         for (u64 i = 0; i < ProgramPlace::kStackPages; ++i) {
             map(place.stack_top() - (i + 1) * kPageBytes, (kStackFrames + i * kPageBytes) | 7);
         }
+        constexpr u64 kShadow = 0x65;  // dirty, accessed, user, present; not writable
+        for (u64 i = 0; i < kShadowPages; ++i) {
+            map(kShadowStack + i * kPageBytes, (kShadowFrames + i * kPageBytes) | kShadow);
+        }
     }
     static u64 code_frame(u64 page) { return kCodeFrames + (page ^ 2) * 3 * kPageBytes; }
 
@@ -255,6 +260,11 @@ class ProgramMachine {
                 byte = static_cast<u8>(rng());
             }
         }
+        if (program.u_cet != 0) {
+            s.cr4 |= cr4::kCet;
+            s.u_cet = program.u_cet;
+            s.ssp = kShadowStack + kShadowPages * kPageBytes - 0x100;
+        }
         if (program.code_bits == 32) {
             // What may still lie there from 64-bit mode; of RSP mostly nothing.
             s.gpr[RSP] = rng() % 8 == 0 ? s.gpr[RSP] : s.gpr[RSP] & 0xFFFF'FFFF;
@@ -285,6 +295,7 @@ constexpr auto kCompared = std::to_array<Region>({
     {kCodeFrames, 0x1'0000},
     {kDataFrames, ProgramPlace::kDataPages* kPageBytes},
     {kStackFrames, ProgramPlace::kStackPages* kPageBytes},
+    {kShadowFrames, kShadowPages* kPageBytes},
     {TestMachine::kTables, 0x4'0000},
 });
 
@@ -420,6 +431,7 @@ struct Arguments {
     u64 seed = 1;
     u64 instructions = 2'000'000;
     u64 bits = 64;
+    u64 cet = 0;
     u64 keep_going = 0;
 };
 
@@ -427,6 +439,7 @@ u64* option(Arguments& arguments, std::string_view name) {
     return name == "--seed"           ? &arguments.seed
            : name == "--instructions" ? &arguments.instructions
            : name == "--bits"         ? &arguments.bits
+           : name == "--cet"          ? &arguments.cet
            : name == "--keep-going"   ? &arguments.keep_going
                                       : nullptr;
 }
@@ -436,8 +449,9 @@ int run(int argc, char** argv) {
     for (int i = 1; i < argc; i += 2) {
         u64* target = option(arguments, argv[i]);
         if (target == nullptr || i + 1 == argc) {
-            fmt::print(stderr, "usage: jit_fuzz [--seed N] [--instructions N] [--bits 32] "
-                               "[--keep-going 1]\n");
+            fmt::print(stderr,
+                       "usage: jit_fuzz [--seed N] [--instructions N] [--bits 32] [--cet 1] "
+                       "[--keep-going 1]\n");
             return 2;
         }
         *target = std::strtoull(argv[i + 1], nullptr, 0);
@@ -448,7 +462,9 @@ int run(int argc, char** argv) {
     for (u64 seed = arguments.seed; totals.instructions < arguments.instructions; ++seed) {
         fmt::print("\rseed {} ({} instructions)", seed, totals.instructions);
         std::fflush(stdout);
-        Program program = make_program(seed, static_cast<unsigned>(arguments.bits), features());
+        const ProgramKind kind{.code_bits = static_cast<unsigned>(arguments.bits),
+                               .control_flow = arguments.cet != 0};
+        Program program = make_program(seed, kind, features());
         ++programs;
         std::string difference = run_program(program, totals);
         if (!difference.empty()) {

@@ -27,9 +27,15 @@ void put(Bytes& bytes, u64 value, unsigned count) {
 
 class Writer {
   public:
-    Writer(u64 seed, const CpuFeatures& features) : rng_(seed), features_(features) {
+    Writer(u64 seed, bool control_flow, const CpuFeatures& features)
+        : rng_(seed)
+        , features_(features) {
         program_.seed = seed;
-        program_.user = one_in(3);
+        program_.user = one_in(3) || control_flow;
+        if (control_flow) {
+            // ENDBR_EN; SH_STK_EN; NO_TRACK_EN
+            program_.u_cet = 4U | (one_in(2) ? 1U : 0U) | (one_in(2) ? 0x10U : 0U);
+        }
         if (one_in(2)) {
             program_.place = {.code = 0x12'3456'0000, .data = 0x12'3470'0000};
         } else if (one_in(3)) {
@@ -54,6 +60,9 @@ class Writer {
         std::vector<u32> routines;
         for (unsigned i = 0; i < kRoutines; ++i) {
             routines.push_back(static_cast<u32>(pieces().size()));
+            if (tracked() && !one_in(8)) {
+                endbranch();
+            }
             region(1 + static_cast<unsigned>(below(8)), 2);
             if (one_in(4)) {
                 piece({0xC2, static_cast<u8>(8 * below(3)), 0});  // ret imm16
@@ -184,7 +193,31 @@ class Writer {
         }
     }
 
+    bool tracked() const { return program_.u_cet != 0; }
+    void endbranch() { piece({0xF3, 0x0F, 0x1E, 0xFA}); }
+    // Perhaps with NOTRACK.
+    void indirect(std::initializer_list<u8> bytes) {
+        Piece& p = piece(bytes);
+        if (tracked() && one_in(6)) {
+            p.bytes.insert(p.bytes.begin(), 0x3E);
+        }
+    }
+    void tracked_jump() {
+        branch({0x48, 0xB8}, Reference::Abs64, 0);  // mov rax, target
+        const std::size_t by = pieces().size() - 1;
+        indirect({0xFF, 0xE0});  // jmp rax
+        for (u64 i = below(3); i > 0; --i) {
+            plain();
+        }
+        pieces()[by].target = here();
+        one_in(8) ? plain() : endbranch();
+    }
+
     void one(unsigned depth) {
+        if (tracked() && one_in(8)) {
+            one_in(3) ? endbranch() : tracked_jump();
+            return;
+        }
         switch (below(depth < 2 ? 22 : 19)) {
         case 0: jump_forward(); break;
         case 1:
@@ -296,12 +329,12 @@ class Writer {
         switch (below(3)) {
         case 0:
             branch({0x48, 0xB8}, Reference::Abs64, routine);  // mov rax, routine
-            piece({0xFF, 0xD0});                              // call rax
+            indirect({0xFF, 0xD0});                           // call rax
             break;
         case 1:
             branch({0x48, 0xB8}, Reference::Abs64, routine);  // mov rax, routine
             piece({0x50});                                    // push rax
-            piece({0xFF, 0x14, 0x24});                        // call [rsp]
+            indirect({0xFF, 0x14, 0x24});                     // call [rsp]
             piece({0x48, 0x8D, 0x64, 0x24, 0x08});            // lea rsp, [rsp+8]
             break;
         default: branch({0xE8}, Reference::Rel32, routine);  // call rel32
@@ -452,8 +485,9 @@ void refer(const Piece& p, u64 place, u64 to, u64 base, u8* bytes) {
 
 }  // namespace
 
-Program make_program(u64 seed, unsigned code_bits, const CpuFeatures& features) {
-    return code_bits == 32 ? make_program32(seed, features) : Writer(seed, features).write();
+Program make_program(u64 seed, const ProgramKind& kind, const CpuFeatures& features) {
+    return kind.code_bits == 32 ? make_program32(seed, features)
+                                : Writer(seed, kind.control_flow, features).write();
 }
 
 Image Program::image(const CpuFeatures& features) const {

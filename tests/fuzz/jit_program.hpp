@@ -49,14 +49,18 @@ struct Program {
     std::vector<Piece> pieces;
     unsigned code_bits = 64;
     bool user = false;  // CPL 3
+    u64 u_cet = 0;      // IA32_U_CET: control-flow enforcement, of user code
     u64 seed = 0;       // of the registers and of how it is run
 
     Image image(const CpuFeatures& features) const;
     std::string listing(const CpuFeatures& features) const;
 };
 
-// 32: of compatibility mode. jit_program32.cpp.
-Program make_program(u64 seed, unsigned code_bits, const CpuFeatures& features);
+struct ProgramKind {
+    unsigned code_bits = 64;    // 32: of compatibility mode. jit_program32.cpp
+    bool control_flow = false;  // user code whose indirect branches are tracked; 64-bit code only
+};
+Program make_program(u64 seed, const ProgramKind& kind, const CpuFeatures& features);
 Program make_program32(u64 seed, const CpuFeatures& features);
 
 // Selectors for 32-bit programs to load: flat, for all; flat, for the supervisor; ending between the
