@@ -87,12 +87,10 @@ class Assembly {
     bool shadow_stack() const { return (cet() & Vcpu::kCetShadowStack) != 0; }
     bool tracked() const { return (cet() & Vcpu::kCetTracked) != 0; }
     // Whether the segment's base is to be added to an address in it.
-    bool adds_base(unsigned seg) const {
-        return seg >= FS || (!code64() && (translation_.key & key_flat(seg)) == 0);
-    }
+    bool adds_base(unsigned seg) const { return seg >= FS || !flat(seg); }
     // Whether an address in the segment may lie beyond its limit, or may not be used so.
     bool checks_segment(unsigned seg, bool write) const {
-        return !code64() && ((translation_.key & key_flat(seg)) == 0 || (seg == CS && write));
+        return !code64() && (seg >= FS || !flat(seg) || (seg == CS && write));
     }
 
     // --- status flags ---
@@ -239,6 +237,7 @@ class Assembly {
     void write_x87_pointers(const X87Pointers& pointers, i32 stack_ahead);
     void settle_x87_pointers();
     void jump_to_trampoline(const u8* trampoline);
+    bool flat(unsigned seg) const { return code64() || (translation_.key & key_flat(seg)) != 0; }
     u32 cet() const { return (translation_.key & mode_key::kCet) >> mode_key::kCetShift; }
     bool same_page(u64 rip) const { return ((rip ^ translation_.rip) & kPageMask) == 0; }
 

@@ -7,7 +7,8 @@
 // nothing of it wraps, for it lies in one page.
 //
 // CS, SS, DS and ES are nearly always flat, and whether they are is part of the translation's key.
-// An access in another segment compares with its limit first, unless that is the highest.
+// An access in another segment compares with its limit first. FS and GS are not in the key: kernels
+// load them at each entry, and a jump table is one key's.
 
 #include "cpu/x86/mmu/mem_access.hpp"
 #include "jit/registers.hpp"

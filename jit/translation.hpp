@@ -21,9 +21,8 @@ inline constexpr u32 kKeyX87Unmasked = 1U << 30;
 inline constexpr u32 kKeyTrackingSuppressed = 1U << 29;
 // Privilege level 1 or 2: what depends on the level is interpreted.
 inline constexpr u32 kKeyMiddleLevel = 1U << 28;
-// Of 32-bit code, by SegReg: what the segment is like that addresses in it refer to. CS, SS, DS and
-// ES: they are linear addresses, and all may be read and (but for CS) written. FS and GS: the same,
-// but the base is to be added.
+// Of 32-bit code, by SegReg, ES to DS: addresses in the segment are linear addresses, and all may be
+// read and (but for CS) written. FS and GS change too often to be in a key.
 inline constexpr unsigned kKeyFlatShift = 22;
 inline constexpr u32 key_flat(unsigned seg) {
     return 1U << (kKeyFlatShift + seg);

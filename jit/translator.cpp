@@ -164,14 +164,14 @@ bool transfers(Op op) {
 
 namespace {
 
-// key_flat() of the segments. Each access would have to look otherwise (SegReg, Segment::checks).
+// key_flat() of the segments. Each access would have to look otherwise.
 u32 flat_segments(const CpuState& state) {
     constexpr u16 kReadWrite = kSegReadUp | kSegWriteUp;
     u32 flat = 0;
-    for (unsigned seg = 0; seg < kSegRegCount; ++seg) {
+    for (const unsigned seg : {ES, CS, SS, DS}) {
         const Segment& s = state.seg[seg];
         const u16 wanted = seg == CS ? kSegReadUp : kReadWrite;
-        if (s.limit == ~u32{0} && (s.checks & wanted) == wanted && (s.base == 0 || seg >= FS)) {
+        if (s.limit == ~u32{0} && (s.checks & wanted) == wanted && s.base == 0) {
             flat |= key_flat(seg);
         }
     }
