@@ -174,12 +174,12 @@ RegisterEffect stack_effect(const Insn& insn, const CodeMode& mode) {
         effect.writes = bit_of(insn.rm);
         return effect;
     case Op::PUSHF:
-        add_stack(-8, true, effect);
-        effect.moves_stack = -8;
-        return effect;
     case Op::POPF:
-        add_stack(0, false, effect);
-        effect.moves_stack = 8;
+        if (mode.word != 8) {
+            break;
+        }
+        add_stack(insn.op == Op::PUSHF ? -8 : 0, insn.op == Op::PUSHF);
+        effect.moves_stack = insn.op == Op::PUSHF ? -8 : 8;
         return effect;
     case Op::CALL_NEAR:
         if (insn.form == Form::I) {

@@ -186,7 +186,8 @@ u32 translation_key(const Vcpu& cpu) {
     const u32 segments = cpu.mode.long_mode64 ? 0 : flat_segments(state);
     const bool suppressed = (cpu.mode.cet & Vcpu::kCetTracked) != 0 &&
                             (cet_control(state, cpu.mode.cpl) & cet::kSuppress) != 0;
-    return cpu.mode.key | (middle_level != 0 ? kKeyMiddleLevel : 0) | segments | (suppressed ? kKeyTrackingSuppressed : 0) |
+    return cpu.mode.key | (middle_level != 0 ? kKeyMiddleLevel : 0) | segments |
+           (suppressed ? kKeyTrackingSuppressed : 0) |
            ((state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked) |
            ((state.x87.control & kX87Masks) == kX87Masks ? 0 : kKeyX87Unmasked);
 }
