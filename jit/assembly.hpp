@@ -9,6 +9,7 @@
 
 #include "core/types.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/state/features.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_cache.hpp"
@@ -36,6 +37,10 @@ struct Item {
     StatusPlace status_place = StatusPlace::Saved;
     bool carried_over = false;
     bool shadowed = false;  // by the STI before it
+    // VMREAD and VMWRITE (carry_vmx.hpp): the field that is known to be named, or any.
+    VmcsFieldPlace vmcs_field;
+    u16 vmcs_encoding = 0;
+    bool vmcs_any = false;
     u64 next_rip() const { return (rip + insn->length) & rip_mask; }
     // Of a relative branch.
     u64 target() const { return (rip + insn->length + insn->imm) & rip_mask; }
@@ -310,6 +315,7 @@ bool carry_over_branch(Assembly& a);  // and calls, returns, the stack
 bool carry_over_vector(Assembly& a);
 bool carry_over_x87(Assembly& a);
 bool carry_over_system(Assembly& a);
+bool carry_over_vmx(Assembly& a);
 // Whether x87 and MMX instructions may be carried over in this mode.
 bool x87_may_run(const Assembly& a);
 

@@ -4,6 +4,7 @@
 #include "core/bits.hpp"
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/emitter.hpp"
 
@@ -71,6 +72,9 @@ inline constexpr i32 kAttentionForced =
 inline constexpr i32 kIntercepts =
     static_cast<i32>(offsetof(Vcpu, non_root) + offsetof(NonRootView, intercepts));
 inline constexpr i32 kOthersWait = offsetof(Vcpu, others_wait);
+inline constexpr i32 kVmx = offsetof(Vcpu, vmx);
+inline constexpr i32 kVmcsView = offsetof(VmxInstructions, view);
+inline constexpr i32 kVmcsFieldMap = offsetof(VmxInstructions, field_map);
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
 inline constexpr i32 segment_base(unsigned seg) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +

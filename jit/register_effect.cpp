@@ -133,6 +133,8 @@ unsigned kind_of(const Insn& insn) {
     case Op::BTC: return insn.mem() && insn.form == Form::EG ? kUnknown : kModify;
     case Op::XCHG:
     case Op::XADD: return insn.mem() ? kUnknown : kKnown | kWritesE | kWritesG;
+    case Op::VMREAD: return insn.mem() ? kUnknown : kKnown | kWritesE;
+    case Op::VMWRITE: return insn.mem() ? kUnknown : kKnown;
     default: return kKinds[static_cast<std::size_t>(insn.op)];
     }
 }

@@ -67,6 +67,8 @@ constexpr auto kSystemRows = std::to_array<Row>({
     {Op::PUSHF, Kind::Reads},
     {Op::POPF, Kind::All},
     {Op::MOV_SREG_FROM, Kind::None},
+    {Op::VMREAD, Kind::All},
+    {Op::VMWRITE, Kind::All},
 });
 
 // Vector instructions that are not kNative rows, and the x87's.

@@ -11,6 +11,7 @@
 #include "cpu/x86/system/cet.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/assembly.hpp"
+#include "jit/carry_vmx.hpp"
 #include "jit/listener.hpp"
 #include "jit/native_choices.hpp"
 #include "jit/vector_state.hpp"
@@ -131,7 +132,7 @@ bool carry_over(Assembly& a) {
         return false;
     }
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
-           carry_over_vector(a) || carry_over_x87(a) || carry_over_system(a);
+           carry_over_vector(a) || carry_over_x87(a) || carry_over_system(a) || carry_over_vmx(a);
 }
 
 void report(Vcpu& cpu,
@@ -216,6 +217,7 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
         return nullptr;
     }
     find_live_status(items);
+    find_vmcs_fields(cpu, items);
     code.reserve(items.size());
     Translation& translation = code.new_translation();
     translation.rip = cpu.state.rip();

@@ -1,11 +1,13 @@
 #include "cpu/vmx/vmx_state.hpp"
 
+#include "core/guest_memory.hpp"
 #include "core/log.hpp"
 #include "cpu/vmx/entry/entry.hpp"
 #include "cpu/vmx/explain/instruction_explain.hpp"
 #include "cpu/vmx/guest/preemption_timer.hpp"
 #include "cpu/vmx/instructions/exec_vmx.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
+#include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/model/msr.hpp"
 #include "cpu/x86/system/control_regs.hpp"
 
@@ -48,10 +50,15 @@ VmxState::VmxState(Vcpu& vcpu, const VmxConfig& vmx_config)
     , ept(*this)
     , preemption_timer(vcpu.events,
                        [this](u64 /*deadline_ns*/) { preemption_timer_fired(*this); }) {
+    field_map.numbers = field_access.numbers();
+    field_map.places = field_access.places();
     reset(vcpu);
+    vcpu.memory.code_pages().add(*this);
 }
 
-VmxState::~VmxState() = default;
+VmxState::~VmxState() {
+    cpu.memory.code_pages().remove(*this);
+}
 
 std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
     auto vmx = std::make_unique<VmxState>(vcpu, config);
@@ -143,6 +150,7 @@ void VmxState::reset(Vcpu& /*vcpu*/) {
     }
     cache.forget_all();
     current = nullptr;
+    refresh_view();
     vmxon_pointer = kNoVmcs;
     in_operation = false;
     aborted = false;
@@ -166,6 +174,7 @@ void VmxState::leave_non_root() {
     guest.timer_active = false;
     guest.delivering = false;
     guest.shadow = nullptr;
+    refresh_view();
     cpu.non_root.intercepts = nullptr;
     cpu.non_root.second_stage = nullptr;
     cpu.non_root.vpid = 0;
@@ -179,11 +188,27 @@ void VmxState::leave_non_root() {
     }
 }
 
+// Null: it does not lie in memory, so each access asks for it.
+const u8* VmxState::guests_bitmap(PhysAddr address) const {
+    return cpu.apic->claims(address) ? nullptr : cpu.memory.lookup(address).native;
+}
+
+void VmxState::open_shadow_view() {
+    view.fields = reinterpret_cast<u8*>(&guest.shadow->fields);
+    if (const u8* bitmap = guests_bitmap(vmcs().vmread_bitmap); bitmap != nullptr) {
+        view.read_closed = bitmap;
+    }
+    if (const u8* bitmap = guests_bitmap(vmcs().vmwrite_bitmap); bitmap != nullptr) {
+        view.write_closed = bitmap;
+    }
+}
+
 void VmxState::leave_vmx_operation() {
     // Software should have cleared its VMCSs; what is still bound goes back to memory now, so that
     // nothing is written later.
     cache.write_back_all(cpu);
     current = nullptr;
+    refresh_view();
     vmxon_pointer = kNoVmcs;
     in_operation = false;
 }

@@ -7,6 +7,7 @@
 // has (VMXON pointer, current VMCS, cache of bound VMCSs), and what one stay in non-root operation
 // has (NonRoot), reset at each VM entry.
 
+#include "core/code_pages.hpp"
 #include "core/event_queue.hpp"
 #include "core/types.hpp"
 #include "cpu/vmx/capabilities.hpp"
@@ -86,7 +87,7 @@ struct NonRoot {
     }
 };
 
-class VmxState final : public VmxInstructions {
+class VmxState final : public VmxInstructions, private CodePages::Watcher {
   public:
     VmxState(Vcpu& vcpu, const VmxConfig& vmx_config);
     ~VmxState() override;
@@ -101,6 +102,11 @@ class VmxState final : public VmxInstructions {
     bool read_msr(Vcpu& vcpu, u32 index, u64& value) override;
     bool write_msr(Vcpu& vcpu, u32 index, u64 value) override;
     void reset(Vcpu& vcpu) override;
+    void physical_addresses_changed() override { refresh_view(); }
+
+    // CodePages::Watcher
+    void page_became_code(PhysAddr /*page*/) override {}
+    void layout_changed() override { refresh_view(); }
 
     Vcpu& cpu;
     const VmxConfig config;
@@ -136,8 +142,24 @@ class VmxState final : public VmxInstructions {
     void leave_non_root();
     // Ends VMX operation (VMXOFF, reset, VMX abort).
     void leave_vmx_operation();
+    // Brings `view` up to date: after a change of `current`, `non_root` or `guest.shadow`.
+    void refresh_view() {
+        if (non_root) {
+            close_view();
+            if (guest.shadow != nullptr) {
+                open_shadow_view();
+            }
+        } else if (current != nullptr) {
+            view = {field_access.closed_to_reads().data(), field_access.closed_to_writes().data(),
+                    reinterpret_cast<u8*>(&current->fields)};
+        } else {
+            close_view();
+        }
+    }
 
   private:
+    const u8* guests_bitmap(PhysAddr address) const;
+    void open_shadow_view();
     bool waits_for_sipi() const;  // the guest does
 };
 

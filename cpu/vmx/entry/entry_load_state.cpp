@@ -171,6 +171,7 @@ void enter_guest_context(VmxState& vmx) {
     Vcpu& cpu = vmx.cpu;
     const ActiveControls& controls = vmx.guest.controls;
     vmx.non_root = true;
+    vmx.refresh_view();
     cpu.non_root.intercepts = &vmx.intercepts;
     cpu.non_root.second_stage = controls.has2(proc2::kEnableEpt) ? &vmx.ept : nullptr;
     cpu.non_root.apic_access_page =

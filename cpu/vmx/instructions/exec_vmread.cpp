@@ -12,6 +12,8 @@
 #include "cpu/x86/mmu/mem_access.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 
+#include <cstring>
+
 namespace droste {
 
 namespace {
@@ -58,39 +60,53 @@ const VmcsFieldRow* supported_field(const VmxState& vmx, u64 encoding) {
     return row != nullptr && vmx.caps.supports(*row) ? row : nullptr;
 }
 
-bool direct(const VmxState& vmx, const Insn& insn) {
-    constexpr u32 kWhere = mode_key::kRealOrV86 | mode_key::kCodeBits | mode_key::kUser;
-    return (vmx.cpu.mode.key & kWhere) == 64 && !vmx.non_root && vmx.current != nullptr &&
-           !insn.mem();
+// The field, if VmcsView lets the instruction reach it; else one of no bytes.
+VmcsFieldPlace direct(const VmxState& vmx, const Insn& insn, const u8* closed) {
+    const Vcpu& cpu = vmx.cpu;
+    if (!cpu.mode.long_mode64 || cpu.mode.cpl != 0 || insn.mem()) {
+        return {};
+    }
+    const u64 encoding = cpu.state.gpr[insn.reg];
+    const VmcsFieldPlace field = vmx.field_map.find(encoding);
+    if (field.bytes == 0 || test_bit(closed[encoding / 8], static_cast<unsigned>(encoding % 8))) {
+        return {};
+    }
+    return field;
 }
 
 }  // namespace
 
 bool vmread_directly(VmxState& vmx, const Insn& insn) {
+    const VmcsFieldPlace field = direct(vmx, insn, vmx.view.read_closed);
+    if (field.bytes == 0) {
+        return false;
+    }
     CpuState& s = vmx.cpu.state;
-    if (!direct(vmx, insn)) {
-        return false;
-    }
-    const FieldAccess& field = vmx.field_access.find(s.gpr[insn.reg]);
-    if (field.mask == 0) {
-        return false;
-    }
-    s.gpr[insn.rm] = field.read(vmx.current->fields);
+    u64 value = 0;
+    std::memcpy(&value, vmx.view.fields + field.offset, sizeof(value));
+    s.gpr[insn.rm] = value & vmx.field_map.masks[field.bytes];
     s.flags = LazyFlags::from_status(0);
     return true;
 }
 
 bool vmwrite_directly(VmxState& vmx, const Insn& insn) {
-    CpuState& s = vmx.cpu.state;
-    if (!direct(vmx, insn)) {
-        return false;
-    }
-    const FieldAccess& field = vmx.field_access.find(s.gpr[insn.reg]);
+    const VmcsFieldPlace field = direct(vmx, insn, vmx.view.write_closed);
     if (!field.writable) {
         return false;
     }
-    if (field.write(vmx.current->fields, s.gpr[insn.rm])) {
-        vmx.current->stale_checks |= field.stale;
+    CpuState& s = vmx.cpu.state;
+    u8* at = vmx.view.fields + field.offset;
+    u64 before = 0;
+    std::memcpy(&before, at, sizeof(before));
+    const u64 changed = (before ^ s.gpr[insn.rm]) & vmx.field_map.masks[field.bytes];
+    if (changed != 0) {
+        const u64 after = before ^ changed;
+        std::memcpy(at, &after, sizeof(after));
+        u8* stale_at = vmx.view.fields - VmcsView::kStaleBefore;
+        u32 stale = 0;
+        std::memcpy(&stale, stale_at, sizeof(stale));
+        stale |= field.stale;
+        std::memcpy(stale_at, &stale, sizeof(stale));
     }
     s.flags = LazyFlags::from_status(0);
     return true;

@@ -161,6 +161,7 @@ Status exec_vmclear(VmxState& vmx, const Insn& insn) {
     }
     if (address == vmx.current_pointer()) {
         vmx.current = nullptr;
+        vmx.refresh_view();
     }
     if (vmx.cache.clear(vmx.cpu, address)) {
         vmx.trace.born(address);
@@ -192,6 +193,7 @@ Status exec_vmptrld(VmxState& vmx, const Insn& insn) {
                                    revision, kVmcsRevision));
     }
     vmx.current = &vmx.cache.bind(vmx.cpu, address, vmx.current, nullptr);
+    vmx.refresh_view();
     if (std::exchange(vmx.current->blank, false)) {
         vmx.trace.born(address);
     }

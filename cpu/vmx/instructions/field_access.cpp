@@ -2,6 +2,9 @@
 
 #include "cpu/vmx/capabilities.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
+#include "cpu/vmx/vmcs/vmcs_cache.hpp"
+
+#include <cstddef>
 
 namespace droste {
 
@@ -31,18 +34,28 @@ static_assert(accesses_stay_inside(), "a field is accessed as 64 bits whatever i
 
 }  // namespace
 
+static_assert(offsetof(BoundVmcs, fields) - offsetof(BoundVmcs, stale_checks) ==
+              VmcsView::kStaleBefore);
+
 FieldAccessTable::FieldAccessTable(const VmxCapabilities& caps) {
+    read_closed_.fill(0xFF);
+    write_closed_.fill(0xFF);
     for (unsigned number = 0; number < kVmcsFieldCount; ++number) {
         const auto field = static_cast<VmcsField>(number);
         const VmcsFieldRow& row = row_of(field);
         if (!caps.supports(row)) {
             continue;
         }
-        FieldAccess& access = rows_[number + 1];
-        access.mask = ~u64{0} >> (64 - 8 * row.bytes);
-        access.stale = stale_by_writing(field);
-        access.offset = row.offset;
-        access.writable = row.access == VmcsAccess::RW || caps.has(VmxFeature::VmwriteAnyField);
+        VmcsFieldPlace& place = places_[number + 1];
+        place.offset = row.offset;
+        place.bytes = row.bytes;
+        place.writable = row.access == VmcsAccess::RW || caps.has(VmxFeature::VmwriteAnyField);
+        place.stale = stale_by_writing(field);
+        const auto bit = static_cast<u8>(1U << row.encoding % 8);
+        read_closed_.at(row.encoding / 8) &= static_cast<u8>(~bit);
+        if (place.writable) {
+            write_closed_.at(row.encoding / 8) &= static_cast<u8>(~bit);
+        }
     }
 }
 

@@ -8,53 +8,32 @@
 
 #include "core/types.hpp"
 #include "cpu/vmx/vmcs/vmcs.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 
 #include <array>
-#include <cstring>
 
 namespace droste {
 
 class VmxCapabilities;
 
-struct FieldAccess {
-    u64 mask = 0;   // of the field's width; 0: there is no such field
-    u32 stale = 0;  // what a write of another value makes so: stale_by_writing()
-    u16 offset = 0;
-    bool writable = false;
-
-    u64 read(const Vmcs& vmcs) const {
-        u64 value = 0;
-        std::memcpy(&value, reinterpret_cast<const u8*>(&vmcs) + offset, sizeof(value));
-        return value & mask;
-    }
-    // Whether the field changed. Requires: writable.
-    bool write(Vmcs& vmcs, u64 value) const {
-        u8* at = reinterpret_cast<u8*>(&vmcs) + offset;
-        u64 before = 0;
-        std::memcpy(&before, at, sizeof(before));
-        const u64 changed = (before ^ value) & mask;
-        const u64 after = before ^ changed;
-        std::memcpy(at, &after, sizeof(after));
-        return changed != 0;
-    }
-};
-
 class FieldAccessTable {
   public:
     explicit FieldAccessTable(const VmxCapabilities& caps);
 
-    const FieldAccess& find(u64 encoding) const {
-        return rows_[encoding <= kLastEncoding && encoding % 2 == 0 ? kRowNumbers[encoding / 2]
-                                                                    : 0];
-    }
+    // VmcsFieldMap
+    const u8* numbers() const { return kRowNumbers.data(); }
+    const VmcsFieldPlace* places() const { return places_.data(); }
+    // Of root operation, as the VMREAD and the VMWRITE bitmap: open are the fields there are.
+    const VmcsView::Bitmap& closed_to_reads() const { return read_closed_; }
+    const VmcsView::Bitmap& closed_to_writes() const { return write_closed_; }
 
   private:
-    static constexpr u64 kLastEncoding = 0x6C7E;
-    using RowNumbers = std::array<u8, kLastEncoding / 2 + 1>;
+    using RowNumbers = std::array<u8, VmcsFieldMap::kLastEncoding / 2 + 1>;
     static consteval RowNumbers row_numbers();
     static const RowNumbers kRowNumbers;  // 0: no field
 
-    std::array<FieldAccess, kVmcsFieldCount + 1> rows_{};  // [0]: no field
+    std::array<VmcsFieldPlace, kVmcsFieldCount + 1> places_{};  // [0]: no field
+    VmcsView::Bitmap read_closed_, write_closed_;
 };
 
 }  // namespace droste

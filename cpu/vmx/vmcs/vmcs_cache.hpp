@@ -53,10 +53,10 @@ struct BoundVmcs {
     bool shadow = false;
     bool blank = false;  // the region held no image when it was bound
     u64 last_use = 0;
-    Vmcs fields;
     // Check groups (entry_checks.hpp) to run again at the next VM entry because something they read
     // changed since they passed, and which of the members below are out of date.
     u32 stale_checks = ~0U;
+    Vmcs fields;                  // right behind stale_checks: VmcsView::kStaleBefore
     u64 check_inputs = 0;         // of the last VM entry: check_input
     ActiveControls controls;      // kStaleControls
     RememberedSide guest_side;    // kStaleGuestSide

@@ -5,6 +5,7 @@
 
 #include "core/bits.hpp"
 #include "cpu/x86/apic/apic_registers.hpp"
+#include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <algorithm>
@@ -93,6 +94,9 @@ void LocalApic::refresh_mmio_page() {
     if (page != mmio_page_) {
         mmio_page_ = page;
         cpu_.tlb.flush_all(cpu_);
+        if (cpu_.vmx != nullptr) {
+            cpu_.vmx->physical_addresses_changed();
+        }
     }
 }
 

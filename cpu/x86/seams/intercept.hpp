@@ -10,6 +10,8 @@
 #include "cpu/x86/seams/second_stage.hpp"
 #include "cpu/x86/state/exception.hpp"
 
+#include <array>
+
 namespace droste {
 
 class Vcpu;
@@ -119,11 +121,46 @@ class Intercepts {
     virtual bool instruction_enabled(const Vcpu& cpu, Interceptable kind) const = 0;
 };
 
+// Where a field of a VMCS lies, for who reads and writes it without asking cpu/vmx.
+struct VmcsFieldPlace {
+    u16 offset = 0;  // from VmcsView::fields
+    u8 bytes = 0;    // 2, 4 or 8; 0: the processor has no such field
+    bool writable = false;
+    u32 stale = 0;  // bits to set in the word at -VmcsView::kStaleBefore when the value changes
+};
+
+// The fields that VMREAD and VMWRITE reach now, as far as they need no more than a load or a store:
+// with a register operand, in 64-bit mode at CPL 0. cpu/vmx keeps it up to date: in root operation
+// it is the current VMCS, in non-root operation the shadow VMCS behind the guest's bitmaps, and
+// closed when neither may be reached. SDM Vol. 3C, "VMREAD Bitmap Address", "VMWRITE Bitmap Address".
+struct VmcsView {
+    static constexpr unsigned kStaleBefore = 8;
+    using Bitmap = std::array<u8, kPageBytes>;  // a bit for each encoding: 1 closes it
+
+    const u8* read_closed = nullptr;
+    const u8* write_closed = nullptr;
+    u8* fields = nullptr;
+};
+
+// The fields that a processor has, by encoding: the same for all of a machine.
+struct VmcsFieldMap {
+    static constexpr u64 kLastEncoding = 0x6C7E;
+
+    const u8* numbers = nullptr;             // by half the encoding, which is even
+    const VmcsFieldPlace* places = nullptr;  // by number
+    std::array<u64, 9> masks = {0, 0, 0xFFFF, 0, 0xFFFF'FFFF, 0, 0, 0, ~u64{0}};  // by bytes
+
+    VmcsFieldPlace find(u64 encoding) const {
+        return encoding <= kLastEncoding && encoding % 2 == 0 ? places[numbers[encoding / 2]]
+                                                              : VmcsFieldPlace{};
+    }
+};
+
 // Seam: executes the VMX instructions (VMXON .. INVVPID). Null in Vcpu when the model has no VMX:
 // they are #UD then.
 class VmxInstructions {
   public:
-    VmxInstructions() = default;
+    VmxInstructions() { close_view(); }
     VmxInstructions(const VmxInstructions&) = delete;
     VmxInstructions& operator=(const VmxInstructions&) = delete;
     virtual ~VmxInstructions() = default;
@@ -144,6 +181,22 @@ class VmxInstructions {
     virtual bool read_msr(Vcpu& cpu, u32 index, u64& value) = 0;
     virtual bool write_msr(Vcpu& cpu, u32 index, u64 value) = 0;
     virtual void reset(Vcpu& cpu) = 0;  // power-on only; INIT leaves IA32_FEATURE_CONTROL
+    // A physical address came to mean something else: the local APIC has moved.
+    virtual void physical_addresses_changed() = 0;
+
+    // Generated code finds them here.
+    VmcsView view;
+    VmcsFieldMap field_map;
+
+  protected:
+    void close_view() { view = {kAllClosed.data(), kAllClosed.data(), nullptr}; }
+
+  private:
+    static constexpr VmcsView::Bitmap kAllClosed = [] {
+        VmcsView::Bitmap all{};
+        all.fill(0xFF);
+        return all;
+    }();
 };
 
 }  // namespace droste

@@ -47,6 +47,43 @@ TEST_CASE("VMX instructions outside VMX operation raise #UD", "[vmx][instruction
     CHECK(faulted(m, m.execute(plain(Op::VMFUNC)), Exception::UD));
 }
 
+// These have a short way (VmcsView) of their own.
+TEST_CASE("VMREAD and VMWRITE with registers raise #GP(0) at any CPL but 0",
+          "[vmx][instructions]") {
+    VmxMachine m;
+    m.prepare();
+    u64 value = 0;
+    CHECK(m.vmread(0x681E, value) == Status::Next);
+    for (const u8 cpl : {1, 2, 3}) {
+        CAPTURE(cpl);
+        m.cpu().mode.cpl = cpl;
+        CHECK(faulted(m, m.vmread(0x681E, value), Exception::GP));
+        CHECK(faulted(m, m.vmwrite(0x681E, 1), Exception::GP));
+    }
+}
+
+TEST_CASE("code that executed VMREAD at CPL 0 faults at CPL 1 and 2", "[vmx][instructions]") {
+    for (const u32 cpl : {1U, 2U}) {
+        CAPTURE(cpl);
+        VmxMachine m;
+        m.prepare();
+        CpuState& s = m.state();
+        const auto run = [&] {
+            s.gpr[RBX] = 0;
+            s.activity = Activity::Active;
+            // mov edx, 681Eh; vmread rbx, rdx; hlt
+            (void)m.run_host({0xBA, 0x1E, 0x68, 0, 0, 0x0F, 0x78, 0xD3, 0xF4}, 3);
+        };
+        run();
+        REQUIRE(s.gpr[RBX] == VmxMachine::kGuestCode);
+        s.seg[SS].rights |= cpl << 5;
+        mode_changed(m.cpu());
+        run();
+        CHECK(s.gpr[RBX] == 0);
+        CHECK(s.activity == Activity::Shutdown);  // there is no IDT
+    }
+}
+
 TEST_CASE("VMX instructions at CPL 3 raise #GP(0), in real mode and compatibility mode #UD",
           "[vmx][instructions]") {
     VmxMachine m;

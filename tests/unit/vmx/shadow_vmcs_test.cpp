@@ -1,5 +1,6 @@
 // VMCS shadowing: VMREAD and VMWRITE of a guest hypervisor without exits.
 
+#include "cpu/x86/apic/local_apic.hpp"
 #include "tests/unit/vmx/vmx_machine.hpp"
 
 #include <catch2/catch.hpp>
@@ -99,6 +100,49 @@ TEST_CASE("without VMCS shadowing every VMREAD in the guest exits", "[vmx][shado
     VmxMachine m;
     m.prepare();
     m.guest_code({0x0F, 0x78, 0xC1});  // vmread rcx, rax
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::VMREAD));
+}
+
+TEST_CASE("a VMREAD bitmap that lies in no memory closes nothing and opens nothing by itself",
+          "[vmx][shadowing]") {
+    // Where nothing answers, reads yield ones: every access exits.
+    ShadowGuest m{0xB8, 0x1E, 0x68, 0, 0, 0x0F, 0x78, 0xC1};  // mov eax, 681Eh; vmread rcx, rax
+    m.set(&Vmcs::vmread_bitmap, u64{0x40'0000'0000 - 0x1000});
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::VMREAD));
+}
+
+TEST_CASE("the bitmaps are looked at when the local APIC has moved there, and away again",
+          "[vmx][shadowing]") {
+    // mov eax, 681Eh; vmread rcx, rax; jmp back
+    ShadowGuest m{0xB8, 0x1E, 0x68, 0, 0, 0x0F, 0x78, 0xC1, 0xEB, 0xF6};
+    REQUIRE(!m.run_guest(30));
+    constexpr u64 kEnabled = 1U << 11;
+    // Registers that are not there read as zeros; the one at 681Eh / 8 & ~15 is not.
+    REQUIRE(m.cpu().apic->write_base_msr(kReadBitmap | kEnabled | 1U << 8));
+    CHECK(m.vmx().view.read_closed[0x681E / 8] == 0xFF);
+    REQUIRE(m.cpu().apic->write_base_msr(0xFEE0'0000 | kEnabled | 1U << 8));
+    CHECK(m.vmx().view.read_closed[0x681E / 8] == 0);
+    CHECK(!m.continue_guest(30));
+    CHECK(m.vmx().non_root);
+}
+
+TEST_CASE("code that was translated in one guest asks the bitmaps of the other",
+          "[vmx][shadowing]") {
+    // mov eax, 681Eh; vmread rcx, rax; cpuid
+    ShadowGuest m{0xB8, 0x1E, 0x68, 0, 0, 0x0F, 0x78, 0xC1, 0x0F, 0xA2};
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::CPUID));
+    m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode);
+    m.set(&Vmcs::proc2_controls, 0);
+    m.set(&Vmcs::vmcs_link_pointer, kNoVmcs);
+    REQUIRE(m.run_guest());
+    CHECK(m.exited_with(ExitReason::VMREAD));
+    m.set(&Vmcs::guest_rip, VmxMachine::kGuestCode);
+    m.set(&Vmcs::proc2_controls, proc2::kVmcsShadowing);
+    m.set(&Vmcs::vmcs_link_pointer, VmxMachine::kShadowVmcs);
+    m.machine().poke_value<u8>(kReadBitmap + 0x681E / 8, 1U << (0x681E % 8));
     REQUIRE(m.run_guest());
     CHECK(m.exited_with(ExitReason::VMREAD));
 }
