@@ -38,8 +38,10 @@ class Clock {
 
     Mode mode() const { return mode_; }
     // Current virtual time in ns: monotonic, cheap (no system call).
-    u64 now_ns() const {
-        return base_ns_ + (((count() - base_count_) * ns_per_insn_fp_) >> kRateShift);
+    u64 now_ns() const { return ns_at(count()); }
+    // When the live counter, with what it is ahead, stood at `count`; since the last change of rate.
+    u64 ns_at(u64 count) const {
+        return base_ns_ + (((count - base_count_) * ns_per_insn_fp_) >> kRateShift);
     }
     // How many instructions may retire before `deadline_ns`; at least 1.
     u64 instructions_until(u64 deadline_ns) const;

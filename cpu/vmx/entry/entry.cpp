@@ -105,7 +105,9 @@ Status enter(VmxState& vmx, const Insn& insn) {
             return *failed;
         }
     }
-    vmx.cpu.close_block();  // from here on RIP changes, and the time is read behind that
+    if (vmx.cpu.block != nullptr) {
+        vmx.cpu.close_block();  // from here on RIP changes, and the time is read behind that
+    }
     const u64 host_rip = vmx.cpu.state.rip();
     load_guest_state(vmx);
     const Vmcs& v = vmx.vmcs();
@@ -129,8 +131,12 @@ Status enter(VmxState& vmx, const Insn& insn) {
 }
 
 Status launch_or_resume(VmxState& vmx, const Insn& insn, Launch launch) {
-    if (const auto status = gate_vmx_instruction(vmx, insn, OperandRule::Any)) {
-        return *status;
+    const bool allowed =
+        vmx.in_operation && !vmx.non_root && vmx.cpu.mode.long_mode64 && vmx.cpu.mode.cpl == 0;
+    if (!allowed) [[unlikely]] {
+        if (const auto status = gate_vmx_instruction(vmx, insn, OperandRule::Any)) {
+            return *status;
+        }
     }
     if (vmx.current == nullptr) {
         return vm_fail_invalid(vmx, insn, "no current VMCS");

@@ -34,6 +34,7 @@ enum GroupNumber : unsigned {
 };
 static_assert(kAllChecks == (1U << kGroupCount) - 1);
 
+static_assert(kStaleAfterAnyExit == (1U << kGuestRipRflags | 1U << kGuestNonRegister));
 static_assert(kPlainChecks == (1U << kInjection | 1U << kGuestRipRflags | 1U << kGuestNonRegister));
 
 // What is derived from fields besides the outcome of checks.
@@ -175,15 +176,11 @@ u32 stale_by_writing(VmcsField field) {
     return tables().written_by[static_cast<std::size_t>(field)];
 }
 
-u32 stale_after_exit(const SavedChanges& changes) {
-    u32 stale = 1U << kGuestRipRflags | 1U << kGuestNonRegister;
-    if (changes.cr0 || changes.cr4 || changes.ia32e_mode || changes.injection) [[unlikely]] {
-        stale |= changes.cr0 ? stale_by_writing(guest_cr0) : 0;
-        stale |= changes.cr4 ? stale_by_writing(guest_cr4) : 0;
-        stale |= changes.ia32e_mode ? stale_by_writing(entry_controls) : 0;
-        stale |= changes.injection ? stale_by_writing(entry_interruption_info) : 0;
-    }
-    return stale;
+u32 stale_by_saving(const SavedChanges& changes) {
+    return (changes.cr0 ? stale_by_writing(guest_cr0) : 0) |
+           (changes.cr4 ? stale_by_writing(guest_cr4) : 0) |
+           (changes.ia32e_mode ? stale_by_writing(entry_controls) : 0) |
+           (changes.injection ? stale_by_writing(entry_interruption_info) : 0);
 }
 
 void inputs_changed(BoundVmcs& bound, u64 inputs) {

@@ -27,6 +27,7 @@
 #include "cpu/vmx/vmx_state.hpp"
 
 #include <array>
+#include <bit>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -132,6 +133,8 @@ bool pdptes_in_memory(const EntryContext& context);  // entry_checks_guest.cpp
 std::span<const CheckGroup> check_groups();
 inline constexpr u32 kAllChecks = 0xFFFF;
 inline constexpr u32 kPlainChecks = 1U << 4 | 1U << 12 | 1U << 13;  // see entry_plain.hpp
+// RIP, RFLAGS and non-register state are saved by each VM exit.
+inline constexpr u32 kStaleAfterAnyExit = 1U << 12 | 1U << 13;
 // The other bits: what else is derived from fields, and stale when they are written.
 inline constexpr u32 kStaleControls = 1U << 16;       // BoundVmcs::controls
 inline constexpr u32 kStaleGuestSide = 1U << 17;      // BoundVmcs::guest_side
@@ -147,7 +150,10 @@ struct SavedChanges {
     bool ia32e_mode = false;  // EFER.LMA is not what "IA-32e mode guest" said
     bool injection = false;   // an event was injected by the last VM entry
 };
-u32 stale_after_exit(const SavedChanges& changes);
+u32 stale_by_saving(const SavedChanges& changes);
+inline u32 stale_after_exit(const SavedChanges& changes) {
+    return kStaleAfterAnyExit | (std::bit_cast<u32>(changes) == 0 ? 0 : stale_by_saving(changes));
+}
 
 struct FailedCheck {
     const CheckGroup* group = nullptr;

@@ -164,7 +164,9 @@ void load_guest_state(VmxState& vmx) {
         cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VM entry without VPID flushes", cpu.index);
         cpu.tlb.flush_vpid(0);
     }
-    debug_registers_changed(cpu);  // DR7 may be the guest's, and DR0 to DR3 others than before
+    if ((cpu.state.dr7 & 0xFF) != 0) {
+        debug_registers_changed(cpu);  // DR7 may be the guest's, and DR0 to DR3 others than before
+    }
 }
 
 void enter_guest_context(VmxState& vmx) {

@@ -100,7 +100,9 @@ u32 interruption_info_of(const Event& event, bool with_error_code) {
 
 void vm_exit(VmxState& vmx, const ExitInfo& info) {
     DROSTE_DEBUG_ASSERT(vmx.non_root);
-    vmx.cpu.close_block();  // the time of the exit is read behind a change of RIP
+    if (vmx.cpu.block != nullptr) {
+        vmx.cpu.close_block();  // the time of the exit is read behind a change of RIP
+    }
     ++vmx.cpu.counters.vm_exits;
     record_exit(vmx, info);
     SavedChanges changes = save_guest_state(vmx, info);

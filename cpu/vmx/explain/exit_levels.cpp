@@ -136,6 +136,7 @@ PhysAddr GuestLevels::choose(const Entry& entry) {
 }
 
 GuestLevels::Guest GuestLevels::entered_anew(const Entry& entry, const Launches& seen) {
+    ++generation_;
     const PhysAddr address = choose(entry);
     const u64 cr3 = address_space(entry.cr3);
     Region* region = find(address);
@@ -149,6 +150,7 @@ GuestLevels::Guest GuestLevels::entered_anew(const Entry& entry, const Launches&
 }
 
 void GuestLevels::launched(GuestId guest, u64 cr3, u64 rip) {
+    ++generation_;
     if (Region* region = find(guest); region != nullptr) {
         region->launching = true;
         region->launch_cr3 = address_space(cr3);
@@ -157,12 +159,14 @@ void GuestLevels::launched(GuestId guest, u64 cr3, u64 rip) {
 }
 
 void GuestLevels::loaded(GuestId guest, PhysAddr region) {
+    ++generation_;
     if (Region* loader = find(guest); loader != nullptr) {
         loader->current = region;
     }
 }
 
 void GuestLevels::born(PhysAddr region) {
+    ++generation_;
     if (Region* old = find(region); old != nullptr) {
         *old = {};
     }

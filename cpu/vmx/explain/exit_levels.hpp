@@ -57,15 +57,35 @@ class GuestLevels {
         u16 vpid = 0;
         u64 rip = 0;  // the guest's
     };
+    struct Region;
+    // What a VM entry came to, for the next one that names the same region, EPT and VPID: it leads to
+    // the same guest while nothing was heard of guests that start others.
+    struct Memo {
+        u64 generation = 0;
+        u64 cr3 = 0;
+        Region* region = nullptr;
+        Guest guest;
+    };
+    bool same_again(const Memo& memo, u64 cr3) {
+        if (memo.generation != generation_ || memo.cr3 != cr3) {
+            return false;
+        }
+        memo.region->last_use = ++use_counter_;
+        return true;
+    }
     // L1 enters on `entry.region`: the guest that runs there now.
-    Guest entered(const Entry& entry, const Launches& seen) {
+    Guest entered(const Entry& entry, const Launches& seen, Memo& memo) {
         Region* recent = recent_[(entry.region >> 12) % kRecent];
         if (recent != nullptr && as_before(*recent, entry)) [[likely]] {
             recent->last_use = ++use_counter_;
+            generation_ += recent->launching ? 1 : 0;
             recent->launching = false;
-            return {recent->address, 2};
+            memo = {generation_, entry.cr3, recent, {recent->address, 2}};
+        } else {
+            const Guest guest = entered_anew(entry, seen);
+            memo = {generation_, entry.cr3, recent_[(entry.region >> 12) % kRecent], guest};
         }
-        return entered_anew(entry, seen);
+        return memo.guest;
     }
     // The guest exited by VMLAUNCH or VMRESUME at `rip`, with CR3 as given.
     void launched(GuestId guest, u64 cr3, u64 rip);
@@ -79,7 +99,6 @@ class GuestLevels {
     // Of the guest that ran last on that VMCS; 0 if none did.
     unsigned level_of_vmcs(PhysAddr region) const;
 
-  private:
     struct Region {
         PhysAddr address = 0;  // 0: free
         u64 last_use = 0;
@@ -98,6 +117,7 @@ class GuestLevels {
         bool split = false;
     };
 
+  private:
     Region* find(PhysAddr address);
     const Region* find(PhysAddr address) const;
     Region& make(PhysAddr address, unsigned host_level, u64 cr3, const Launches& seen);
@@ -122,6 +142,7 @@ class GuestLevels {
     static constexpr unsigned kRecent = 8;
     std::array<Region*, kRecent> recent_{};
     u64 use_counter_ = 0;
+    u64 generation_ = 1;  // changes with what a VM entry leads to
 };
 
 }  // namespace droste

@@ -2,6 +2,7 @@
 
 #include "core/clock.hpp"
 #include "core/guest_memory.hpp"
+#include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/mmu/mem_access.hpp"
@@ -44,13 +45,19 @@ std::optional<u64> region_operand(Vcpu& cpu, const Insn& insn) {
 
 }  // namespace
 
-void ExitTrace::entering(const VmxState& vmx) {
-    const Vmcs& v = vmx.vmcs();
-    const ActiveControls& controls = vmx.current->controls;
+void ExitTrace::entering(VmxState& vmx) {
+    BoundVmcs& bound = *vmx.current;
+    if ((bound.stale_checks & kStaleGuestSide) == 0 &&
+        levels_->same_again(bound.traced, vmx.cpu.state.cr3)) [[likely]] {
+        target_ = bound.traced.guest;
+        return;
+    }
+    const Vmcs& v = bound.fields;
+    const ActiveControls& controls = bound.controls;
     target_ = levels_->entered({vmx.current_pointer(), vmx.cpu.state.cr3,
                                 controls.has2(proc2::kEnableEpt) ? v.ept_pointer : u64{0},
                                 controls.has2(proc2::kEnableVpid) ? v.vpid : u16{0}, v.guest_rip},
-                               launches_);
+                               launches_, bound.traced);
 }
 
 void ExitTrace::named_region(VmxState& vmx, const Insn& insn) {
@@ -78,16 +85,15 @@ unsigned ExitTrace::level_of_current(const VmxState& vmx) const {
 }
 
 void ExitTrace::entered(VmxState& vmx) {
-    const u64 now_ns = vmx.cpu.clock.now_ns();
+    const u64 now_ns = vmx.cpu.clock.ns_at(vmx.cpu.icount);
     guest_ = target_;
     ++entries_[guest_.level];
-    if (between_) {
-        between_ = false;
+    if (between_ != nullptr) {
         const u64 instructions = vmx.cpu.icount - exit_icount_;
         const u64 ns = now_ns - last_exit_.exit_ns;
-        ExitCost& cost = costs_[last_exit_.level][static_cast<std::size_t>(last_exit_.reason)];
-        cost.instructions += instructions;
-        cost.ns += ns;
+        between_->instructions += instructions;
+        between_->ns += ns;
+        between_ = nullptr;
         if (sink_ != nullptr) {
             sink_->vm_entry(last_exit_, guest_.level, instructions, ns, now_ns);
         }
@@ -98,11 +104,12 @@ void ExitTrace::entered(VmxState& vmx) {
 
 void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) {
     Vcpu& cpu = vmx.cpu;
-    const u64 now_ns = cpu.clock.now_ns();
+    const u64 now_ns = cpu.clock.ns_at(cpu.icount);
     last_exit_.level = entry_failure ? target_.level : guest_.level;
     last_exit_.reason = info.reason;
     last_exit_.exit_ns = now_ns;
-    ++costs_[last_exit_.level][static_cast<std::size_t>(info.reason)].count;
+    between_ = &costs_[last_exit_.level][static_cast<std::size_t>(info.reason)];
+    ++between_->count;
     if (starts_a_guest(info.reason)) {
         levels_->launched(guest_.id, vmx.vmcs().guest_cr3, vmx.vmcs().guest_rip);
         launches_[guest_.level] = guest_.id;
@@ -111,7 +118,6 @@ void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) 
         report(vmx, info, entry_failure);
     }
     exit_icount_ = cpu.icount;
-    between_ = true;
     guest_ = {};
 }
 
@@ -135,7 +141,7 @@ void ExitTrace::reset() {
     guest_ = {};
     target_ = {};
     launches_ = {};
-    between_ = false;
+    between_ = nullptr;
 }
 
 }  // namespace droste

@@ -80,7 +80,7 @@ class ExitTrace {
 
     // L1 tries a VM entry on the current VMCS, whose digest of controls is up to date; its own
     // registers are still there.
-    void entering(const VmxState& vmx);
+    void entering(VmxState& vmx);
     // Requires, as exited(): the block is closed, so that icount is exact.
     void entered(VmxState& vmx);
     void exited(VmxState& vmx, const ExitInfo& info, bool entry_failure);
@@ -114,8 +114,8 @@ class ExitTrace {
     std::array<std::array<ExitCost, kExitReasonLimit>, kMaxLevels> costs_{};
     std::array<u64, kMaxLevels> entries_{};
     u64 entry_flushes_ = 0, exit_flushes_ = 0;
-    bool between_ = false;
-    VmExitRecord last_exit_;  // without a sink: level, reason and time alone
+    ExitCost* between_ = nullptr;  // of the last VM exit, until the next VM entry
+    VmExitRecord last_exit_;       // without a sink: level, reason and time alone
     u64 exit_icount_ = 0;
 };
 

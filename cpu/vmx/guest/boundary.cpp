@@ -9,11 +9,13 @@
 
 #include "cpu/vmx/guest/boundary.hpp"
 
+#include "core/assert.hpp"
 #include "cpu/vmx/guest/apic_virt.hpp"
 #include "cpu/vmx/guest/preemption_timer.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
+#include "cpu/x86/system/boundary.hpp"
 
 namespace droste {
 
@@ -159,6 +161,29 @@ bool take_external_interrupt(VmxState& vmx) {
     return true;
 }
 
+// update_attention() where nothing is stepped, which it mostly finds in a guest just entered.
+void await_events(Vcpu& cpu) {
+    const CpuState& s = cpu.state;
+    constexpr u64 kStepping = rflags::kTf | rflags::kRf;
+    constexpr u64 kBreakpoints = 0xFF;
+    const bool stepped = s.pending_debug != 0 || (s.rflags_system & kStepping) != 0 ||
+                         (s.interruptibility & kShadows) != 0 || cpu.non_root.step_forced ||
+                         (s.dr7 & kBreakpoints) != 0;
+    if (stepped || s.activity != Activity::Active) [[unlikely]] {
+        update_attention(cpu);
+        return;
+    }
+    const bool masked = (s.rflags_system & rflags::kIf) == 0;
+    const bool nmi_blocked = (s.interruptibility & blocking::kNmi) != 0;
+    cpu.attention_mask = ~((masked ? attention::kInterrupt | attention::kInterruptWindow : 0U) |
+                           (nmi_blocked ? attention::kNmi : 0U)) |
+                         cpu.non_root.attention_forced;
+    if ((cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0) {
+        cpu.withdraw(attention::kStep);
+    }
+    DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
+}
+
 }  // namespace
 
 void arm_boundary(VmxState& vmx) {
@@ -191,7 +216,7 @@ void arm_boundary(VmxState& vmx) {
         cpu.request(attention::kVmx);
     }
     evaluate_apic_after_entry(vmx);
-    update_attention(cpu);
+    await_events(cpu);
 }
 
 bool GuestIntercepts::boundary(Vcpu& cpu) {

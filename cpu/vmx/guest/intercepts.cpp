@@ -118,7 +118,9 @@ bool GuestIntercepts::instruction(Vcpu& cpu, const Insn& insn, Interceptable kin
         return false;
     }
     ExitInfo info = exit_by_instruction(row.reason, insn);
-    fill_operand_information(cpu, insn, info);
+    if (insn.modrm != 0 || insn.mem()) {
+        fill_operand_information(cpu, insn, info);
+    }
     if (kind == K::INVLPG) {
         info.qualification = cpu.mode.long_mode64 ? operand : static_cast<u32>(operand);
     } else if (kind == K::MWAIT) {

@@ -18,6 +18,7 @@
 // nothing about memory before VMCLEAR).
 
 #include "core/types.hpp"
+#include "cpu/vmx/explain/exit_levels.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/vmx/vmcs/segment_image.hpp"
 #include "cpu/vmx/vmcs/vmcs.hpp"
@@ -63,6 +64,7 @@ struct BoundVmcs {
     RememberedSide host_side;     // kStaleHostSide
     SegmentImage guest_segments;  // kStaleGuestSegments
     SegmentImage host_segments;   // kStaleHostSegments
+    GuestLevels::Memo traced;     // kStaleGuestSide
     // Fields at the last VM entry that succeeded, for the dump's diff; only kept while something
     // asks for it.
     std::unique_ptr<Vmcs> last_good;

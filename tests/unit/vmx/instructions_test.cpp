@@ -98,7 +98,7 @@ TEST_CASE("VMX instructions at CPL 3 raise #GP(0), in real mode and compatibilit
     for (const Op op : kAll) {
         CHECK(faulted(m, m.execute(with_memory(op)), Exception::UD));
     }
-    m.cpu().mode.long_mode64 = true;
+    m.state().efer &= ~efer::kLma;
     m.cpu().mode.protected_mode = false;
     for (const Op op : kAll) {
         CHECK(faulted(m, m.execute(with_memory(op)), Exception::UD));

@@ -9,8 +9,10 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <random>
+#include <utility>
 #include <vector>
 
 using namespace droste;
@@ -33,7 +35,7 @@ class World {
   public:
     explicit World(u64 seed) : random_(seed) {}
 
-    u64 entries = 0, wrong = 0;
+    u64 entries = 0, wrong = 0, by_memo = 0;
     unsigned deepest = 1;
 
     void step() {
@@ -146,7 +148,7 @@ class World {
     void processor_enters(u64 region, u64 cr3, Cpu& truth) {
         const u64 rip = random_();
         const GuestLevels::Guest guest =
-            levels_.entered({region, cr3 | random_() % 4096, truth.ept, 1, rip}, launches_);
+            entered_by_memo({region, cr3 | random_() % 2, truth.ept, 1, rip});
         ++entries;
         wrong += guest.level != truth.level ? 1 : 0;
         CAPTURE(entries, region, truth.level, guest.level);
@@ -155,11 +157,20 @@ class World {
         id_ = guest.id;
         // L1 may see to an exit alone and go on.
         if (random_() % 2 == 0) {
-            const GuestLevels::Guest again =
-                levels_.entered({region, cr3, truth.ept, 1, rip + 2}, launches_);
+            const GuestLevels::Guest again = entered_by_memo({region, cr3, truth.ept, 1, rip + 2});
             ++entries;
             wrong += again.level != truth.level ? 1 : 0;
         }
+    }
+    // As the processor does it, which keeps a memo with each VMCS.
+    GuestLevels::Guest entered_by_memo(const GuestLevels::Entry& entry) {
+        auto& [memo, ept] = memos_[entry.region];
+        if (ept == entry.ept_pointer && levels_.same_again(memo, entry.cr3)) {
+            ++by_memo;
+            return memo.guest;
+        }
+        ept = entry.ept_pointer;
+        return levels_.entered(entry, launches_, memo);
     }
     // L1 has the processor, and may run something else first.
     void interlude() {
@@ -194,10 +205,12 @@ class World {
     bool busy_ = false;
     u64 next_page_ = 0x10'0000;
     std::vector<u64> free_;
+    std::map<u64, std::pair<GuestLevels::Memo, u64>> memos_;  // by VMCS; and the EPT it is of
 };
 
 GuestLevels::Guest enter(GuestLevels& levels, GuestLevels::Entry entry) {
-    return levels.entered(entry, {});
+    GuestLevels::Memo memo;
+    return levels.entered(entry, {}, memo);
 }
 
 }  // namespace
@@ -213,6 +226,7 @@ TEST_CASE("levels: hypervisors that know theirs are named right, however short-l
         CHECK(world.deepest >= 4);
         CHECK(world.entries > 1000);
         CHECK(world.wrong == 0);
+        CHECK(world.by_memo > world.entries / 8);
     }
 }
 
@@ -265,9 +279,10 @@ TEST_CASE("levels: of two virtual CPUs of a guest the one seen last on this proc
     levels.loaded(cpu1, 0x6000);
     GuestLevels::Launches seen{};
     seen[2] = cpu0;
-    CHECK(levels.entered({0x3000, 0x9000, 0, 3, 0}, seen).id == 0x5000);
+    GuestLevels::Memo memo;
+    CHECK(levels.entered({0x3000, 0x9000, 0, 3, 0}, seen, memo).id == 0x5000);
     seen[2] = cpu1;
-    CHECK(levels.entered({0x4000, 0x9000, 0, 4, 0}, seen).id == 0x6000);
+    CHECK(levels.entered({0x4000, 0x9000, 0, 4, 0}, seen, memo).id == 0x6000);
 }
 
 TEST_CASE("levels: guests that load no VMCS are told by their EPT", "[vmx][trace]") {
