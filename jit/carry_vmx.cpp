@@ -225,8 +225,8 @@ bool vmwrite_any(Assembly& a) {
 }  // namespace
 
 void find_vmcs_fields(const Vcpu& cpu, std::vector<Item>& items) {
-    if (cpu.vmx == nullptr || cpu.mode.cpl != 0) {
-        return;
+    if (cpu.vmx == nullptr || cpu.mode.cpl != 0 || !cpu.mode.long_mode64) {
+        return;  // #UD, #GP, or 32-bit operands
     }
     for (std::size_t i = 0; i < items.size(); ++i) {
         if (!accesses_vmcs(*items[i].insn)) {

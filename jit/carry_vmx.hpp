@@ -11,7 +11,8 @@ class Vcpu;
 
 namespace droste::jit {
 
-// Notes which fields VMREADs and VMWRITEs at CPL 0 name, where the code before them says so.
+// Notes which fields VMREADs and VMWRITEs of 64-bit code at CPL 0 name, where the code before them
+// says so.
 void find_vmcs_fields(const Vcpu& cpu, std::vector<Item>& items);
 
 }  // namespace droste::jit
