@@ -194,12 +194,15 @@ start64:
     mov eax, [round]
     and eax, 1
     or eax, CODE0                       ; with RPL 1 in every other round
-    mov edx, 0x0C02                     ; host CS selector
-    test byte [round], 2
+    test byte [round], 2                ; host CS selector := EAX, in two ways
     jz .constant
     movzx edx, word [host_cs]
-.constant:
     vmwrite rdx, rax
+    jmp .was_written
+.constant:
+    mov edx, 0x0C02
+    vmwrite rdx, rax
+.was_written:
     GUEST .guest
     test byte [round], 1
     jz .enters
