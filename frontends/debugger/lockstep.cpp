@@ -235,8 +235,10 @@ std::string Lockstep::describe_memory(PhysAddr address) const {
 
 void Lockstep::excuse_dead_status(Vcpu& cpu, Vcpu& twin) {
     // In the handler of an event that came where they were dead: its frame says where, with an error
-    // code on top or without.
-    for (const u64 behind : {u64{16}, u64{24}}) {
+    // code on top or without, and below the registers that the handler has saved.
+    constexpr u64 kFirst = 16;
+    constexpr u64 kMostSaved = 24 * 8;
+    for (u64 behind = kFirst; behind <= kFirst + kMostSaved; behind += 8) {
         const u64 image = twin.state.gpr[RSP] + behind;
         PhysAddr at = 0;
         if (cpu.state.flags.status() != twin.state.flags.status() &&
