@@ -2,6 +2,7 @@
 
 #include "core/assert.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace droste::jit {
@@ -10,7 +11,7 @@ namespace {
 
 // Of the whole: what is left is for code.
 constexpr std::size_t tables_share(std::size_t bytes) {
-    return bytes / 4;
+    return bytes / 8 * 3;
 }
 constexpr std::size_t jump_tables_share(std::size_t bytes) {
     return bytes / 8;
@@ -34,8 +35,11 @@ CodeCache::create(BlockCache& blocks, std::size_t bytes, InterpretFn interpret) 
     }
     std::unique_ptr<CodeCache> cache{new CodeCache(blocks, std::move(memory).value(), bytes)};
     cache->fixed_ = make_trampolines(cache->memory_, interpret, cache->trampolines_);
-    cache->region_bytes_ = (cache->memory_.bytes() - cache->fixed_) / kRegions & ~std::size_t{63};
-    for (unsigned i = 0; i < kRegions; ++i) {
+    const std::size_t room = cache->memory_.bytes() - cache->fixed_;
+    cache->region_count_ = static_cast<unsigned>(
+        std::clamp(room / kLeastRegion, std::size_t{2}, std::size_t{kMostRegions}));
+    cache->region_bytes_ = room / cache->region_count_ & ~std::size_t{63};
+    for (unsigned i = 0; i < cache->region_count_; ++i) {
         cache->regions_[i].first = cache->fixed_ + i * cache->region_bytes_;
     }
     blocks.set_listener(cache.get());
@@ -44,7 +48,7 @@ CodeCache::create(BlockCache& blocks, std::size_t bytes, InterpretFn interpret) 
 
 CodeCache::~CodeCache() {
     listener_ = nullptr;
-    for (unsigned i = 0; i < kRegions; ++i) {
+    for (unsigned i = 0; i < region_count_; ++i) {
         evict(i);
     }
     block_cache_.set_listener(nullptr);
@@ -69,7 +73,8 @@ std::size_t CodeCache::Region::table_bytes() const {
 
 bool CodeCache::full(const Region& region, std::size_t instructions) const {
     return region.used + (instructions + 2) * kMostCodeOfInsn > region_bytes_ ||
-           region.table_bytes() + (instructions + 2) * kMostTablesOfInsn > most_tables_ / kRegions;
+           region.table_bytes() + (instructions + 2) * kMostTablesOfInsn >
+               most_tables_ / region_count_;
 }
 
 void CodeCache::reserve(std::size_t instructions) {
@@ -77,7 +82,7 @@ void CodeCache::reserve(std::size_t instructions) {
         return;
     }
     unsigned victim = current_ == 0 ? 1 : 0;
-    for (unsigned i = 0; i < kRegions; ++i) {
+    for (unsigned i = 0; i < region_count_; ++i) {
         if (i != current_ && regions_[i].last_entered < regions_[victim].last_entered) {
             victim = i;
         }
@@ -212,7 +217,7 @@ void CodeCache::evict(unsigned number) {
     for (Translation& translation : region.translations) {
         unlink(translation);
     }
-    for (unsigned i = 0; i < kRegions; ++i) {
+    for (unsigned i = 0; i < region_count_; ++i) {
         if (i == number) {
             continue;
         }

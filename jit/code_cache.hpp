@@ -43,7 +43,9 @@ class CodeCache final : public BlockCache::Listener {
   public:
     // Code for one translation takes at most so many bytes for each instruction, and for two more.
     static constexpr std::size_t kMostCodeOfInsn = std::size_t{1} << 10;
-    static constexpr unsigned kRegions = 8;
+    // Regions are so many, but not smaller.
+    static constexpr unsigned kMostRegions = 8;
+    static constexpr std::size_t kLeastRegion = std::size_t{128} << 10;
 
     // `blocks` tells it about blocks that die, and must outlive it.
     static Expected<std::unique_ptr<CodeCache>>
@@ -142,7 +144,8 @@ class CodeCache final : public BlockCache::Listener {
     Trampolines trampolines_;
     std::size_t fixed_ = 0;  // bytes of trampolines
     std::size_t region_bytes_ = 0;
-    std::array<Region, kRegions> regions_;
+    std::array<Region, kMostRegions> regions_;  // region_count_ of them
+    unsigned region_count_ = 0;
     unsigned current_ = 0;  // the region that is being filled
     u64 entries_ = 0;
     unsigned next_slot_ = kFirstSiteSlot;  // even
