@@ -18,17 +18,60 @@ struct Shape {
     Use2 e = Use2::Read;
     Use2 g = Use2::Read;
     bool reads_status = false;
-    unsigned bytes = 0;  // of E in memory
-    int immediate = -1;  // bytes of an immediate
+    unsigned bytes = 0;       // of E in memory
+    int immediate = -1;       // bytes of an immediate
+    bool reversible = false;  // `opcode` ^ 2 has the operands exchanged
 };
+
+// Whether register E may stay in memory: if it is not written, or whole. (A store of a part would
+// make the next load of the whole wait for it.)
+bool in_place(const Insn& insn, Use2 use) {
+    return in_memory(insn.rm) && (use == Use2::Read || insn.width == 8);
+}
+
+// Both operands are registers.
+void two_registers(Assembly& a, const Shape& shape) {
+    const Insn& insn = a.insn();
+    Emitter& e = a.emitter();
+    // What is narrower than 32 bits keeps the rest of the register.
+    const bool load_g = shape.g != Use2::Write || insn.width < 4;
+    // In memory the bit that a register names may lie far from the operand.
+    const bool bit =
+        insn.op == Op::BT || insn.op == Op::BTS || insn.op == Op::BTR || insn.op == Op::BTC;
+    bool e_in_place = false, g_in_place = false;
+    if (insn.rm == insn.reg && in_memory(insn.rm) && shape.g == Use2::Read) {
+        // XOR and SUB of a register and itself do not depend on it.
+        const bool zeroes = insn.width >= 4 && (insn.op == Op::XOR || insn.op == Op::SUB);
+        const u8 both = in_register(a, insn.rm, kT0, !zeroes);
+        e.rr(shape.opcode, both, both);
+    } else if (shape.reversible && in_memory(insn.reg) && !in_memory(insn.rm) &&
+               (shape.g == Use2::Read || insn.width == 8)) {
+        g_in_place = true;
+        Opcode reversed = shape.opcode;
+        reversed.opcode ^= 2;
+        e.rm(reversed, native(insn.rm), slot(insn.reg));
+    } else if (in_place(insn, shape.e) && !bit) {
+        e_in_place = true;
+        e.rm(shape.opcode, in_register(a, insn.reg, kT1, load_g), slot(insn.rm));
+    } else {
+        const u8 target = in_register(a, insn.rm, kT0, shape.e != Use2::Write || insn.width < 4);
+        e.rr(shape.opcode, in_register(a, insn.reg, kT1, load_g), target);
+    }
+    if (shape.immediate > 0) {
+        immediate(a, static_cast<unsigned>(shape.immediate), insn.imm);
+    }
+    if (shape.e != Use2::Read && !e_in_place) {
+        written(a, insn.rm, kT0);
+    }
+    if (shape.g != Use2::Read && !g_in_place) {
+        written(a, insn.reg, kT1);
+    }
+}
 
 // One instruction with operands G and E, whichever is written. False: not in this combination.
 bool two_operands(Assembly& a, const Shape& shape) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
-    // What is narrower than 32 bits keeps the rest of the register.
-    const bool load_e = shape.e != Use2::Write || insn.width < 4;
-    const bool load_g = shape.g != Use2::Write || insn.width < 4;
     if (insn.mem()) {
         if (high_byte(insn.reg) || !can_address(insn)) {
             return false;
@@ -36,6 +79,7 @@ bool two_operands(Assembly& a, const Shape& shape) {
         const Mem mem = check_operand(
             a, {.bytes = shape.bytes, .write = shape.e != Use2::Read, .aligned = insn.lock()});
         provide_status(a, shape.reads_status);
+        const bool load_g = shape.g != Use2::Write || insn.width < 4;
         const u8 g = in_register(a, insn.reg, kT1, load_g);
         e.rm(shape.opcode, g, mem);
         if (shape.immediate > 0) {
@@ -50,18 +94,7 @@ bool two_operands(Assembly& a, const Shape& shape) {
             return false;
         }
         provide_status(a, shape.reads_status);
-        const u8 target = in_register(a, insn.rm, kT0, load_e);
-        const u8 g = in_register(a, insn.reg, kT1, load_g);
-        e.rr(shape.opcode, g, target);
-        if (shape.immediate > 0) {
-            immediate(a, static_cast<unsigned>(shape.immediate), insn.imm);
-        }
-        if (shape.e != Use2::Read) {
-            written(a, insn.rm, kT0);
-        }
-        if (shape.g != Use2::Read) {
-            written(a, insn.reg, kT1);
-        }
+        two_registers(a, shape);
     }
     status_written(a);
     return true;
@@ -88,12 +121,16 @@ bool one_operand(Assembly& a,
         e.xm(opcode, extension, mem);
     } else {
         provide_status(a, reads_status);
-        e.xr(opcode, extension, in_register(a, insn.rm, kT0, use != Use2::Write));
+        if (in_place(insn, use)) {
+            e.xm(opcode, extension, slot(insn.rm));
+        } else {
+            e.xr(opcode, extension, in_register(a, insn.rm, kT0, use != Use2::Write));
+        }
     }
     if (immediate_bytes != 0) {
         immediate(a, immediate_bytes, insn.imm);
     }
-    if (!insn.mem() && use != Use2::Read) {
+    if (!insn.mem() && use != Use2::Read && !in_place(insn, use)) {
         written(a, insn.rm, kT0);
     }
     status_written(a);
@@ -137,7 +174,8 @@ bool alu(Assembly& a, unsigned number, bool reads_status) {
                             .e = to_g ? Use2::Read : dest,
                             .g = to_g ? dest : Use2::Read,
                             .reads_status = reads_status,
-                            .bytes = insn.width});
+                            .bytes = insn.width,
+                            .reversible = true});
 }
 
 bool test(Assembly& a) {

@@ -11,11 +11,12 @@ bool mov_registers(Assembly& a, unsigned to, unsigned from, unsigned width) {
     if ((high_byte(to) && takes_rex(from)) || (high_byte(from) && takes_rex(to))) {
         return false;
     }
-    const Opcode store = by_width(0x88, width);
-    if (in_memory(to) && (width == 8 || width < 4)) {
-        e.rm(store, in_register(a, from, kT0), slot(to));
+    if (in_memory(to) && width == 8) {
+        e.store(slot(to), in_register(a, from, kT0));
     } else if (in_memory(to)) {
-        e.rr(by_width(0x8A, width), kT0, in_register(a, from, kT0));
+        // Stored whole: the next load would wait for a store of a part.
+        const u8 source = in_register(a, from, kT1);
+        e.rr(by_width(0x8A, width), in_register(a, to, kT0, width < 4), source);
         e.store(slot(to), kT0);
     } else if (in_memory(from)) {
         e.rm(by_width(0x8A, width), native(to), slot(from));
@@ -38,12 +39,9 @@ bool mov_immediate(Assembly& a) {
         return true;
     }
     if (insn.width < 4) {
-        if (in_memory(insn.rm)) {
-            e.xm(by_width(0xC6, insn.width), 0, slot(insn.rm));
-        } else {
-            e.xr(by_width(0xC6, insn.width), 0, native(insn.rm));
-        }
+        e.xr(by_width(0xC6, insn.width), 0, in_register(a, insn.rm, kT0));
         immediate(a, insn.width, insn.imm);
+        written(a, insn.rm, kT0);
         return true;
     }
     const u64 value = insn.width == 4 ? static_cast<u32>(insn.imm) : insn.imm;
@@ -213,7 +211,11 @@ bool cmov(Assembly& a) {
     } else {
         a.need_native_status();
         const u8 to = in_register(a, insn.reg, kT1);
-        e.rr(op, to, in_register(a, insn.rm, kT0));
+        if (in_memory(insn.rm)) {
+            e.rm(op, to, slot(insn.rm));
+        } else {
+            e.rr(op, to, native(insn.rm));
+        }
     }
     written(a, insn.reg, kT1);
     return true;
@@ -235,11 +237,8 @@ bool setcc(Assembly& a) {
         return true;
     }
     a.need_native_status();
-    if (in_memory(insn.rm)) {
-        e.xm(op, 0, slot(insn.rm));
-    } else {
-        e.xr(op, 0, native(insn.rm));
-    }
+    e.xr(op, 0, in_register(a, insn.rm, kT0));
+    written(a, insn.rm, kT0);
     return true;
 }
 
