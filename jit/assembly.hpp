@@ -58,6 +58,8 @@ struct Access {
     unsigned bytes;
     bool write;
     bool aligned = false;  // an access that is not aligned is left to the interpreter
+    unsigned part = 0;     // to so many bytes, of which `bytes` is a multiple; 0: to `bytes`
+    unsigned alignment() const { return part != 0 ? part : bytes; }
 };
 
 class Assembly {

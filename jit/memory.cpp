@@ -95,7 +95,11 @@ u8* probe(Assembly& a, const Access& access) {
     e.alu_imm(4, kT0, kEntriesMask, false);
     e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kDataTlb));
     if (access.aligned) {
-        e.alu_imm(4, kT1, static_cast<i32>(~u32{0xFFF} | (access.bytes - 1)));
+        const unsigned alignment = access.alignment();
+        if (access.bytes > alignment) {
+            e.lea(kT1, {.base = kT1, .disp = static_cast<i32>(access.bytes - alignment)});
+        }
+        e.alu_imm(4, kT1, static_cast<i32>(~u32{0xFFF} | (alignment - 1)));
     } else {
         if (access.bytes > 1) {
             e.lea(kT1, {.base = kT1, .disp = static_cast<i32>(access.bytes - 1)});
@@ -141,7 +145,7 @@ void check(Assembly& a, const Assembly::Address& address, const Access& access, 
     u8* miss = e.jcc(cc::kA);
     if (access.aligned) {
         e.xr({.opcode = 0xF7}, 0, kT1);  // test
-        e.dword(access.bytes - 1);
+        e.dword(access.alignment() - 1);
         interpret_if(e.jcc(cc::kNE));
     }
     a.refill_if(miss, slot, address, access);
@@ -189,7 +193,11 @@ Mem check_window(Assembly& a, Window& window, i64 disp) {
     window.checked = true;
     window.checked_at = a.index();
     check(a, {.kind = Assembly::Address::Kind::Window, .window = a.number_of(window)},
-          {.bytes = window.bytes(), .write = window.write}, window.by.base == RSP);
+          {.bytes = window.bytes(),
+           .write = window.write,
+           .aligned = window.alignment != 0,
+           .part = window.alignment},
+          window.by.base == RSP);
     e.store(kept, kT0);
     return in_window(a, window, disp);
 }

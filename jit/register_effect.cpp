@@ -145,7 +145,8 @@ void add_operand(
         (mode.flat_segments >> insn.seg & 1) == 0 || (write && mode.word != 8 && insn.seg == CS)) {
         bytes = 0;
     }
-    effect.accesses[effect.count++] = {insn.base, insn.index, insn.scale, insn.disp, bytes, write};
+    effect.accesses[effect.count++] = {insn.base, insn.index, insn.scale, insn.disp,
+                                       bytes,     write,      false};
 }
 
 RegisterEffect stack_effect(const Insn& insn, const CodeMode& mode) {
@@ -155,7 +156,7 @@ RegisterEffect stack_effect(const Insn& insn, const CodeMode& mode) {
         return effect;
     }
     const auto add_stack = [&](i32 disp, bool write) {
-        effect.accesses[effect.count++] = {RSP, kZeroSlot, 0, disp, mode.word, write};
+        effect.accesses[effect.count++] = {RSP, kZeroSlot, 0, disp, mode.word, write, false};
     };
     effect.known = true;
     switch (insn.op) {
@@ -236,8 +237,9 @@ RegisterEffect vector_effect(const Insn& insn, const CodeMode& mode) {
     if ((traits & EncodingTraits::kWritesEcx) != 0) {
         effect.writes |= bit_of(RCX);
     }
-    if (insn.mem() && (insn.flags & kInsnAligned) == 0) {
+    if (insn.mem()) {
         add_operand(insn, mode, insn.mem_bytes, written == Operand::E, effect);
+        effect.accesses[0].aligned = (insn.flags & kInsnAligned) != 0;
     }
     return effect;
 }

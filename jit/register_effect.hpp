@@ -17,6 +17,7 @@ struct OperandAccess {
     i64 disp = 0;
     unsigned bytes = 0;  // 0: of a kind that shares no check
     bool write = false;
+    bool aligned = false;  // must be, to `bytes`
 };
 
 struct RegisterEffect {

@@ -25,7 +25,7 @@ class Planner {
             const i64 high = std::max(w.high, access.disp + access.bytes);
             if (w.by.base == access.base && w.by.index == access.index &&
                 w.by.scale == access.scale && w.versions == versions_of(access) &&
-                high - low <= kMostBytes) {
+                high - low <= kMostBytes && align(w, access)) {
                 w.low = low;
                 w.high = high;
                 w.write |= access.write;
@@ -38,6 +38,8 @@ class Planner {
                             .versions = versions_of(access),
                             .low = access.disp,
                             .high = access.disp + access.bytes,
+                            .alignment = access.aligned ? access.bytes : 0,
+                            .aligned_at = access.disp,
                             .write = access.write,
                             .uses = 1,
                             .last = item});
@@ -61,6 +63,21 @@ class Planner {
     }
 
   private:
+    // Whether one check can do for the access's alignment, too.
+    static bool align(Window& w, const OperandAccess& access) {
+        if (!access.aligned) {
+            return true;
+        }
+        const i64 least = w.alignment != 0 ? std::min(w.alignment, access.bytes) : 1;
+        if ((access.disp - w.aligned_at) % least != 0) {
+            return false;
+        }
+        if (access.bytes > w.alignment) {
+            w.alignment = access.bytes;
+            w.aligned_at = access.disp;
+        }
+        return true;
+    }
     std::array<u32, 2> versions_of(const OperandAccess& access) const {
         return {versions_[access.base], access.index == kZeroSlot ? 0 : versions_[access.index]};
     }
@@ -93,6 +110,12 @@ WindowPlan plan_windows(const std::vector<Item>& items, bool wanted) {
     for (Window& w : plan.windows) {
         if (w.uses > 1 && places < TranslatedCode::kWindows) {
             w.place = places++;
+            if (w.alignment != 0) {
+                // Whole parts: no page is left by it that was not left before.
+                const i64 part = w.alignment;
+                w.low -= ((w.low - w.aligned_at) % part + part) % part;
+                w.high += (part - (w.high - w.low) % part) % part;
+            }
         } else {
             w.uses = 0;
         }

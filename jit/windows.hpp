@@ -30,7 +30,9 @@ struct Item;
 struct Window {
     OperandAccess by;  // registers; RSP's displacement counts from where RSP was at first
     std::array<u32, 2> versions{};
-    i64 low = 0, high = 0;  // [low, high), displacements
+    i64 low = 0, high = 0;   // [low, high), displacements
+    unsigned alignment = 0;  // at least one access must be aligned to so many bytes
+    i64 aligned_at = 0;      // ... there, and so `low` is in the end
     bool write = false;
     unsigned uses = 0;
     unsigned last = 0;        // item of the last access
