@@ -198,10 +198,13 @@ class Tree:
 
 
 def expand(tests, tree):
-    """Names of tests; "suite:NAME" stands for all tests of a suite."""
+    """Names of tests; "suite:NAME" stands for all tests of a suite but its long ones."""
     for name in tests:
         if name.startswith("suite:"):
-            yield from (test for test, facts in tree.tests.items() if any(s.endswith(name[5:]) for s in facts["suite"]))
+            for test, facts in tree.tests.items():
+                suites = {suite.split(":")[-1] for suite in facts["suite"]}
+                if name[6:] in suites and "long" not in suites:
+                    yield test
         else:
             yield name
 
