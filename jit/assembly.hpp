@@ -61,6 +61,13 @@ struct Access {
     unsigned part = 0;     // to so many bytes, of which `bytes` is a multiple; 0: to `bytes`
     unsigned alignment() const { return part != 0 ? part : bytes; }
 };
+// The one that checks all of a window.
+inline Access whole(const Window& window) {
+    return {.bytes = window.bytes(),
+            .write = window.write,
+            .aligned = window.alignment != 0,
+            .part = window.alignment};
+}
 
 class Assembly {
   public:

@@ -193,11 +193,7 @@ Mem check_window(Assembly& a, Window& window, i64 disp) {
     window.checked = true;
     window.checked_at = a.index();
     check(a, {.kind = Assembly::Address::Kind::Window, .window = a.number_of(window)},
-          {.bytes = window.bytes(),
-           .write = window.write,
-           .aligned = window.alignment != 0,
-           .part = window.alignment},
-          window.by.base == RSP);
+          whole(window), window.by.base == RSP);
     e.store(kept, kT0);
     return in_window(a, window, disp);
 }

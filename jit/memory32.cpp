@@ -71,7 +71,7 @@ Mem check_window32(Assembly& a, Window& window, i64 disp) {
     window.checked_at = a.index();
     const Assembly::Address address{.kind = Assembly::Address::Kind::Window,
                                     .window = a.number_of(window)};
-    check(a, address, {.bytes = window.bytes(), .write = window.write}, window.by.base == RSP);
+    check(a, address, whole(window), window.by.base == RSP);
     (void)at_address(a, address);
     e.store(kept, kT0);
     return mem;
