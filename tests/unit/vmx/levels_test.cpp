@@ -268,6 +268,16 @@ TEST_CASE("levels: another guest that begins while a launch is not answered is n
     CHECK(enter(levels, {0x2000, 0xD000, 0, 2, 0}).level == 2);
 }
 
+TEST_CASE("levels: behind a launch that failed, what begins is no deeper", "[vmx][trace]") {
+    GuestLevels levels;
+    const GuestId first = enter(levels, {0x1000, 0x9000, 0, 1, 0}).id;
+    levels.launched(first, 0, 0x10);
+    // A guest of another process takes its place among those entered of late.
+    CHECK(enter(levels, {0x10'1000, 0xC000, 0, 2, 0}).level == 2);
+    CHECK(enter(levels, {0x1000, 0x9000, 0, 1, 0x13}).level == 2);  // it goes on behind VMLAUNCH
+    CHECK(enter(levels, {0x2000, 0x9000, 0, 3, 0}).level == 2);
+}
+
 TEST_CASE("levels: of two virtual CPUs of a guest the one seen last on this processor launched it",
           "[vmx][trace]") {
     GuestLevels levels;
