@@ -68,7 +68,7 @@ Translation* CodeCache::find(const Block& block, u64 rip, u32 key) {
 std::size_t CodeCache::Region::table_bytes() const {
     return translations.size() * sizeof(Translation) + uses.size() * sizeof(Use) +
            exits.size() * sizeof(Exit) + sites.size() * sizeof(Site) +
-           insns.size() * sizeof(const Insn*) + blocks.size() * sizeof(Block*);
+           (insns.size() + blocks.size()) * sizeof(void*);
 }
 
 bool CodeCache::full(const Region& region, std::size_t instructions) const {

@@ -84,8 +84,8 @@ class CodeCache final : public BlockCache::Listener {
 
     Exit& exit(u32 number) { return regions_[region_of(number)].exits[index_of(number)]; }
     Site& site(u32 number) { return regions_[region_of(number)].sites[index_of(number)]; }
-    // The exit leads to the translation from now on.
-    void link(u32 exit, Translation& to);
+    // The exit of that number leads to the translation from now on.
+    void link(u32 number, Translation& to);
     // An engine enters it.
     void entered(const Translation& translation) {
         regions_[translation.region].last_entered = ++entries_;
