@@ -187,11 +187,16 @@ Window* Assembly::next_window() {
     return number == kNoWindow ? nullptr : &windows_.windows[static_cast<std::size_t>(number)];
 }
 
-unsigned Assembly::slot_for(bool stack, bool write) {
-    if ((translation_.key & mode_key::kUser) != 0) {
-        return cache_.new_slot(write);
+unsigned Assembly::slot_for(bool stack, const Access& access) {
+    const bool kernel = (translation_.key & mode_key::kUser) == 0;
+    if (kernel && stack) {
+        return access.write ? 1 : 0;
     }
-    return stack ? (write ? 1 : 0) : kNoSlot;
+    if ((kernel && !cache_.wants_slots(translation_.rip)) || !cache_.has_slot(item().rip) ||
+        (translation_.key & mode_key::kAlignment) != 0) {  // no access may hit
+        return kNoSlot;
+    }
+    return cache_.new_slot(access.bytes, access.write);
 }
 
 void Assembly::refill_if(u8* place, unsigned slot, const Address& address, const Access& access) {
@@ -207,15 +212,59 @@ void Assembly::write_refill(const Refill& refill) {
     compute(*this, refill.address);
     interpreted_.push_back({probe(*this, refill.access), refill.item, refill.item_stack_ahead,
                             refill.address.window, refill.x87});
-    const Mem page = at_rsp(layout::slot(refill.slot));
+    if (refill.slot < kStackSlots) {
+        write_stack_refill(refill);
+        return;
+    }
+    constexpr i32 kSlots = JumpTable::kSlotsAt;
+    e_.load(kT1, at_rsp(layout::kJumpTable));
+    e_.xm({.opcode = 0x80}, 0,
+          {.base = kT1, .disp = kSlots + PageSlots::impatience_of(refill.slot)});  // add byte
+    e_.byte(PageSlots::kImpatience);
+    u8* impatient = e_.jcc(cc::kE);
+    interpreted_.push_back({impatient, refill.item, refill.item_stack_ahead, refill.address.window,
+                            refill.x87, refill.slot});
+    go_on_if_ac(refill);
+    e_.xm({.opcode = 0xC7, .w = true}, 0,
+          {.base = kT1, .disp = kSlots + PageSlots::room_of(refill.slot)});
+    e_.dword(SlotNumbers::room(refill.access.bytes));
+    e_.xm({.opcode = 0xC6}, 0, {.base = kT1, .disp = kSlots + PageSlots::pages_of(refill.slot)});
+    e_.byte(1);
+    e_.store({.base = kT1, .disp = kSlots + PageSlots::addend_of(refill.slot)}, kT0);
+    e_.xm({.opcode = 0x80}, 1,
+          {.base = kT1, .disp = kSlots + PageSlots::filled_byte(refill.slot)});  // or byte
+    e_.byte(1U << refill.slot % 8);
+    compute(*this, refill.address);
+    e_.load(kT0, at_rsp(layout::kJumpTable));
+    e_.alu_imm(4, kT1, -4096);
+    e_.store({.base = kT0, .disp = kSlots + PageSlots::first_of(refill.slot)}, kT1);
+    e_.rm({.opcode = 0x21, .w = true}, kT1,
+          {.base = kT0, .disp = kSlots + PageSlots::kAddresses});  // and [addresses], t1
+    e_.load(kT0, {.base = kT0, .disp = kSlots + PageSlots::addend_of(refill.slot)});
+    u8* back = e_.jmp();
+    Emitter::patch(back, back, refill.back);
+}
+
+// What a kernel reaches while RFLAGS.AC lifts SMAP may be out of reach later: no slot is filled.
+void Assembly::go_on_if_ac(const Refill& refill) {
+    if ((translation_.key & mode_key::kUser) != 0) {
+        return;
+    }
+    e_.xm({.opcode = 0xF6}, 0, at_rsp(layout::kSystemFlags + 2));  // test byte
+    e_.byte(rflags::kAc >> 16);
+    u8* lifted = e_.jcc(cc::kNE);
+    Emitter::patch(lifted, lifted, refill.back);
+}
+
+// The two of kernel stacks are in the vCPU.
+void Assembly::write_stack_refill(const Refill& refill) {
+    go_on_if_ac(refill);
     const Mem addend = at_rsp(layout::slot(refill.slot) + 8);
     e_.store(addend, kT0);
     compute(*this, refill.address);
     e_.alu_imm(4, kT1, -4096);
-    e_.store(page, kT1);
+    e_.store(at_rsp(layout::slot(refill.slot)), kT1);
     e_.load(kT0, addend);
-    e_.xm({.opcode = 0x80}, 1, at_rsp(layout::slot_filled(refill.slot)));  // or byte
-    e_.byte(1U << refill.slot % 8);
     u8* back = e_.jmp();
     Emitter::patch(back, back, refill.back);
 }
@@ -293,7 +342,8 @@ void Assembly::write_interpreted(const Interpreted& interpreted) {
     const unsigned last = last_of(interpreted);
     const ItemEnd& end = ends_[last];
     const u32 site = new_site(interpreted.first, last, true);
-    cache_.site(site).window = interpreted.window != kNoWindow;
+    cache_.site(site).window = interpreted.window != kNoWindow && interpreted.slot == 0;
+    cache_.site(site).slot = interpreted.slot;
     jump_to_interpret(site);
     cache_.site(site).resume = cache_.executable(e_.at());
     move_home(-end.stack_ahead);

@@ -138,9 +138,6 @@ class Assembly {
     void interpret_window_if(u8* place, Window& window);
 
     // --- page slots ---
-    // The slot of an access that has its own: all of user code's, and what goes to the stack.
-    static constexpr unsigned kNoSlot = ~0U;
-    unsigned slot_for(bool stack, bool write);
     // How an address is computed, to do it again in another place.
     struct Address {
         enum class Kind : u8 { Operand, Window, Base } kind = Kind::Operand;
@@ -148,6 +145,9 @@ class Assembly {
         u8 base = 0;
         i32 disp = 0;
     };
+    // The slot of an access: its own, or that of a kernel's stack.
+    static constexpr unsigned kNoSlot = SlotNumbers::kNone;
+    unsigned slot_for(bool stack, const Access& access);
     struct Refill {
         u8* place;  // of the branch of a miss
         u8* back;
@@ -215,6 +215,7 @@ class Assembly {
         i32 stack_ahead;
         int window;
         X87Pointers x87;  // before the first
+        u32 slot = 0;     // which has missed often
     };
     // What holds behind an item's code.
     struct ItemEnd {
@@ -241,6 +242,8 @@ class Assembly {
     void write_unlinked(u32 number, StatusPlace status);
     void write_interpreted(const Interpreted& interpreted);
     void write_refill(const Refill& refill);
+    void write_stack_refill(const Refill& refill);
+    void go_on_if_ac(const Refill& refill);
     u32 new_site(unsigned first, unsigned last, bool carried_over);
     unsigned last_of(const Interpreted& interpreted) const;
     void move_home(i32 by);

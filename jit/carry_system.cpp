@@ -107,8 +107,8 @@ bool direction(Assembly& a) {
     return true;
 }
 
-// STAC, CLAC: AC changes the class of data accesses, if SMAP is on. What was reached while it was
-// lifted may be out of reach then, so the stack's page slots are emptied.
+// STAC, CLAC: AC changes the class of data accesses, if SMAP is on. What page slots hold stays in
+// reach: none is filled under AC.
 bool access_control(Assembly& a) {
     if (!level_0(a)) {
         return false;
@@ -129,12 +129,6 @@ bool access_control(Assembly& a) {
     } else {
         clear(e, system_flag(rflags::kAc));
         e.alu_imm(5, at_rsp(layout::kDataTlb), kTableBytes);  // sub
-        e.load(kT0, at_rsp(layout::slot(kEmptySlot)));
-        e.load(kT1, at_rsp(layout::slot(kEmptySlot) + 8));
-        for (unsigned slot = 0; slot < kStackSlots; ++slot) {
-            e.store(at_rsp(layout::slot(slot)), kT0);
-            e.store(at_rsp(layout::slot(slot) + 8), kT1);
-        }
     }
     here(e, as_before);
     return true;

@@ -28,6 +28,7 @@
 #include "jit/emitter.hpp"
 #include "jit/layout.hpp"
 #include "jit/listener.hpp"
+#include "jit/page_slots.hpp"
 #include "jit/statistics.hpp"
 #include "jit/trampolines.hpp"
 #include "jit/translation.hpp"
@@ -35,6 +36,7 @@
 #include <array>
 #include <deque>
 #include <memory>
+#include <unordered_set>
 #include <vector>
 
 namespace droste::jit {
@@ -74,13 +76,16 @@ class CodeCache final : public BlockCache::Listener {
     }
     const Trampolines& trampolines() const { return trampolines_; }
 
-    // A number of TranslatedCode::slots for a site of user code: odd for writes, so that sites that
-    // share one when all are taken need the same rights.
-    unsigned new_slot(bool write) {
-        const unsigned slot = next_slot_;
-        next_slot_ = slot + 2 < TranslatedCode::kSlots ? slot + 2 : kFirstSiteSlot;
-        return slot + (write ? 1 : 0);
-    }
+    // Kernel code that takes its time: translations at this address have page slots from now on.
+    void with_slots(u64 rip) { insert(with_slots_, rip); }
+    bool wants_slots(u64 rip) const { return with_slots_.contains(rip); }
+    // An instruction whose slot missed too often has none from now on: translations of it that are
+    // made later look into the TLB.
+    void without_slot(u64 rip) { insert(without_slot_, rip); }
+    bool has_slot(u64 rip) const { return !without_slot_.contains(rip); }
+    // A number in PageSlots for an access of so many bytes. Numbers outlive the code that has them:
+    // when all are taken accesses of the same kind share them.
+    unsigned new_slot(unsigned bytes, bool write) { return slot_numbers_.next(bytes, write); }
 
     Exit& exit(u32 number) { return regions_[region_of(number)].exits[index_of(number)]; }
     Site& site(u32 number) { return regions_[region_of(number)].sites[index_of(number)]; }
@@ -139,6 +144,15 @@ class CodeCache final : public BlockCache::Listener {
 
     void jump_at(const u8* place, const u8* target);
 
+    // What is forgotten is found out again.
+    static void insert(std::unordered_set<u64>& set, u64 rip) {
+        constexpr std::size_t kMost = 32768;
+        if (set.size() >= kMost) {
+            set.clear();
+        }
+        set.insert(rip);
+    }
+
     BlockCache& block_cache_;
     CodeMemory memory_;
     Trampolines trampolines_;
@@ -148,7 +162,10 @@ class CodeCache final : public BlockCache::Listener {
     unsigned region_count_ = 0;
     unsigned current_ = 0;  // the region that is being filled
     u64 entries_ = 0;
-    unsigned next_slot_ = kFirstSiteSlot;  // even
+    SlotNumbers slot_numbers_;
+    // Linear addresses.
+    std::unordered_set<u64> with_slots_;
+    std::unordered_set<u64> without_slot_;
     u64 epoch_ = 1;
     std::size_t most_tables_;       // bytes, without jump tables
     std::size_t most_jump_tables_;  // bytes

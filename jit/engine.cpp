@@ -12,8 +12,8 @@
 #include "jit/x87_state.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
+#include <unordered_map>
 #include <utility>
 
 namespace droste::jit {
@@ -35,7 +35,12 @@ constexpr u32 kMostWindowMisses = 256;
 // (attention::kStop) is looked at between, some tenth of a millisecond apart.
 constexpr u64 kSlice = u64{1} << 18;
 
-// What an empty page slot holds. The check of an access takes any page for one that is reached by
+// Where slices end tells which code takes its time. Kernel code in which so many did is made again
+// with page slots: before that they cost more, in code and in misses, than they gain.
+constexpr u32 kHotSamples = 8;
+constexpr i64 kSliceEnds = 64;  // no translation is longer
+
+// What an empty slot of a kernel's stack holds. The check of an access takes any page for one that is reached by
 // some address, and ~0 would be reached by a null pointer with a small displacement; so it is one
 // whose addresses are not canonical.
 // QUIRK(empty-page-slot): what reaches it all the same reads zeros and writes to nobody's page,
@@ -79,11 +84,13 @@ class Engine final : public ExecutionEngine {
     const u8* go_on(Vcpu& cpu);
     bool may_go_on(const Vcpu& cpu) const;
     Status find_target(Vcpu& cpu, OwnedJumpTable& jumps, u32 key, const u8*& code);
-    const u8* enter_at(Vcpu& cpu, const OwnedJumpTable& jumps, const u8* code);
+    const u8* enter_at(Vcpu& cpu, OwnedJumpTable& jumps, const u8* code);
     Translation* translation_of(Vcpu& cpu, Block& block);
     void know(const Translation& translation);
-    void own_slots(Vcpu& cpu);
-    void note_slots(const Vcpu& cpu);
+    static const DataTlb& slots_table(const Vcpu& cpu, const TlbContext& context);
+    void own_slots(Vcpu& cpu, OwnedJumpTable& jumps);
+    void with_slots_if_hot(Vcpu& cpu, Block& block, Translation*& translation);
+    bool misses_too_often(u32 site, u64 now);
     Status interpret(Vcpu& cpu, const Block& block, u64 most);
 
     Interpreter interpreter_{kMaxBlockInsns};
@@ -93,15 +100,18 @@ class Engine final : public ExecutionEngine {
     KnownTargets known_;
     u64 known_epoch_ = 0;  // CodeCache::epoch() that known_ is of
     const std::unique_ptr<EmptySlot> empty_ = std::make_unique<EmptySlot>();
-    bool slots_emptied_ = false;  // all of them, before the first use
+    OwnedJumpTable* jumps_ = nullptr;  // in force
+    // What the slots of kernel stacks were filled from.
+    const TlbContext* stack_context_ = nullptr;
+    std::array<u64, 2> stack_epochs_{};
     const unsigned threshold_;
-    // What the page slots were filled from: [0] kernel code's, [1] user code's.
-    struct SlotsOf {
-        const DataTlb* tlb = nullptr;
-        u64 epoch = 0;
+    struct Missing {
+        u32 times = 0;
+        u64 since = 0;  // an instruction count
     };
-    std::array<SlotsOf, 2> slots_of_;
-    u64 end_ = 0;  // of the slice, as an instruction count
+    std::unordered_map<u32, Missing> missing_;  // by site
+    u64 sampled_rip_ = kNoTag;                  // where the last slice ended
+    u64 end_ = 0;                               // of the slice, as an instruction count
     const bool link_;
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
@@ -129,49 +139,30 @@ Translation* Engine::translation_of(Vcpu& cpu, Block& block) {
         static_cast<u64>((std::chrono::steady_clock::now() - start).count());
     if (code_->epoch() != epoch) {
         last_exit_ = kNoExit;
+        missing_.clear();
     }
     return made;
 }
 
-// Translated code has changed the class of its accesses itself, or not: what its slots hold now is
-// of this class (carry_system.cpp).
-void Engine::note_slots(const Vcpu& cpu) {
-    if (cpu.mode.cpl != 3) {
-        slots_of_[0].tlb = cpu.mode.data_tlb;
-    }
+// The data table whose translations page slots may hold.
+const DataTlb& Engine::slots_table(const Vcpu& cpu, const TlbContext& context) {
+    const auto privilege = cpu.mode.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
+    return context.data[static_cast<std::size_t>(privilege)];
 }
 
-// Clears page slots that were filled in another address space, or before translations went.
-void Engine::own_slots(Vcpu& cpu) {
-    const bool user = cpu.mode.cpl == 3;
+// Empties page slots that say what has gone since they were filled.
+void Engine::own_slots(Vcpu& cpu, OwnedJumpTable& jumps) {
     const TlbContext& context = cpu.tlb.current();
-    SlotsOf& owner = slots_of_[user ? 1 : 0];
-    // User code reaches addresses with bit 63 clear.
-    const u64 epoch = context.data_epochs[1] + (user ? 0 : context.data_epochs[0]);
-    if (owner.tlb == cpu.mode.data_tlb && owner.epoch == epoch) [[likely]] {
-        return;
-    }
-    owner = {cpu.mode.data_tlb, epoch};
-    TranslatedCode& translated = cpu.translated;
-    if (!slots_emptied_) {
-        translated.slots.fill(empty_->slot());
-        slots_emptied_ = true;
-    }
-    if (!user) {
+    jumps.slots().catch_up(context, slots_table(cpu, context));
+    if (stack_context_ != &context || stack_epochs_ != context.data_epochs) {
+        stack_context_ = &context;
+        stack_epochs_ = context.data_epochs;
         for (unsigned slot = 0; slot < kStackSlots; ++slot) {
-            translated.slots[slot] = empty_->slot();
+            cpu.translated.slots[slot] = empty_->slot();
         }
-        return;
     }
-    for (std::size_t byte = 0; byte < translated.slots_filled.size(); ++byte) {
-        for (unsigned filled = translated.slots_filled[byte]; filled != 0; filled &= filled - 1) {
-            const auto number = byte * 8 + static_cast<unsigned>(std::countr_zero(filled));
-            if (number >= kStackSlots) {
-                translated.slots[number] = empty_->slot();
-            }
-        }
-        translated.slots_filled[byte] = 0;
-    }
+    jumps_ = &jumps;
+    cpu.translated.jump_table = jumps.table();
 }
 
 Status Engine::interpret(Vcpu& cpu, const Block& block, u64 most) {
@@ -215,12 +206,26 @@ void Engine::note_target(Vcpu& cpu, OwnedJumpTable& jumps, const Translation& to
     }
 }
 
+// Where slices of a kernel's time have ended often: the translation is made again.
+void Engine::with_slots_if_hot(Vcpu& cpu, Block& block, Translation*& translation) {
+    if (translation != nullptr && translation->rip == sampled_rip_ &&
+        ++translation->samples == kHotSamples && cpu.mode.cpl != 3) {
+        code_->with_slots(translation->rip);
+        code_->kill(*translation);
+        translation = translation_of(cpu, block);
+    }
+    sampled_rip_ = kNoTag;
+}
+
 Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
     const u64 flushes = cpu.blocks->flushes();
     Block* const endbranch = behind_tracked_branch(cpu, at_rip);
     Block& block = endbranch != nullptr ? *endbranch : at_rip;
     const bool over_page_end = block.second_page != Block::kInvalid;
     Translation* translation = translation_of(cpu, block);
+    if (sampled_rip_ != kNoTag && cpu.blocks->flushes() == flushes) [[unlikely]] {
+        with_slots_if_hot(cpu, block, translation);
+    }
     if (cpu.blocks->flushes() != flushes) [[unlikely]] {
         last_exit_ = kNoExit;
         return Status::Switched;  // the block is gone, nothing was executed
@@ -244,9 +249,8 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
         note_target(cpu, jumps, *translation, endbranch != nullptr);
     }
     last_exit_ = kNoExit;
-    own_slots(cpu);
+    own_slots(cpu, jumps);
     TranslatedCode& translated = cpu.translated;
-    translated.jump_table = jumps.table();
     translated.remaining = static_cast<i64>(std::min(limit - cpu.icount, kSlice));
     translated.status = pack_status(cpu.state.flags.status());
     end_ = cpu.icount + static_cast<u64>(translated.remaining);
@@ -269,7 +273,6 @@ Status Engine::enter(Vcpu& cpu, const u8* code) {
             break;
         }
         const Exit& exit = code_->exit(left_by);
-        note_slots(cpu);
         cpu.state.rip() = exit.rip;
         cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
         cpu.icount = end_ - static_cast<u64>(translated.remaining);
@@ -279,6 +282,9 @@ Status Engine::enter(Vcpu& cpu, const u8* code) {
         last_exit_ = exit.place != nullptr ? left_by : kNoExit;
         // Nothing was executed: what is left of the budget does not suffice, or the code is dead.
         code = last_exit_ == kNoExit && cpu.icount != before ? go_on(cpu) : nullptr;
+        if (code == nullptr && translated.remaining < kSliceEnds) {
+            sampled_rip_ = cpu.state.rip();
+        }
     }
     if (Listener* listener = code_->listener(); listener != nullptr) [[unlikely]] {
         listener->left(cpu, rip);
@@ -340,14 +346,26 @@ const u8* Engine::go_on(Vcpu& cpu) {
     }
 }
 
-const u8* Engine::enter_at(Vcpu& cpu, const OwnedJumpTable& jumps, const u8* code) {
-    own_slots(cpu);
+const u8* Engine::enter_at(Vcpu& cpu, OwnedJumpTable& jumps, const u8* code) {
+    own_slots(cpu, jumps);
     TranslatedCode& translated = cpu.translated;
-    translated.jump_table = jumps.table();
     translated.remaining = static_cast<i64>(end_ - cpu.icount);
     translated.status = pack_status(cpu.state.flags.status());
     ++counted_.rejoined;
     return code;
+}
+
+// The site's slot has missed PageSlots::kPatience times more, and cannot grow. A look into the TLB
+// is cheaper than a slot that misses in 7 % of the accesses; a site that does so seldom does not
+// matter.
+bool Engine::misses_too_often(u32 site, u64 now) {
+    constexpr u32 kMostTimes = 8;
+    constexpr u64 kWithin = 500'000;  // instructions
+    Missing& missing = missing_[site];
+    if (missing.times == 0 || now - missing.since > kWithin) {
+        missing = {.times = 0, .since = now};
+    }
+    return ++missing.times == kMostTimes;
 }
 
 // One instruction of a translation by the interpreter: because it is not translated, or because its
@@ -360,7 +378,8 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     const u64 generation = cpu.tlb.generation();
     const u32 key = translation_key(cpu);
     const DataTlb* data_tlb = cpu.mode.data_tlb;
-    note_slots(cpu);
+    const TlbContext& context = cpu.tlb.current();
+    const std::array<u64, 2> data_epochs = context.data_epochs;
     cpu.state.rip() = site.rip;
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
     cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);
@@ -375,8 +394,18 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
         if (last_status_ != Status::Next || translation.dead ||
             (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
             cpu.tlb.generation() != generation || translation_key(cpu) != key ||
-            cpu.mode.data_tlb != data_tlb || cpu.icount > limit) {
+            cpu.mode.data_tlb != data_tlb || context.data_epochs != data_epochs ||
+            cpu.icount > limit) {
             return go_on(cpu);
+        }
+    }
+    if (site.slot != 0) {
+        const DataTlb& table = slots_table(cpu, context);
+        const bool grown = &table == data_tlb && jumps_->slots().grow(site.slot, table);
+        if (!grown && misses_too_often(translated.site, cpu.icount)) {
+            code_->without_slot(site.rip);
+            ++code_->counted().killed_for_slots;
+            code_->kill(translation);
         }
     }
     const u64 left = site.left - site.count;

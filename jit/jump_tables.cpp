@@ -60,6 +60,7 @@ OwnedJumpTable& JumpTables::new_table(void*& owner) {
     *taken.owner_ = nullptr;
     taken.owner_ = &owner;
     taken.key_ = 0;  // it is cleared before it is used
+    taken.slots().clear();
     return taken;
 }
 

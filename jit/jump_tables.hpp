@@ -2,7 +2,8 @@
 // Where linear addresses lead: what an engine remembers for jumps that are not linked.
 //
 //   JumpTable     what translated code itself looks at: of an address space, a privilege level and a
-//                 mode. It holds as long as none of its code addresses is mapped elsewhere.
+//                 mode. It holds as long as none of its code addresses is mapped elsewhere. Page
+//                 slots (page_slots.hpp) lie behind it.
 //   KnownTargets  what the engine asks when that has nothing: translations by linear and physical
 //                 page and mode, for whatever address space. So a new process, whose kernel's jump
 //                 table is empty, costs a look at the page tables for each page of code, not one at
@@ -33,6 +34,7 @@ class OwnedJumpTable {
     explicit OwnedJumpTable(void*& owner);
 
     const JumpTable* table() const { return table_.get(); }
+    PageSlots& slots() { return table_->slots; }
     // Null: nothing is known.
     const u8* find(u64 rip) const {
         const JumpTable::Entry& entry = table_->entries[JumpTable::index(rip)];

@@ -7,6 +7,7 @@
 #include "cpu/x86/seams/intercept.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/emitter.hpp"
+#include "jit/page_slots.hpp"
 
 #include <bit>
 #include <cstddef>
@@ -30,9 +31,6 @@ inline constexpr i32 window(unsigned number) {
 inline constexpr i32 slot(unsigned number) {
     return static_cast<i32>(kTranslated + offsetof(TranslatedCode, slots) +
                             number * sizeof(TranslatedCode::PageSlot));
-}
-inline constexpr i32 slot_filled(unsigned number) {
-    return static_cast<i32>(kTranslated + offsetof(TranslatedCode, slots_filled) + number / 8);
 }
 inline constexpr i32 kVectorNative = kTranslated + offsetof(TranslatedCode, vector_native);
 inline constexpr i32 kNativeMxcsr = kTranslated + offsetof(TranslatedCode, native_mxcsr);
@@ -105,11 +103,8 @@ inline constexpr i32 kBytes = 512 + 32;
 }  // namespace layout
 #pragma GCC diagnostic pop
 
-// Page slots that are not a site's: kernel code's of its stack, for reads and for writes; and one
-// that is always empty.
+// Page slots that are the vCPU's: kernel code's of its stack, for reads and for writes.
 inline constexpr unsigned kStackSlots = 2;
-inline constexpr unsigned kEmptySlot = 2;
-inline constexpr unsigned kFirstSiteSlot = 4;  // even
 
 // Native homes of the guest's general registers: the same ones, except that RSP and R12 have moved
 // (RSP is the vCPU) and R13 to R15 stay in CpuState, which leaves two to compute with.
@@ -121,8 +116,9 @@ inline Mem at_rsp(i32 disp) {
     return {.base = kRsp, .disp = disp};
 }
 
-// Targets of indirect branches, by linear address. All zero it is empty but for the entry of address
-// 0, so that its pages are not touched before they are used.
+// Targets of indirect branches, by linear address; and what else translated code keeps for an
+// address space and privilege level (TranslatedCode::jump_table). All zero it is empty but for the
+// entry of address 0, so that its pages are not touched before they are used.
 struct JumpTable {
     static constexpr unsigned kEntries = 16384;
     struct Entry {
@@ -130,6 +126,9 @@ struct JumpTable {
         const u8* code;
     };
     std::array<Entry, kEntries> entries;
+    PageSlots slots;
+    static constexpr i32 kSlotsAt = kEntries * sizeof(Entry);
+    static constexpr void check_offsets() { static_assert(offsetof(JumpTable, slots) == kSlotsAt); }
 
     // The upper bits of a product: sums and differences of page numbers and offsets, which kernels
     // are full of, cancel out in simpler ones.

@@ -4,8 +4,9 @@
 // from there. Others compare with their page slot, if they have one, or with the TLB's tag:
 //
 //   lea  t1, [address]
-//   sub  t1, [slot.page];  mov t0, [slot.addend]
-//   cmp  t1, 4096 - bytes;  ja refill                 ... from the TLB:
+//   mov  t0, [jump_table];  sub t1, [t0 + slot.first]
+//   cmp  t1, [t0 + slot.room];  jae refill            ... from the TLB:
+//   mov  t0, [t0 + slot.addend]
 //
 //   lea  t1, [address]
 //   mov  t0, t1;  shr t0, 12 - 3;  and t0, (entries - 1) * 8;  add t0, [data_tlb]
@@ -127,22 +128,35 @@ void compute(Assembly& a, const Assembly::Address& address) {
 void check(Assembly& a, const Assembly::Address& address, const Access& access, bool stack) {
     Emitter& e = a.emitter();
     compute(a, address);
-    const unsigned slot = a.slot_for(stack, access.write);
+    const bool window = address.window != kNoWindow;
+    const unsigned slot = a.slot_for(stack, access);
     const auto interpret_if = [&](u8* place) {
-        if (address.window == kNoWindow) {
-            a.interpret_if(place);
-        } else {
+        if (window) {
             a.interpret_window_if(place, a.window(address.window));
+        } else {
+            a.interpret_if(place);
         }
     };
     if (slot == Assembly::kNoSlot) {
         interpret_if(probe(a, access));
         return;
     }
-    e.rm({.opcode = 0x2B, .w = true}, kT1, at_rsp(layout::slot(slot)));
-    e.load(kT0, at_rsp(layout::slot(slot) + 8));
-    e.alu_imm(7, kT1, static_cast<i32>(kPageBytes - access.bytes));
-    u8* miss = e.jcc(cc::kA);
+    u8* miss = nullptr;
+    if (slot < kStackSlots) {
+        e.rm({.opcode = 0x2B, .w = true}, kT1, at_rsp(layout::slot(slot)));
+        e.load(kT0, at_rsp(layout::slot(slot) + 8));
+        e.alu_imm(7, kT1, static_cast<i32>(kPageBytes - access.bytes));
+        miss = e.jcc(cc::kA);
+    } else {
+        constexpr i32 kSlots = JumpTable::kSlotsAt;
+        e.load(kT0, at_rsp(layout::kJumpTable));
+        e.rm({.opcode = 0x2B, .w = true}, kT1,
+             {.base = kT0, .disp = kSlots + PageSlots::first_of(slot)});
+        e.rm({.opcode = 0x3B, .w = true}, kT1,
+             {.base = kT0, .disp = kSlots + PageSlots::room_of(slot)});
+        miss = e.jcc(cc::kAE);
+        e.load(kT0, {.base = kT0, .disp = kSlots + PageSlots::addend_of(slot)});
+    }
     if (access.aligned) {
         e.xr({.opcode = 0xF7}, 0, kT1);  // test
         e.dword(access.alignment() - 1);

@@ -31,6 +31,7 @@ struct CacheStatistics {
     u64 evictions = 0;  // of a region of code
     // Translations that died with a block of theirs, by why that did.
     std::array<u64, static_cast<std::size_t>(BlockDeath::kCount)> killed{};
+    u64 killed_for_slots = 0;    // ... without a page slot that missed too often
     u64 killed_for_windows = 0;  // made again without windows (windows.hpp): their checks failed
     // Present, in bytes.
     std::size_t code_bytes = 0, table_bytes = 0;

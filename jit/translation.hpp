@@ -36,6 +36,7 @@ struct Translation {
     u32 key = 0;
     u32 count = 0;  // instructions
     u32 window_misses = 0;
+    u32 samples = 0;  // how often a slice of time ended just before it
     bool dead = false;
     u8 region = 0;                     // of CodeCache's
     Block* block = nullptr;            // the decoded block it begins with
@@ -80,6 +81,7 @@ struct Site {
     bool window = false;         // because a window's check failed
     bool carried_over = false;   // only if its access is not a plain one
     bool shadowed = false;       // the first one is in the shadow of an STI
+    u32 slot = 0;                // or because this page slot has missed often
 };
 
 }  // namespace droste::jit

@@ -152,6 +152,7 @@ std::string describe_translator(const Pc& pc, u64 instructions) {
         text += row(kDeathRows[i], cache.killed[i]);
     }
     text += row("  killed: windows fail", cache.killed_for_windows);
+    text += row("  killed: slots miss", cache.killed_for_slots);
     text += row("regions of code evicted", cache.evictions);
     text += row("links made", cache.links);
     text += row("jump tables cleared", engines.jump_table_clears);

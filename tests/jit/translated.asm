@@ -209,6 +209,21 @@ windows:
     jnz .round
     ret
 
+; One access that goes to another page each time, none beside another.
+slots:
+    mov ebp, 20000
+.round:
+    mov rdi, SLED
+    mov edx, 64
+.page:
+    mov rax, [rdi]
+    add rdi, 8192
+    dec edx
+    jnz .page
+    dec ebp
+    jnz .round
+    ret
+
 ; An instruction that is not translated.
 odd:
     mov edx, HOT
@@ -452,6 +467,7 @@ words:
     ON 'cold', cold
     ON 'touch', touch
     ON 'windows', windows
+    ON 'slots', slots
     ON 'odd', odd
     ON 'rewrite', rewrite
     ON 'layout', layout

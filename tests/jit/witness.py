@@ -30,6 +30,7 @@ COUNTERS = {
     "killed: memory layout": ("layout", TIMES),
     "killed: no room": ("room", 1),
     "killed: windows fail": ("windows", 1),
+    "killed: slots miss": ("slots", 1),
     "regions of code evicted": ("room, little room", 2),
     "links made": ("hot", TIMES),
     "jump tables cleared": ("switch", TIMES),

@@ -6,6 +6,7 @@
 ; limit: 60000000
 ; expect: CLAC_closes_the_stack: ok
 ; expect: STAC_and_CLAC_by_turns: ok
+; expect: CLAC_closes_what_hot_code_has_reached: ok
 ; expect: SWAPGS: ok
 ; expect: PUSHF_and_POPF: ok
 ; expect: IF_is_seen_at_once: ok
@@ -87,6 +88,49 @@ start64:
     FAULTS 14, 1, mov eax, [rbx + 8]
     AGAIN
     CLAIM "STAC_and_CLAC_by_turns"
+
+    mov ebx, string                     ; a loop that kernels spend their time in
+    mov edi, string
+    mov ecx, 1000000
+    mov r8d, .hot
+    jmp copies
+.hot:
+    REPEATEDLY
+    mov ebx, USER
+    mov edi, string
+    mov r8d, .read
+    mov ecx, 2
+    stac
+    jmp copies
+.read:
+    clac
+    mov dword [f_vector], -1
+    mov dword [resume], .read_closed
+    mov r8d, .read_closed
+    mov ecx, 1
+    jmp copies
+.read_closed:
+    EXPECT dword [f_vector], 14
+    EXPECT dword [f_error], 1
+    EXPECT dword [f_rip], copies
+    mov ebx, string
+    mov edi, USER
+    mov r8d, .written
+    mov ecx, 2
+    stac
+    jmp copies
+.written:
+    clac
+    mov dword [f_vector], -1
+    mov dword [resume], .write_closed
+    mov r8d, .write_closed
+    mov ecx, 1
+    jmp copies
+.write_closed:
+    EXPECT dword [f_vector], 14
+    EXPECT dword [f_error], 3
+    AGAIN
+    CLAIM "CLAC_closes_what_hot_code_has_reached"
 
     SET_MSR 0xC0000101, there
     SET_MSR 0xC0000102, elsewhere
@@ -406,6 +450,14 @@ start64:
     AGAIN
     CLAIM "bit_strings"
     jmp finish
+
+; R8: where to go on.
+copies:
+    mov eax, [rbx]
+    mov [rdi], eax
+    dec ecx
+    jnz copies
+    jmp r8
 
 opens:
     stac

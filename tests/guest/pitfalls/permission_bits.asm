@@ -11,6 +11,7 @@
 ; expect: supervisor_mode_execution_prevention: ok
 ; expect: supervisor_mode_access_prevention: ok
 ; expect: rings_by_turns: ok
+; expect: key_closed_just_before: ok
 %include "lm64.inc"
 READONLY equ 0x201008           ; user, read-only
 NXPAGE   equ 0x203000           ; user, NX
@@ -211,6 +212,54 @@ start64:
     GIVES -1, stores_super
     AGAIN
     CLAIM "rings_by_turns"
+
+    push qword DATA3                    ; user code that runs hot; nothing but WRPKRU stands between two accesses
+    push qword STACK3
+    push qword 2
+    push qword CODE3
+    push qword .keys
+    iretq
+.keys:
+    mov ebx, KEYED + 8
+    xor ecx, ecx
+    xor edx, edx
+    REPEATEDLY
+    mov dword [f_vector], -1
+    mov dword [resume], .wrong
+    mov r12d, 64
+.open:                                  ; often, and often once more behind the key's closing
+    xor eax, eax
+    wrpkru
+    mov r13d, [rbx]
+    dec r12d
+    jnz .open
+    mov r12d, 3
+.closing:
+    mov dword [resume], .wrong
+    mov r15d, 0
+.turn:
+    mov eax, r15d
+    wrpkru
+    mov r13d, [rbx]
+    mov [rbx], r13d
+    mov dword [resume], .closed
+    add r15d, 4                         ; AD of key 1
+    cmp r15d, 4
+    je .turn
+.wrong:
+    mov dword [wrong_at], .wrong
+.closed:
+    EXPECT dword [f_vector], 14
+    EXPECT dword [f_error], 0x25
+    EXPECT r15d, 4
+    xor eax, eax
+    wrpkru
+    dec r12d
+    jnz .closing
+    AGAIN
+    RING0 .keyed
+.keyed:
+    CLAIM "key_closed_just_before"
     jmp finish
 
 stack: dq 0
