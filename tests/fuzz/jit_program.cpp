@@ -1,12 +1,10 @@
-#include "tests/fuzz/jit_program.hpp"
-
 #include "cpu/x86/decode/decoder.hpp"
+#include "tests/fuzz/jit_program_writer.hpp"
 
 #include <capstone/capstone.h>
 
 #include <algorithm>
 #include <array>
-#include <initializer_list>
 
 #include <fmt/format.h>
 
@@ -14,23 +12,10 @@ namespace droste::test {
 
 namespace {
 
-using Bytes = std::vector<u8>;
-using Reference = Piece::Reference;
-
-constexpr u32 kRoutine = 0x8000'0000;  // Piece::target while the routines are not written yet
-
-void put(Bytes& bytes, u64 value, unsigned count) {
-    for (unsigned i = 0; i < count; ++i) {
-        bytes.push_back(static_cast<u8>(value >> (8 * i)));
-    }
-}
-
-class Writer {
+class Writer final : public ProgramWriter {
   public:
     Writer(u64 seed, bool control_flow, const CpuFeatures& features)
-        : rng_(seed)
-        , features_(features) {
-        program_.seed = seed;
+        : ProgramWriter(seed, features) {
         program_.user = one_in(3) || control_flow;
         if (control_flow) {
             // ENDBR_EN; SH_STK_EN; NO_TRACK_EN
@@ -41,8 +26,13 @@ class Writer {
         } else if (one_in(3)) {
             program_.place = {.code = 0x7FFF'E000, .data = 0x0800'0000};
         }
-        choose_registers();
-        make_generators();
+        std::array<u8, 15> registers = {RAX, RCX, RDX, RBX, RBP, RSI, RDI, 8,
+                                        9,   10,  11,  12,  13,  14,  15};
+        choose_registers(registers);
+        GeneratorFilter filter;
+        filter.rip_disp =
+            static_cast<i32>(program_.place.data + 0x1000 - program_.place.code - 0x1000);
+        make_generators(filter, true);
     }
 
     Program write() {
@@ -70,78 +60,11 @@ class Writer {
                 piece({0xC3});  // ret
             }
         }
-        for (Piece& p : pieces()) {
-            if (p.target >= kRoutine) {
-                p.target = routines[p.target - kRoutine];
-            }
-            p.target = std::min(p.target, static_cast<u32>(pieces().size() - 1));
-        }
-        return std::move(program_);
+        return finish(routines);
     }
 
   private:
-    static constexpr unsigned kRoutines = 3;
-
-    u64 below(u64 bound) { return rng_() % bound; }
-    bool one_in(u64 n) { return below(n) == 0; }
-    std::vector<Piece>& pieces() { return program_.pieces; }
-    Piece& piece(std::initializer_list<u8> bytes) {
-        pieces().push_back({});
-        pieces().back().bytes = bytes;
-        return pieces().back();
-    }
-    // The last of its bytes refer to `target`.
-    Piece& branch(std::initializer_list<u8> opcode, Reference reference, u32 target) {
-        Piece& p = piece(opcode);
-        p.reference = reference;
-        p.at = static_cast<u8>(p.bytes.size());
-        p.target = target;
-        put(p.bytes, 0, reference == Reference::Rel8 ? 1 : reference == Reference::Abs64 ? 8 : 4);
-        return p;
-    }
-    u32 here() { return static_cast<u32>(pieces().size()); }
-
     // --- registers with a purpose ---------------------------------------------------------------
-
-    void choose_registers() {
-        std::array<u8, 15> others = {RAX, RCX, RDX, RBX, RBP, RSI, RDI, 8,
-                                     9,   10,  11,  12,  13,  14,  15};
-        std::shuffle(others.begin(), others.end(), rng_);
-        base1_ = others[0];
-        base2_ = others[1];
-        index_ = others[2];
-        counter_ = others[3];
-    }
-
-    void make_generators() {
-        GeneratorFilter filter;
-        filter.features = features_;
-        filter.families = {InsnFamily::Integer};
-        const u16 reserved = static_cast<u16>(1U << RSP | 1U << base1_ | 1U << base2_ |
-                                              1U << index_ | 1U << counter_);
-        filter.forbidden_gprs = reserved;
-        filter.disp_min = -300;
-        filter.disp_max = 300;
-        filter.base = base1_;
-        filter.index = index_;
-        generators_.emplace_back(filter);
-        filter.base = base2_;
-        filter.index = kZeroSlot;
-        filter.rip_relative = true;
-        filter.rip_disp =
-            static_cast<i32>(program_.place.data + 0x1000 - program_.place.code - 0x1000);
-        generators_.emplace_back(filter);
-        filter.rip_relative = false;
-        filter.base = RSP;
-        filter.index = index_;
-        generators_.emplace_back(filter);
-        filter.base = base1_;
-        filter.forbidden_gprs = 0;
-        generators_.emplace_back(filter);
-        filter.forbidden_gprs = reserved;
-        filter.families = {InsnFamily::X87, InsnFamily::Mmx, InsnFamily::Sse, InsnFamily::Avx};
-        generators_.emplace_back(filter);
-    }
 
     u64 stack_place() {
         const u64 top = program_.place.stack_top();
@@ -180,19 +103,6 @@ class Writer {
 
     // --- code -------------------------------------------------------------------------------------
 
-    void region(unsigned count, unsigned depth) {
-        const u32 first = here();
-        for (unsigned i = 0; i < count; ++i) {
-            one(depth);
-        }
-        for (u32 i = first; i < here(); ++i) {
-            Piece& p = pieces()[i];
-            if (p.target < kRoutine && p.target > here()) {
-                p.target = here();
-            }
-        }
-    }
-
     bool tracked() const { return program_.u_cet != 0; }
     void endbranch() { piece({0xF3, 0x0F, 0x1E, 0xFA}); }
     // Perhaps with NOTRACK.
@@ -213,7 +123,7 @@ class Writer {
         one_in(8) ? plain() : endbranch();
     }
 
-    void one(unsigned depth) {
+    void one(unsigned depth) override {
         if (tracked() && one_in(8)) {
             one_in(3) ? endbranch() : tracked_jump();
             return;
@@ -226,7 +136,7 @@ class Writer {
         case 4: stack(); break;
         case 5: flags(); break;
         case 6: system(); break;
-        case 7: store_to_code(); break;
+        case 7: store_to_code(Reference::Rel32); break;
         case 8: strings(); break;
         case 9: prefixed(); break;
         case 10: absolute(); break;
@@ -236,21 +146,6 @@ class Writer {
         default: plain(); break;
         }
     }
-
-    void plain() {
-        static constexpr std::array<u8, 16> kOften = {0, 0, 0, 0, 0, 0, 0, 1,
-                                                      1, 1, 1, 1, 2, 2, 3, 4};
-        GeneratedInsn insn;
-        const InsnGenerator& generator = generators_[kOften[below(kOften.size())]];
-        if (generator.generate(rng_, insn)) {
-            Piece& p = piece({});
-            p.bytes.assign(insn.bytes.begin(), insn.bytes.begin() + insn.length);
-            if (after_status_read(p.bytes)) {
-                p.bytes.insert(p.bytes.end(), {0x80, 0xE4, 0xEF});  // and ah, ~AF
-            }
-        }
-    }
-    static bool after_status_read(const Bytes& bytes) { return bytes.back() == 0x9F; }  // lahf
 
     // A segment, or 32-bit addresses.
     void prefixed() {
@@ -369,7 +264,6 @@ class Writer {
         default: piece({rex, static_cast<u8>(0x50 | (reg & 7))});  // push reg
         }
     }
-    u32 kept() const { return 1U << RSP | 1U << base1_ | 1U << base2_ | 1U << index_; }
     void finish_operand(u8 base) {
         if ((base & 7) == 4) {
             pieces().back().bytes.push_back(0x24);  // SIB
@@ -385,17 +279,7 @@ class Writer {
         case 2: piece({0x48, 0x83, 0xD0, 0x00}); break;                         // adc rax, 0
         case 3: piece({0x48, 0x19, 0xD2}); break;                               // sbb rdx, rdx
         case 4: piece({0x48, 0xD1, 0xD0}); break;                               // rcl rax, 1
-        case 5: {
-            // push imm32; popfq: status flags, DF, AC, ID, and seldom IF off or TF
-            u32 image = static_cast<u32>(rng_()) & 0x2408D5;
-            image |= one_in(4) ? 0x400U : 0U;
-            image |= one_in(4) ? 0U : 0x200U;
-            image |= one_in(16) ? 0x100U : 0U;
-            image &= one_in(2) ? ~0x4'0000U : ~0U;
-            put(piece({0x68}).bytes, image, 4);
-            pieces().back().bytes.push_back(0x9D);
-            break;
-        }
+        case 5: load_flags(); break;
         default: piece({static_cast<u8>(one_in(2) ? 0xF9 : 0xF8)});  // stc, clc
         }
     }
@@ -417,18 +301,6 @@ class Writer {
         }
     }
 
-    // Into a byte of another piece: mostly the last one, which is often a constant.
-    void store_to_code() {
-        const u32 target =
-            one_in(2) ? here() + static_cast<u32>(below(4)) : static_cast<u32>(below(here() + 1));
-        Piece& p = branch({0xC6, 0x05}, Reference::Rel32, target);  // mov byte [rip + ...], imm8
-        const u32 known = target < here() - 1 ? target : here() - 1;
-        const std::size_t bytes = pieces()[known].bytes.size();
-        p.target_at =
-            one_in(6) ? static_cast<u32>(below(12)) : static_cast<u32>(bytes == 0 ? 0 : bytes - 1);
-        p.bytes.push_back(one_in(2) ? static_cast<u8>(below(16)) : static_cast<u8>(rng_()));
-    }
-
     // One piece: a repetition that comes with any RCX might run over itself, and when the new bytes
     // are seen then depends on the budget.
     void strings() {
@@ -442,12 +314,6 @@ class Writer {
         const u8 op = static_cast<u8>(kOps[below(5)] | below(2));
         put(p.bytes, (0xF2 | below(2)) | (one_in(2) ? 0x48U : 0x40U) << 8 | u64{op} << 16, 3);
     }
-
-    Rng rng_;
-    const CpuFeatures& features_;
-    Program program_;
-    u8 base1_ = 0, base2_ = 0, index_ = 0, counter_ = 0;
-    std::vector<InsnGenerator> generators_;
 };
 
 u64 offset_of(const std::vector<u64>& offsets, u32 piece, u32 at) {
@@ -459,23 +325,23 @@ void refer(const Piece& p, u64 place, u64 to, u64 base, u8* bytes) {
     const u64 end = place + p.bytes.size();
     const u64 distance = to - end;
     switch (p.reference) {
-    case Reference::None: break;
-    case Reference::Rel8:
+    case Piece::Reference::None: break;
+    case Piece::Reference::Rel8:
         bytes[p.at] = static_cast<i64>(distance) == static_cast<i8>(distance)
                           ? static_cast<u8>(distance)
                           : u8{0};
         break;
-    case Reference::Rel32:
+    case Piece::Reference::Rel32:
         for (unsigned i = 0; i < 4; ++i) {
             bytes[p.at + i] = static_cast<u8>(distance >> (8 * i));
         }
         break;
-    case Reference::Abs32:
+    case Piece::Reference::Abs32:
         for (unsigned i = 0; i < 4; ++i) {
             bytes[p.at + i] = static_cast<u8>((base + to) >> (8 * i));
         }
         break;
-    case Reference::Abs64:
+    case Piece::Reference::Abs64:
         for (unsigned i = 0; i < 8; ++i) {
             bytes[p.at + i] = static_cast<u8>((base + to) >> (8 * i));
         }

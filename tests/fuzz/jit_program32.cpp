@@ -1,31 +1,18 @@
 // Programs of 32-bit code: what jit_program.cpp has, by its other encodings, and what 64-bit code has
 // not: one-byte INC and DEC, PUSHA and POPA, segment registers that are loaded, addresses that wrap.
 
-#include "tests/fuzz/jit_program.hpp"
+#include "tests/fuzz/jit_program_writer.hpp"
 
 #include <algorithm>
 #include <array>
-#include <initializer_list>
 
 namespace droste::test {
 
 namespace {
 
-using Bytes = std::vector<u8>;
-using Reference = Piece::Reference;
-
-constexpr u32 kRoutine = 0x8000'0000;  // Piece::target while the routines are not written yet
-
-void put(Bytes& bytes, u64 value, unsigned count) {
-    for (unsigned i = 0; i < count; ++i) {
-        bytes.push_back(static_cast<u8>(value >> (8 * i)));
-    }
-}
-
-class Writer32 {
+class Writer32 final : public ProgramWriter {
   public:
-    Writer32(u64 seed, const CpuFeatures& features) : rng_(seed), features_(features) {
-        program_.seed = seed;
+    Writer32(u64 seed, const CpuFeatures& features) : ProgramWriter(seed, features) {
         program_.code_bits = 32;
         program_.user = one_in(3);
         program_.place.mask = 0xFFFF'FFFF;
@@ -41,8 +28,11 @@ class Writer32 {
             break;
         default: break;
         }
-        choose_registers();
-        make_generators();
+        std::array<u8, 7> registers = {RAX, RCX, RDX, RBX, RBP, RSI, RDI};
+        choose_registers(registers);
+        GeneratorFilter filter;
+        filter.code_bits = 32;
+        make_generators(filter, false);
     }
 
     Program write() {
@@ -66,74 +56,12 @@ class Writer32 {
                 piece({0xC3});  // ret
             }
         }
-        for (Piece& p : pieces()) {
-            if (p.target >= kRoutine) {
-                p.target = routines[p.target - kRoutine];
-            }
-            p.target = std::min(p.target, here() - 1);
-        }
-        return std::move(program_);
+        return finish(routines);
     }
 
   private:
-    static constexpr unsigned kRoutines = 3;
-
-    u64 below(u64 bound) { return rng_() % bound; }
-    bool one_in(u64 n) { return below(n) == 0; }
-    std::vector<Piece>& pieces() { return program_.pieces; }
-    Piece& piece(std::initializer_list<u8> bytes) {
-        pieces().push_back({});
-        pieces().back().bytes = bytes;
-        return pieces().back();
-    }
-    // The last of its bytes refer to `target`.
-    Piece& branch(std::initializer_list<u8> opcode, Reference reference, u32 target) {
-        Piece& p = piece(opcode);
-        p.reference = reference;
-        p.at = static_cast<u8>(p.bytes.size());
-        p.target = target;
-        put(p.bytes, 0, reference == Reference::Rel8 ? 1 : 4);
-        return p;
-    }
-    u32 here() { return static_cast<u32>(pieces().size()); }
     void mov(unsigned reg, u64 value) {
         put(piece({static_cast<u8>(0xB8 | reg)}).bytes, value, 4);  // mov reg, imm32
-    }
-
-    void choose_registers() {
-        std::array<u8, 7> others = {RAX, RCX, RDX, RBX, RBP, RSI, RDI};
-        std::shuffle(others.begin(), others.end(), rng_);
-        base1_ = others[0];
-        base2_ = others[1];
-        index_ = others[2];
-        counter_ = others[3];
-    }
-
-    void make_generators() {
-        GeneratorFilter filter;
-        filter.features = features_;
-        filter.code_bits = 32;
-        filter.families = {InsnFamily::Integer};
-        const u16 reserved = static_cast<u16>(1U << RSP | 1U << base1_ | 1U << base2_ |
-                                              1U << index_ | 1U << counter_);
-        filter.forbidden_gprs = reserved;
-        filter.disp_min = -300;
-        filter.disp_max = 300;
-        filter.base = base1_;
-        filter.index = index_;
-        generators_.emplace_back(filter);
-        filter.base = base2_;
-        filter.index = kZeroSlot;
-        generators_.emplace_back(filter);
-        filter.base = RSP;
-        filter.index = index_;
-        generators_.emplace_back(filter);
-        filter.base = base1_;
-        filter.forbidden_gprs = 0;
-        generators_.emplace_back(filter);
-        filter.forbidden_gprs = reserved;
-        filter.families = {InsnFamily::X87, InsnFamily::Mmx, InsnFamily::Sse, InsnFamily::Avx};
-        generators_.emplace_back(filter);
     }
 
     u64 stack_place() {
@@ -162,20 +90,7 @@ class Writer32 {
 
     // --- code -------------------------------------------------------------------------------------
 
-    void region(unsigned count, unsigned depth) {
-        const u32 first = here();
-        for (unsigned i = 0; i < count; ++i) {
-            one(depth);
-        }
-        for (u32 i = first; i < here(); ++i) {
-            Piece& p = pieces()[i];
-            if (p.target < kRoutine && p.target > here()) {
-                p.target = here();
-            }
-        }
-    }
-
-    void one(unsigned depth) {
+    void one(unsigned depth) override {
         switch (below(depth < 2 ? 25 : 22)) {
         case 0: jump_forward(); break;
         case 1:
@@ -185,7 +100,7 @@ class Writer32 {
         case 5: stack(); break;
         case 6: flags(); break;
         case 7: system(); break;
-        case 8: store_to_code(); break;
+        case 8: store_to_code(Reference::Abs32); break;
         case 9: strings(); break;
         case 10: prefixed(); break;
         case 11: absolute(); break;
@@ -194,19 +109,6 @@ class Writer32 {
         case 23:
         case 24: loop(depth); break;
         default: plain(); break;
-        }
-    }
-
-    void plain() {
-        static constexpr std::array<u8, 16> kOften = {0, 0, 0, 0, 0, 0, 0, 1,
-                                                      1, 1, 1, 1, 2, 2, 3, 4};
-        GeneratedInsn insn;
-        if (generators_[kOften[below(kOften.size())]].generate(rng_, insn)) {
-            Piece& p = piece({});
-            p.bytes.assign(insn.bytes.begin(), insn.bytes.begin() + insn.length);
-            if (p.bytes.back() == 0x9F) {                           // lahf
-                p.bytes.insert(p.bytes.end(), {0x80, 0xE4, 0xEF});  // and ah, ~AF
-            }
         }
     }
 
@@ -331,7 +233,6 @@ class Writer32 {
         default: piece({static_cast<u8>(0x50 | reg)});  // push reg
         }
     }
-    u32 kept() const { return 1U << RSP | 1U << base1_ | 1U << base2_ | 1U << index_; }
 
     // Readers of flags that the generator gives seldom.
     void flags() {
@@ -341,17 +242,7 @@ class Writer32 {
         case 2: piece({0x83, 0xD0, 0x00}); break;                               // adc eax, 0
         case 3: piece({0x19, 0xD2}); break;                                     // sbb edx, edx
         case 4: piece({0xD1, 0xD0}); break;                                     // rcl eax, 1
-        case 5: {
-            // push imm32; popfd: status flags, DF, AC, ID, and seldom IF off or TF
-            u32 image = static_cast<u32>(rng_()) & 0x2408D5;
-            image |= one_in(4) ? 0x400U : 0U;
-            image |= one_in(4) ? 0U : 0x200U;
-            image |= one_in(16) ? 0x100U : 0U;
-            image &= one_in(2) ? ~0x4'0000U : ~0U;
-            put(piece({0x68}).bytes, image, 4);
-            pieces().back().bytes.push_back(0x9D);
-            break;
-        }
+        case 5: load_flags(); break;
         case 6: piece({0xCE}); break;                                // into
         default: piece({static_cast<u8>(one_in(2) ? 0xF9 : 0xF8)});  // stc, clc
         }
@@ -402,18 +293,6 @@ class Writer32 {
         }
     }
 
-    // Into a byte of another piece: mostly the last one, which is often a constant.
-    void store_to_code() {
-        const u32 target =
-            one_in(2) ? here() + static_cast<u32>(below(4)) : static_cast<u32>(below(here() + 1));
-        Piece& p = branch({0xC6, 0x05}, Reference::Abs32, target);  // mov byte [...], imm8
-        const u32 known = target < here() - 1 ? target : here() - 1;
-        const std::size_t bytes = pieces()[known].bytes.size();
-        p.target_at =
-            one_in(6) ? static_cast<u32>(below(12)) : static_cast<u32>(bytes == 0 ? 0 : bytes - 1);
-        p.bytes.push_back(one_in(2) ? static_cast<u8>(below(16)) : static_cast<u8>(rng_()));
-    }
-
     // One piece: a repetition that comes with any ECX might run over itself, and when the new bytes
     // are seen then depends on the budget.
     void strings() {
@@ -426,12 +305,6 @@ class Writer32 {
         const u8 op = static_cast<u8>(kOps[below(5)] | below(2));
         put(p.bytes, (0xF2 | below(2)) | u64{op} << 8, 2);
     }
-
-    Rng rng_;
-    const CpuFeatures& features_;
-    Program program_;
-    u8 base1_ = 0, base2_ = 0, index_ = 0, counter_ = 0;
-    std::vector<InsnGenerator> generators_;
 };
 
 }  // namespace
