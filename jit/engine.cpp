@@ -40,9 +40,9 @@ constexpr u64 kSlice = u64{1} << 18;
 constexpr u32 kHotSamples = 8;
 constexpr i64 kSliceEnds = 64;  // no translation is longer
 
-// What an empty slot of a kernel's stack holds. The check of an access takes any page for one that is reached by
-// some address, and ~0 would be reached by a null pointer with a small displacement; so it is one
-// whose addresses are not canonical.
+// What an empty slot of a kernel's stack holds. The check of an access takes any page for one that
+// is reached by some address, and ~0 would be reached by a null pointer with a small displacement;
+// so it is one whose addresses are not canonical.
 // QUIRK(empty-page-slot): what reaches it all the same reads zeros and writes to nobody's page,
 // where it should fault.
 struct EmptySlot {

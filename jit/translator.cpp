@@ -142,6 +142,7 @@ void report(Vcpu& cpu,
             std::span<const u8> code,
             u32 behind_at) {
     std::vector<TranslatedInsn> insns;
+    insns.reserve(items.size());
     for (const Item& item : items) {
         insns.push_back({.insn = item.insn,
                          .rip = item.rip,
@@ -160,10 +161,6 @@ bool transfers(Op op) {
     return op == Op::JMP_NEAR || op == Op::Jcc || op == Op::CALL_NEAR || op == Op::RET_NEAR ||
            op == Op::LOOP || op == Op::JrCXZ;
 }
-
-}  // namespace
-
-namespace {
 
 // key_flat() of the segments. Each access would have to look otherwise.
 u32 flat_segments(const CpuState& state) {
