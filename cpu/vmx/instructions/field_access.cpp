@@ -20,19 +20,11 @@ consteval FieldAccessTable::RowNumbers FieldAccessTable::row_numbers() {
 
 constexpr FieldAccessTable::RowNumbers FieldAccessTable::kRowNumbers = row_numbers();
 
-namespace {
-
-constexpr bool accesses_stay_inside() {
-    return true
 #define DROSTE_VMCS_FIELD(encoding, name, width, access, group, member, needs) \
-    &&offsetof(Vmcs, member) + sizeof(u64) <= sizeof(Vmcs)
+    static_assert(offsetof(Vmcs, member) + sizeof(u64) <= sizeof(Vmcs),        \
+                  "a field is accessed as 64 bits whatever its width");
 #include "cpu/vmx/vmcs/vmcs_fields.inc"
 #undef DROSTE_VMCS_FIELD
-        ;
-}
-static_assert(accesses_stay_inside(), "a field is accessed as 64 bits whatever its width");
-
-}  // namespace
 
 static_assert(offsetof(BoundVmcs, fields) - offsetof(BoundVmcs, stale_checks) ==
               VmcsView::kStaleBefore);
