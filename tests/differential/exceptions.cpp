@@ -298,6 +298,10 @@ constexpr auto kAccepted = std::to_array<AcceptedRow>({
      },
      "EMMS: AMD clears TOP, Intel leaves it"},
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
+         return insn.op == Op::PAUSE && g.state.vector == n.state.vector;
+     },
+     "F3 90 with REX.B is PAUSE on Intel, XCHG with R8 on AMD"},
+    {[](const Insn& insn, const Outcome& g, const Outcome& n) {
          return (insn.op == Op::LDMXCSR || insn.op == Op::VLDMXCSR) && g.state.vector == kGp &&
                 n.state.vector == kNoFault;
      },

@@ -110,7 +110,7 @@ constexpr auto kOneByteMap = std::to_array<Row>({
     {0x8D, Op::LEA,           {Gv, M}},
     {0x8E, Op::MOV_SREG_TO,   {Sw, Ew},       kEndsBlock},
     {0x8F, Grp1A,             {Ev}},
-    {0x90, Op::PAUSE,         {},             kF3 | kB0},
+    {0x90, Op::PAUSE,         {},             kF3},  // with REX.B, too; AMD's exchange then
     {0x90, Op::NOP,           {},             kB0},
     {0x90, Op::XCHG,          {Zv, rAX},      kPlusR},
     {0x98, Op::CBW},

@@ -90,7 +90,8 @@ TEST_CASE("90h: NOP, PAUSE, or XCHG when REX.B makes it r8", "[decode]") {
     CHECK(d64({0xF3, 0x90}).op == Op::PAUSE);
     CHECK(d64({0x41, 0x90}).op == Op::XCHG);
     CHECK(d64({0x41, 0x90}).rm == R8);  // xchg eax, r8d
-    CHECK(d64({0xF3, 0x41, 0x90}).op == Op::XCHG);
+    CHECK(d64({0xF3, 0x41, 0x90}).op == Op::PAUSE);
+    CHECK(d64({0xF2, 0x41, 0x90}).op == Op::XCHG);
     CHECK(d64({0x48, 0x90}).op == Op::NOP);
     CHECK(d32({0x66, 0x90}).op == Op::NOP);
 }
