@@ -322,6 +322,8 @@ void load_offset(Assembly& a, const Item& item, i32 stack_ahead, u8 t, u8 other)
 
 // Families. False: nothing was written, the interpreter executes the item.
 bool carry_over_integer(Assembly& a);
+// The same for those whose undefined flags somebody may read and the native CPU leaves otherwise.
+bool carry_over_with_our_flags(Assembly& a);
 bool carry_over_move(Assembly& a);
 bool carry_over_branch(Assembly& a);  // and calls, returns, the stack
 bool carry_over_vector(Assembly& a);

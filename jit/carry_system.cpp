@@ -15,69 +15,27 @@
 #include "cpu/x86/interp/branch.hpp"
 #include "cpu/x86/state/regs.hpp"
 #include "jit/registers.hpp"
+#include "jit/system_state.hpp"
 
 namespace droste::jit {
 
 namespace {
 
-// The byte of a word that has the one bit `flag`, and that bit in it.
-struct FlagByte {
-    Mem at;
-    u8 bit;
-};
-FlagByte flag_byte(i32 word, u64 flag) {
-    i32 byte = 0;
-    while (flag > 0xFF) {
-        flag >>= 8;
-        ++byte;
-    }
-    return {at_rsp(word + byte), static_cast<u8>(flag)};
-}
-FlagByte system_flag(u64 flag) {
-    return flag_byte(layout::kSystemFlags, flag);
-}
-
-// Change flags.
-void set(Emitter& e, const FlagByte& flag) {
-    e.xm({.opcode = 0x80}, 1, flag.at);  // or
-    e.byte(flag.bit);
-}
-void clear(Emitter& e, const FlagByte& flag) {
-    e.xm({.opcode = 0x80}, 4, flag.at);  // and
-    e.byte(static_cast<u8>(~flag.bit));
-}
-void test(Emitter& e, const FlagByte& flag) {
-    e.xm({.opcode = 0xF6}, 0, flag.at);
-    e.byte(flag.bit);
-}
-
-void here(Emitter& e, u8* displacement) {
-    Emitter::patch(displacement, displacement, e.at());
-}
-
-constexpr i32 kMaskable = attention::kInterrupt | attention::kInterruptWindow;
-
-bool level_0(const Assembly& a) {
-    return (a.translation().key & (mode_key::kUser | kKeyMiddleLevel)) == 0;
-}
-
 // CLI: IF := 0. Of what waits for IF, only what VMX forces stays in the mask.
 bool cli(Assembly& a) {
-    if (!level_0(a)) {
+    if (!at_level_0(a)) {
         return false;
     }
     Emitter& e = a.emitter();
     a.clobber_status();
     clear(e, system_flag(rflags::kIf));
-    e.load32(kT0, at_rsp(layout::kAttentionForced));
-    e.alu_imm(1, kT0, ~kMaskable, false);
-    e.rm({.opcode = 0x21}, kT0, at_rsp(layout::kAttentionMask));  // and
+    close_interrupt_window(e);
     return true;
 }
 
 // STI: IF := 1; the next instruction is in its shadow if IF was 0.
 bool sti(Assembly& a) {
-    if (!level_0(a) || !a.shadow_can_end()) {
+    if (!at_level_0(a) || !a.shadow_can_end()) {
         return false;
     }
     Emitter& e = a.emitter();
@@ -89,7 +47,7 @@ bool sti(Assembly& a) {
     e.alu_imm(7, at_rsp(layout::kAttention), 0, false);
     a.interpret_if(e.jcc(cc::kNE));
     set(e, system_flag(rflags::kIf));
-    e.alu_imm(1, at_rsp(layout::kAttentionMask), kMaskable, false);
+    open_interrupt_window(e);
     e.store_imm32(at_rsp(layout::kInterruptibility), blocking::kSti);
     here(e, enabled);
     a.begin_shadow();
@@ -110,7 +68,7 @@ bool direction(Assembly& a) {
 // STAC, CLAC: AC changes the class of data accesses, if SMAP is on. What page slots hold stays in
 // reach: none is filled under AC.
 bool access_control(Assembly& a) {
-    if (!level_0(a)) {
+    if (!at_level_0(a)) {
         return false;
     }
     Emitter& e = a.emitter();
@@ -135,7 +93,7 @@ bool access_control(Assembly& a) {
 }
 
 bool swapgs(Assembly& a) {
-    if (!level_0(a)) {
+    if (!at_level_0(a)) {
         return false;
     }
     Emitter& e = a.emitter();
@@ -168,15 +126,7 @@ bool pushf(Assembly& a) {
     const Mem mem = check_stack(a, -8, {.bytes = 8, .write = true});
     e.lea(kT0, mem);
     e.store(at_rsp(layout::kScratch), kT0);
-    e.load32(kT1, at_rsp(layout::kStatus));
-    e.mov32(kT0, kT1);
-    e.xr({.opcode = 0xC1}, 5, kT0);  // shr
-    e.byte(8);
-    e.alu_imm(4, kT0, 0xD5, false);
-    e.alu_imm(4, kT1, 1, false);
-    e.xr({.opcode = 0xC1}, 4, kT1);  // shl
-    e.byte(11);
-    e.rr({.opcode = 0x0B}, kT1, kT0);  // or
+    load_status(e, kT1, kT0);
     e.rm({.opcode = 0x0B, .w = true}, kT1, at_rsp(layout::kSystemFlags));
     e.load(kT0, at_rsp(layout::kScratch));
     e.store({.base = kT0}, kT1);
@@ -201,15 +151,7 @@ bool popf(Assembly& a) {
     a.interpret_if(e.jcc(cc::kNE));
     e.alu_imm(4, kT0, static_cast<i32>(kTaken), false);
     e.rm({.opcode = 0x31}, kT0, at_rsp(layout::kSystemFlags));  // xor
-    e.mov32(kT0, kT1);
-    e.alu_imm(4, kT0, 0xD5, false);
-    e.xr({.opcode = 0xC1}, 4, kT0);  // shl
-    e.byte(8);
-    e.xr({.opcode = 0xC1}, 5, kT1);  // shr
-    e.byte(11);
-    e.alu_imm(4, kT1, 1, false);
-    e.rr({.opcode = 0x0B}, kT0, kT1);  // or
-    e.store32(at_rsp(layout::kStatus), kT0);
+    store_status(e, kT1, kT0);
     a.set_status(StatusPlace::Saved);
     a.move_stack(8);
     return true;

@@ -186,41 +186,37 @@ NativeChoices::NativeChoices() {
     auto memory = CodeMemory::create(kPageBytes);
     const bool other_flags = !memory || native_masked("undefined-flags");
     const bool other_results = !memory || native_masked("undefined-results");
+    std::optional<NativeRunner> native;
+    if (memory) {
+        native.emplace(memory.value());
+    }
     const CpuFeatures features = native_cpuid_features();
     for (const ChoiceRow& row : kRows) {
-        const auto op = static_cast<std::size_t>(row.op);
-        if (other_flags) {
-            other_flags_.set(op);
-        }
-        if (other_results) {
-            other_results_.set(op);
-        }
-        if (!memory || (row.feature && !features.has(*row.feature))) {
-            continue;
-        }
-        NativeRunner native(memory.value());
-        for (unsigned log2 = 0; log2 < row.ours.size(); ++log2) {
+        const bool asks = native && (!row.feature || features.has(*row.feature));
+        for (unsigned log2 = 0; log2 < kWidths; ++log2) {
+            const std::size_t form = at(row.op, 1U << log2);
+            if (other_flags) {
+                other_flags_.set(form);
+            }
+            if (other_results) {
+                other_results_.set(form);
+            }
             const std::vector<u8> code = choice_code(row, log2);
-            if (code.empty()) {
+            if (!asks || code.empty()) {
                 continue;
             }
-            native.load(harness(code));
+            native->load(harness(code));
             const ChoiceHash theirs =
-                choice_hash(row, log2, [&](ChoiceRegisters& r) { native.run(&r); });
+                choice_hash(row, log2, [&](ChoiceRegisters& r) { native->run(&r); });
             if (theirs.flags != row.ours[log2].flags) {
-                other_flags_.set(op);
+                other_flags_.set(form);
             }
             if (theirs.results != row.ours[log2].results) {
-                other_results_.set(op);
+                other_results_.set(form);
             }
         }
     }
-    if (other_results) {
-        conditions_are_ours_ = false;
-    } else {
-        NativeRunner native(memory.value());
-        conditions_are_ours_ = conditions_unchanged(native);
-    }
+    conditions_are_ours_ = !other_results && conditions_unchanged(*native);
 }
 
 const NativeChoices& native_choices() {

@@ -15,6 +15,7 @@
 #include "cpu/x86/state/features.hpp"
 
 #include <array>
+#include <bit>
 #include <bitset>
 #include <functional>
 #include <optional>
@@ -67,16 +68,22 @@ class NativeChoices {
     // undefined-results: no results, and no condition codes of the x87.
     NativeChoices();
 
-    // Whether the flags (the results) of all forms of an instruction are ours.
-    bool flags_are_ours(Op op) const { return !other_flags_[static_cast<std::size_t>(op)]; }
-    bool results_are_ours(Op op) const { return !other_results_[static_cast<std::size_t>(op)]; }
+    // Whether the flags (the results) of all forms of an instruction with an operand of `width`
+    // bytes are ours.
+    bool flags_are_ours(Op op, unsigned width) const { return !other_flags_[at(op, width)]; }
+    bool results_are_ours(Op op, unsigned width) const { return !other_results_[at(op, width)]; }
     // Whether x87 instructions that leave C0, C2 and C3 undefined leave them unchanged.
     bool conditions_are_ours() const { return conditions_are_ours_; }
 
   private:
-    using Ops = std::bitset<static_cast<std::size_t>(Op::kCount)>;
-    Ops other_flags_;
-    Ops other_results_;
+    static constexpr std::size_t kWidths = 4;  // 1, 2, 4 and 8 bytes
+    static std::size_t at(Op op, unsigned width) {
+        const auto log2 = static_cast<std::size_t>(std::countr_zero(width | 8));
+        return static_cast<std::size_t>(op) * kWidths + log2;
+    }
+    using Forms = std::bitset<static_cast<std::size_t>(Op::kCount) * kWidths>;
+    Forms other_flags_;
+    Forms other_results_;
     bool conditions_are_ours_ = true;
 };
 

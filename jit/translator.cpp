@@ -125,11 +125,13 @@ void find_live_status(std::vector<Item>& items) {
 }
 
 bool carry_over(Assembly& a) {
-    const Op op = a.insn().op;
+    const Insn& insn = a.insn();
     const NativeChoices& native = native_choices();
-    if (!native.results_are_ours(op) ||
-        (a.item().status_live_after && !native.flags_are_ours(op))) {
+    if (!native.results_are_ours(insn.op, insn.width)) {
         return false;
+    }
+    if (a.item().status_live_after && !native.flags_are_ours(insn.op, insn.width)) {
+        return carry_over_with_our_flags(a);
     }
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
            carry_over_vector(a) || carry_over_x87(a) || carry_over_system(a) || carry_over_vmx(a);

@@ -225,7 +225,7 @@ void forget_undefined(const Insn& insn,
         forget_last_bits(guest, native);
     }
     const unsigned count = shift_count(insn, start);
-    if (!choices.flags_are_ours(insn.op)) {
+    if (!choices.flags_are_ours(insn.op, insn.width)) {
         for (const UndefinedFlags& row : kUndefinedFlags) {
             if (row.op == insn.op && row.when(insn, start, count)) {
                 native.state.rflags =
@@ -233,7 +233,7 @@ void forget_undefined(const Insn& insn,
             }
         }
     }
-    if (!choices.results_are_ours(insn.op) && undefined_result(insn, count, guest)) {
+    if (!choices.results_are_ours(insn.op, insn.width) && undefined_result(insn, count, guest)) {
         native = guest;
     }
     if (!choices.conditions_are_ours() && insn.map == OpcodeMap::X87 &&

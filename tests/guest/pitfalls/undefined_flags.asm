@@ -3,7 +3,7 @@
 ;
 ; Pitfalls: C8
 ;
-; limit: 8000000
+; limit: 40000000
 ; expect: bit_scan_of_zero: ok
 ; expect: multiplication: ok
 ; expect: division: ok
@@ -11,6 +11,8 @@
 ; expect: double_shifts_beyond: ok
 ; expect: logic_and_bit_tests: ok
 ; expect: counting_zeros: ok
+; expect: shifts_by_a_register: ok
+; expect: multiplication_of_registers: ok
 %include "lm64.inc"
 
 ; %1.. begins with these flags and leaves those.
@@ -22,6 +24,59 @@
     pop rdx
     EXPECT edx, %2
 %endmacro
+; Shifts or rotates by CL, and by one as often as CL says: AF is 1 behind a shift, all else the same.
+%macro BY_COUNT 4                       ; instruction, operand, the whole register, AF
+    mov %3, [value]
+    mov ecx, [count]
+    mov r8d, [round]
+    and r8d, 0x8D5
+    push r8
+    popfq
+    %1 %2, cl
+    pushfq
+    pop r9
+    mov r10, %3
+    mov %3, [value]
+    and ecx, (%2_BITS == 64) * 32 + 31
+%if %2_BITS == 32
+    mov %2, %2                          ; the upper half, by 0, too
+%endif
+    push r8
+    popfq
+    jrcxz %%same
+%%once_more:
+    %1 %2, 1
+    lea rcx, [rcx - 1]
+    jrcxz %%shifted
+    jmp %%once_more
+%%shifted:
+    pushfq
+    pop r8
+    and r8d, ~0x10 | (1 - %4) * 0x10
+    or r8d, %4 * 0x10
+    jmp %%compare
+%%same:
+    pushfq
+    pop r8
+%%compare:
+    EXPECT r9d, r8d
+    EXPECT r10, %3
+%endmacro
+%macro BY_ALL_COUNTS 2
+    BY_COUNT shl, %1, %2, 1
+    BY_COUNT shr, %1, %2, 1
+    BY_COUNT sar, %1, %2, 1
+    BY_COUNT rol, %1, %2, 0
+    BY_COUNT ror, %1, %2, 0
+%endmacro
+eax_BITS equ 32
+rax_BITS equ 64
+ax_BITS equ 16
+al_BITS equ 8
+ah_BITS equ 8
+r14d_BITS equ 32
+r15_BITS equ 64
+r13b_BITS equ 8
 ALL equ 0x8D7
 NO  equ 0x002
 
@@ -161,4 +216,56 @@ start64:
     LEAVES ALL, 0x842, {tzcnt eax, ecx}         ; ZF
     AGAIN
     CLAIM "counting_zeros"
+
+    REPEATEDLY                          ; as if by one at a time, and AF
+    mov eax, [round]
+    imul eax, eax, 0x9E3779B1
+    shr eax, 7
+    mov [count], al
+    mov rcx, 0x9E3779B97F4A7C15
+    imul rcx, [value]
+    add rcx, rax
+    mov [value], rcx
+    BY_ALL_COUNTS eax, rax
+    BY_ALL_COUNTS rax, rax
+    BY_ALL_COUNTS ax, rax
+    BY_ALL_COUNTS al, rax
+    BY_ALL_COUNTS ah, rax
+    BY_ALL_COUNTS r14d, r14
+    BY_ALL_COUNTS r15, r15
+    BY_ALL_COUNTS r13b, r13
+    AGAIN
+    CLAIM "shifts_by_a_register"
+
+    REPEATEDLY                          ; SF, ZF, AF and PF stay, whichever register has the product
+    mov r14, [value]
+    mov ecx, [round]
+    mov eax, 0x8D7
+    test ecx, 1
+    jz .flags
+    mov eax, 0x002
+.flags:
+    push rax
+    popfq
+    imul r14, rcx
+    pushfq
+    pop rbx
+    mov edx, eax
+    and edx, 0xD6
+    imul rcx, [value]                   ; a product of 64 bits that overflows: CF = OF
+    jno .fits
+    or edx, 0x801
+.fits:
+    mov rcx, [round]
+    EXPECT ebx, edx
+    mov rcx, 0x9E3779B97F4A7C15
+    imul rcx, [value]
+    shr rcx, 3
+    mov [value], rcx
+    AGAIN
+    CLAIM "multiplication_of_registers"
     jmp finish
+
+count: dd 0
+align 8
+value: dq 0x123456789ABCDEF1

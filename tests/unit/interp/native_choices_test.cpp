@@ -57,9 +57,9 @@ TEST_CASE("what the native CPU leaves undefined can be taken for another's", "[i
     setenv("DROSTE_NATIVE_WITHOUT", "undefined-flags,undefined-results", 1);
     const jit::NativeChoices other;
     unsetenv("DROSTE_NATIVE_WITHOUT");
-    CHECK_FALSE(other.flags_are_ours(Op::SHL));
-    CHECK_FALSE(other.results_are_ours(Op::BSF));
+    CHECK_FALSE(other.flags_are_ours(Op::SHL, 4));
+    CHECK_FALSE(other.results_are_ours(Op::BSF, 4));
     CHECK_FALSE(other.conditions_are_ours());
-    CHECK(other.flags_are_ours(Op::ADD));
-    CHECK(other.results_are_ours(Op::ADD));
+    CHECK(other.flags_are_ours(Op::ADD, 4));
+    CHECK(other.results_are_ours(Op::ADD, 4));
 }
