@@ -3,9 +3,8 @@
 // does not hold, the interpreter does: it checks the target and raises what is to be raised.
 
 #include "cpu/x86/interp/branch.hpp"
+#include "jit/look_up.hpp"
 #include "jit/registers.hpp"
-
-#include <bit>
 
 namespace droste::jit {
 
@@ -21,13 +20,7 @@ Opcode word_load(const Assembly& a) {
 void look_up_target(Assembly& a, bool endbranch) {
     Emitter& e = a.emitter();
     a.clobber_status();  // an access in a window has not
-    constexpr unsigned kEntryShift = std::countr_zero(sizeof(JumpTable::Entry));
-    e.rr({.opcode = 0x69}, kT0, kT1);  // imul
-    e.dword(JumpTable::kMultiplier);
-    e.xr({.opcode = 0xC1}, 5, kT0);  // shr
-    e.byte(JumpTable::kIndexShift - kEntryShift);
-    e.alu_imm(4, kT0, (JumpTable::kEntries - 1) << kEntryShift, false);
-    e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kJumpTable));
+    find_entry(e, layout::kJumpTable);
     if (endbranch) {
         e.xr({.opcode = 0xBA, .map = OpcodeMap::Map0F, .w = true}, 7, kT1);  // btc
         e.byte(JumpTable::kTrackedBit);

@@ -87,7 +87,7 @@ class Engine final : public ExecutionEngine {
     const u8* enter_at(Vcpu& cpu, OwnedJumpTable& jumps, const u8* code);
     Translation* translation_of(Vcpu& cpu, Block& block);
     void know(const Translation& translation);
-    static const DataTlb& slots_table(const Vcpu& cpu, const TlbContext& context);
+    static const DataTlb& slots_table(const TlbContext& context, unsigned level);
     void own_slots(Vcpu& cpu, OwnedJumpTable& jumps);
     void with_slots_if_hot(Vcpu& cpu, Block& block, Translation*& translation);
     bool misses_too_often(u32 site, u64 now);
@@ -100,7 +100,6 @@ class Engine final : public ExecutionEngine {
     KnownTargets known_;
     u64 known_epoch_ = 0;  // CodeCache::epoch() that known_ is of
     const std::unique_ptr<EmptySlot> empty_ = std::make_unique<EmptySlot>();
-    OwnedJumpTable* jumps_ = nullptr;  // in force
     // What the slots of kernel stacks were filled from.
     const TlbContext* stack_context_ = nullptr;
     std::array<u64, 2> stack_epochs_{};
@@ -145,15 +144,15 @@ Translation* Engine::translation_of(Vcpu& cpu, Block& block) {
 }
 
 // The data table whose translations page slots may hold.
-const DataTlb& Engine::slots_table(const Vcpu& cpu, const TlbContext& context) {
-    const auto privilege = cpu.mode.cpl == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
+const DataTlb& Engine::slots_table(const TlbContext& context, unsigned level) {
+    const auto privilege = level == 3 ? PrivilegeClass::User : PrivilegeClass::Supervisor;
     return context.data[static_cast<std::size_t>(privilege)];
 }
 
 // Empties page slots that say what has gone since they were filled.
 void Engine::own_slots(Vcpu& cpu, OwnedJumpTable& jumps) {
     const TlbContext& context = cpu.tlb.current();
-    jumps.slots().catch_up(context, slots_table(cpu, context));
+    jumps.slots().catch_up(context, slots_table(context, cpu.mode.cpl));
     if (stack_context_ != &context || stack_epochs_ != context.data_epochs) {
         stack_context_ = &context;
         stack_epochs_ = context.data_epochs;
@@ -161,8 +160,12 @@ void Engine::own_slots(Vcpu& cpu, OwnedJumpTable& jumps) {
             cpu.translated.slots[slot] = empty_->slot();
         }
     }
-    jumps_ = &jumps;
     cpu.translated.jump_table = jumps.table();
+    OwnedJumpTable* const other = jump_tables_.other_level(cpu, context, jumps.key());
+    if (other != nullptr) {
+        other->slots().catch_up(context, slots_table(context, cpu.mode.cpl ^ 3U));
+    }
+    cpu.translated.other_jump_table = other != nullptr ? other->table() : nullptr;
 }
 
 Status Engine::interpret(Vcpu& cpu, const Block& block, u64 most) {
@@ -400,8 +403,10 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
         }
     }
     if (site.slot != 0) {
-        const DataTlb& table = slots_table(cpu, context);
-        const bool grown = &table == data_tlb && jumps_->slots().grow(site.slot, table);
+        const DataTlb& table = slots_table(context, cpu.mode.cpl);
+        const bool grown =
+            &table == data_tlb &&
+            static_cast<JumpTable*>(translated.jump_table)->slots.grow(site.slot, table);
         if (!grown && misses_too_often(translated.site, cpu.icount)) {
             code_->without_slot(site.rip);
             ++code_->counted().killed_for_slots;

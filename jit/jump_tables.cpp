@@ -71,8 +71,7 @@ OwnedJumpTable& JumpTables::current(Vcpu& cpu, u32 key) {
         slot = &new_table(slot);
     }
     auto& table = *static_cast<OwnedJumpTable*>(slot);
-    if (table.execute_epoch_ != context.execute_epoch || table.code_epoch_ != code_.epoch() ||
-        table.key_ != key) [[unlikely]] {
+    if (!holds(table, context, key)) [[unlikely]] {
         table.clear();
         ++clears_;
         table.execute_epoch_ = context.execute_epoch;
@@ -80,6 +79,15 @@ OwnedJumpTable& JumpTables::current(Vcpu& cpu, u32 key) {
         table.key_ = key;
     }
     return table;
+}
+
+OwnedJumpTable* JumpTables::other_level(const Vcpu& cpu, const TlbContext& context, u32 key) const {
+    constexpr u32 kSameAtBoth = mode_key::kCodeBits | mode_key::kCet | mode_key::kAlignment;
+    if ((key & kSameAtBoth) != 64) {
+        return nullptr;
+    }
+    auto* other = static_cast<OwnedJumpTable*>(context.jump_tables[cpu.mode.cpl == 3 ? 0 : 1]);
+    return other != nullptr && holds(*other, context, key ^ mode_key::kUser) ? other : nullptr;
 }
 
 void KnownTargets::note(u64 rip, PhysAddr start, u32 key, const u8* code) {

@@ -33,8 +33,9 @@ class OwnedJumpTable {
   public:
     explicit OwnedJumpTable(void*& owner);
 
-    const JumpTable* table() const { return table_.get(); }
+    JumpTable* table() const { return table_.get(); }
     PageSlots& slots() { return table_->slots; }
+    u32 key() const { return key_; }  // the mode its code was made for
     // Null: nothing is known.
     const u8* find(u64 rip) const {
         const JumpTable::Entry& entry = table_->entries[JumpTable::index(rip)];
@@ -71,8 +72,15 @@ class JumpTables {
 
     // The one of the present address space and privilege level, for the mode `key`.
     OwnedJumpTable& current(Vcpu& cpu, u32 key);
+    // That of the other of levels 0 and 3 in 64-bit code, `key` being the mode of this one; null if
+    // what it holds is out of date.
+    OwnedJumpTable* other_level(const Vcpu& cpu, const TlbContext& context, u32 key) const;
 
   private:
+    bool holds(const OwnedJumpTable& table, const TlbContext& context, u32 key) const {
+        return table.execute_epoch_ == context.execute_epoch &&
+               table.code_epoch_ == code_.epoch() && table.key_ == key;
+    }
     OwnedJumpTable& new_table(void*& owner);
 
     CodeCache& code_;

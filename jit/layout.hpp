@@ -25,6 +25,7 @@ inline constexpr i32 kScratch = kTranslated + offsetof(TranslatedCode, scratch);
 inline constexpr i32 kSite = kTranslated + offsetof(TranslatedCode, site);
 inline constexpr i32 kStatus = kTranslated + offsetof(TranslatedCode, status);
 inline constexpr i32 kJumpTable = kTranslated + offsetof(TranslatedCode, jump_table);
+inline constexpr i32 kOtherJumpTable = kTranslated + offsetof(TranslatedCode, other_jump_table);
 inline constexpr i32 window(unsigned number) {
     return static_cast<i32>(kTranslated + offsetof(TranslatedCode, windows) + number * sizeof(u64));
 }
@@ -58,6 +59,10 @@ inline constexpr i32 ymm(unsigned number) {
 }
 inline constexpr i32 kSystemFlags =
     static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, rflags_system));
+inline constexpr i32 kEfer = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, efer));
+inline constexpr i32 kStar = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, star));
+inline constexpr i32 kLstar = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, lstar));
+inline constexpr i32 kSfmask = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, sfmask));
 inline constexpr i32 kCr4 = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, cr4));
 inline constexpr i32 kInterruptibility =
     static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, interruptibility));
@@ -74,6 +79,12 @@ inline constexpr i32 kVmx = offsetof(Vcpu, vmx);
 inline constexpr i32 kVmcsView = offsetof(VmxInstructions, view);
 inline constexpr i32 kVmcsFieldMap = offsetof(VmxInstructions, field_map);
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
+inline constexpr i32 kCpl = offsetof(Vcpu, mode) + offsetof(ModeState, cpl);
+inline constexpr i32 kModeKey = offsetof(Vcpu, mode) + offsetof(ModeState, key);
+inline constexpr i32 segment_rights(unsigned seg) {
+    return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
+                            seg * sizeof(Segment) + offsetof(Segment, rights));
+}
 inline constexpr i32 segment_base(unsigned seg) {
     return static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, seg) +
                             seg * sizeof(Segment) + offsetof(Segment, base));

@@ -134,7 +134,8 @@ bool carry_over(Assembly& a) {
         return carry_over_with_our_flags(a);
     }
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
-           carry_over_vector(a) || carry_over_x87(a) || carry_over_system(a) || carry_over_vmx(a);
+           carry_over_vector(a) || carry_over_x87(a) || carry_over_system(a) ||
+           carry_over_syscall(a) || carry_over_vmx(a);
 }
 
 void report(Vcpu& cpu,
@@ -161,7 +162,7 @@ void report(Vcpu& cpu,
 
 bool transfers(Op op) {
     return op == Op::JMP_NEAR || op == Op::Jcc || op == Op::CALL_NEAR || op == Op::RET_NEAR ||
-           op == Op::LOOP || op == Op::JrCXZ;
+           op == Op::LOOP || op == Op::JrCXZ || op == Op::SYSCALL || op == Op::SYSRET;
 }
 
 // key_flat() of the segments. Each access would have to look otherwise.

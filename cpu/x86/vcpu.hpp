@@ -156,7 +156,10 @@ struct TranslatedCode {
     u64 scratch = 0;
     u32 site = 0;    // which exit, or which instruction is to be interpreted
     u32 status = 0;  // the status flags: OF in bit 0; SF, ZF, AF, PF and CF as in AH, in bits 15:8
-    const void* jump_table = nullptr;  // targets of indirect branches in the current address space
+    void* jump_table = nullptr;  // targets of indirect branches in the current address space
+    // The same of the other of levels 0 and 3, if its code is known and all that is kept with it
+    // may be used; null otherwise.
+    void* other_jump_table = nullptr;
     void* engine = nullptr;            // who executes it
     static constexpr unsigned kWindows = 16;
     std::array<u64, kWindows> windows{};  // addends of checked ranges of memory
