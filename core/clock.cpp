@@ -18,7 +18,7 @@ constexpr u64 kMaxInsnsPerNs = 256;        // faster than any engine will be
 Clock::Clock(Mode mode, u64 counting_ns)
     : mode_(mode)
     , counter_(&zero_counter_)
-    , ns_per_insn_fp_(counting_ns << kRateShift) {
+    , line_{.rate = counting_ns << kRateShift} {
     native_origin_ns_ = native_ns();
     last_sync_native_ns_ = native_origin_ns_;
 }
@@ -30,8 +30,8 @@ u64 Clock::native_ns() {
 }
 
 void Clock::rebase() {
-    base_ns_ = now_ns();
-    base_count_ = count();
+    line_.base_ns = now_ns();
+    line_.base_count = count();
 }
 
 u64 Clock::instructions_until(u64 deadline_ns) const {
@@ -40,7 +40,7 @@ u64 Clock::instructions_until(u64 deadline_ns) const {
         return 1;
     }
     const u64 distance = std::min<u64>(deadline_ns - now, 1'000'000'000);
-    return std::max<u64>(1, ((distance << kRateShift) + ns_per_insn_fp_ - 1) / ns_per_insn_fp_);
+    return std::max<u64>(1, ((distance << kRateShift) + line_.rate - 1) / line_.rate);
 }
 
 void Clock::set_counter(const u64* counter, Ahead ahead, const void* context) {
@@ -49,8 +49,8 @@ void Clock::set_counter(const u64* counter, Ahead ahead, const void* context) {
     counter_ = counter != nullptr ? counter : &zero_counter_;
     ahead_ = ahead;
     context_ = context;
-    base_count_ = count();
-    counter_start_ = base_count_;
+    line_.base_count = count();
+    counter_start_ = line_.base_count;
 }
 
 u64 Clock::total_retired() const {
@@ -71,17 +71,18 @@ void Clock::synchronize() {
     const u64 target = native - native_origin_ns_;
     // Native time falls far ahead (the process was stopped): give the time up instead of rushing
     // the guest.
-    if (target > base_ns_ + kMaxCatchUpNs * 10) {
-        native_origin_ns_ += target - base_ns_ - kMaxCatchUpNs;
+    if (target > line_.base_ns + kMaxCatchUpNs * 10) {
+        native_origin_ns_ += target - line_.base_ns - kMaxCatchUpNs;
     }
-    const i64 behind = static_cast<i64>(native - native_origin_ns_) - static_cast<i64>(base_ns_);
+    const i64 behind =
+        static_cast<i64>(native - native_origin_ns_) - static_cast<i64>(line_.base_ns);
     const i64 correction =
         std::clamp<i64>(behind, -static_cast<i64>(elapsed) / 2, static_cast<i64>(elapsed));
     const u64 wanted_ns = elapsed + static_cast<u64>(correction);
     const u64 measured = (wanted_ns << kRateShift) / retired;
     // Half old, half new: short bursts of slow instructions do not swing the rate.
-    ns_per_insn_fp_ =
-        std::clamp<u64>((ns_per_insn_fp_ + measured) / 2, (u64{1} << kRateShift) / kMaxInsnsPerNs,
+    line_.rate =
+        std::clamp<u64>((line_.rate + measured) / 2, (u64{1} << kRateShift) / kMaxInsnsPerNs,
                         kMaxNsPerInsn << kRateShift);
     last_sync_native_ns_ = native;
     last_sync_count_ = total_retired();
@@ -89,7 +90,7 @@ void Clock::synchronize() {
 
 void Clock::advance_to(u64 deadline_ns) {
     rebase();
-    base_ns_ = std::max(base_ns_, deadline_ns);
+    line_.base_ns = std::max(line_.base_ns, deadline_ns);
 }
 
 u64 Clock::native_sleep_ns(u64 deadline_ns) const {
@@ -107,7 +108,7 @@ void Clock::resume_from_sleep(u64 limit_ns) {
     }
     rebase();
     const u64 native = native_ns();
-    base_ns_ = std::max(base_ns_, std::min(limit_ns, native - native_origin_ns_));
+    line_.base_ns = std::max(line_.base_ns, std::min(limit_ns, native - native_origin_ns_));
     last_sync_native_ns_ = native;
     last_sync_count_ = total_retired();
 }

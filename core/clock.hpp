@@ -41,8 +41,17 @@ class Clock {
     u64 now_ns() const { return ns_at(count()); }
     // When the live counter, with what it is ahead, stood at `count`; since the last change of rate.
     u64 ns_at(u64 count) const {
-        return base_ns_ + (((count - base_count_) * ns_per_insn_fp_) >> kRateShift);
+        return line_.base_ns + (((count - line_.base_count) * line_.rate) >> kRateShift);
     }
+    // What ns_at() computes with, for code that does it itself.
+    static constexpr unsigned kRateShift = 20;
+    struct Line {
+        u64 base_ns = 0;
+        u64 base_count = 0;
+        u64 rate = 0;  // ns an instruction, shifted left by kRateShift
+    };
+    // Null: time does not go by this counter.
+    const Line* line(const u64* counter) const { return counter == counter_ ? &line_ : nullptr; }
     // How many instructions may retire before `deadline_ns`; at least 1.
     u64 instructions_until(u64 deadline_ns) const;
 
@@ -66,7 +75,6 @@ class Clock {
     void resume_from_sleep(u64 limit_ns);
 
   private:
-    static constexpr unsigned kRateShift = 20;
     static u64 native_ns();
     void rebase();
     u64 count() const { return *counter_ + (ahead_ != nullptr ? ahead_(context_) : 0); }
@@ -77,9 +85,7 @@ class Clock {
     Ahead ahead_ = nullptr;
     const void* context_ = nullptr;
     u64 zero_counter_ = 0;
-    u64 base_ns_ = 0;
-    u64 base_count_ = 0;
-    u64 ns_per_insn_fp_;
+    Line line_;
     u64 native_origin_ns_ = 0;  // native time at which virtual time was 0
     u64 last_sync_native_ns_ = 0;
     u64 last_sync_count_ = 0;

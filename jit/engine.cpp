@@ -1,5 +1,6 @@
 #include "jit/engine.hpp"
 
+#include "core/clock.hpp"
 #include "core/log.hpp"
 #include "cpu/x86/interp/exec_branch_near.hpp"
 #include "cpu/x86/interp/interpreter.hpp"
@@ -66,6 +67,7 @@ class Engine final : public ExecutionEngine {
 
     RunResult run(Vcpu& cpu, u64 budget) override {
         cpu.translated.engine = this;
+        cpu.translated.clock_line = cpu.clock.line(&cpu.icount);
         last_exit_ = kNoExit;
         return interpreter_.run_loop(
             cpu, budget, [&](Block& block, u64 limit) { return execute(cpu, block, limit); });
@@ -102,7 +104,7 @@ class Engine final : public ExecutionEngine {
     const std::unique_ptr<EmptySlot> empty_ = std::make_unique<EmptySlot>();
     // What the slots of kernel stacks were filled from.
     const TlbContext* stack_context_ = nullptr;
-    std::array<u64, 2> stack_epochs_{};
+    HalfEpochs stack_epochs_;
     const unsigned threshold_;
     struct Missing {
         u32 times = 0;
@@ -110,7 +112,6 @@ class Engine final : public ExecutionEngine {
     };
     std::unordered_map<u32, Missing> missing_;  // by site
     u64 sampled_rip_ = kNoTag;                  // where the last slice ended
-    u64 end_ = 0;                               // of the slice, as an instruction count
     const bool link_;
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
@@ -211,8 +212,8 @@ void Engine::note_target(Vcpu& cpu, OwnedJumpTable& jumps, const Translation& to
 
 // Where slices of a kernel's time have ended often: the translation is made again.
 void Engine::with_slots_if_hot(Vcpu& cpu, Block& block, Translation*& translation) {
-    if (translation != nullptr && translation->rip == sampled_rip_ &&
-        ++translation->samples == kHotSamples && cpu.mode.cpl != 3) {
+    if (translation != nullptr && translation->rip == sampled_rip_ && cpu.mode.cpl != 3 &&
+        !code_->wants_slots(translation->rip) && ++translation->samples == kHotSamples) {
         code_->with_slots(translation->rip);
         code_->kill(*translation);
         translation = translation_of(cpu, block);
@@ -237,7 +238,7 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
         last_exit_ = kNoExit;
         behind_ = last_status_ = interpret(cpu, block, limit - cpu.icount);
         // One instruction over a page end, in the midst of translated code: back there at once.
-        end_ = std::min(limit, cpu.icount + kSlice);
+        cpu.translated.end = std::min(limit, cpu.icount + kSlice);
         const u8* code = over_page_end ? go_on(cpu) : nullptr;
         return code == nullptr ? behind_ : enter(cpu, code);
     }
@@ -256,7 +257,7 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
     TranslatedCode& translated = cpu.translated;
     translated.remaining = static_cast<i64>(std::min(limit - cpu.icount, kSlice));
     translated.status = pack_status(cpu.state.flags.status());
-    end_ = cpu.icount + static_cast<u64>(translated.remaining);
+    cpu.translated.end = cpu.icount + static_cast<u64>(translated.remaining);
     code_->entered(*translation);
     behind_ = last_status_ = Status::Next;
     return enter(cpu, translation->entry);
@@ -278,7 +279,7 @@ Status Engine::enter(Vcpu& cpu, const u8* code) {
         const Exit& exit = code_->exit(left_by);
         cpu.state.rip() = exit.rip;
         cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
-        cpu.icount = end_ - static_cast<u64>(translated.remaining);
+        cpu.icount = translated.end - static_cast<u64>(translated.remaining);
         if (exit.waits) [[unlikely]] {
             wait_for_endbranch(cpu);
         }
@@ -325,8 +326,8 @@ void Engine::know(const Translation& translation) {
 // What the loop between blocks would find nothing to do about.
 bool Engine::may_go_on(const Vcpu& cpu) const {
     return link_ && (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) == 0 &&
-           cpu.icount < end_ && !cpu.yield_requested && cpu.state.activity == Activity::Active &&
-           can_translate(cpu);
+           cpu.icount < cpu.translated.end && !cpu.yield_requested &&
+           cpu.state.activity == Activity::Active && can_translate(cpu);
 }
 
 // Between two instructions, wherever the last one has led: the translation there, if it is known
@@ -352,7 +353,7 @@ const u8* Engine::go_on(Vcpu& cpu) {
 const u8* Engine::enter_at(Vcpu& cpu, OwnedJumpTable& jumps, const u8* code) {
     own_slots(cpu, jumps);
     TranslatedCode& translated = cpu.translated;
-    translated.remaining = static_cast<i64>(end_ - cpu.icount);
+    translated.remaining = static_cast<i64>(translated.end - cpu.icount);
     translated.status = pack_status(cpu.state.flags.status());
     ++counted_.rejoined;
     return code;
@@ -377,12 +378,12 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     TranslatedCode& translated = cpu.translated;
     const Site& site = code_->site(translated.site);
     Translation& translation = *site.translation;
-    const u64 limit = end_;
+    const u64 limit = translated.end;
     const u64 generation = cpu.tlb.generation();
     const u32 key = translation_key(cpu);
     const DataTlb* data_tlb = cpu.mode.data_tlb;
     const TlbContext& context = cpu.tlb.current();
-    const std::array<u64, 2> data_epochs = context.data_epochs;
+    const HalfEpochs data_epochs = context.data_epochs;
     cpu.state.rip() = site.rip;
     cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
     cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);

@@ -25,6 +25,8 @@ inline constexpr i32 kScratch = kTranslated + offsetof(TranslatedCode, scratch);
 inline constexpr i32 kSite = kTranslated + offsetof(TranslatedCode, site);
 inline constexpr i32 kStatus = kTranslated + offsetof(TranslatedCode, status);
 inline constexpr i32 kJumpTable = kTranslated + offsetof(TranslatedCode, jump_table);
+inline constexpr i32 kEnd = kTranslated + offsetof(TranslatedCode, end);
+inline constexpr i32 kClockLine = kTranslated + offsetof(TranslatedCode, clock_line);
 inline constexpr i32 kOtherJumpTable = kTranslated + offsetof(TranslatedCode, other_jump_table);
 inline constexpr i32 window(unsigned number) {
     return static_cast<i32>(kTranslated + offsetof(TranslatedCode, windows) + number * sizeof(u64));
@@ -79,6 +81,10 @@ inline constexpr i32 kVmx = offsetof(Vcpu, vmx);
 inline constexpr i32 kVmcsView = offsetof(VmxInstructions, view);
 inline constexpr i32 kVmcsFieldMap = offsetof(VmxInstructions, field_map);
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
+inline constexpr i32 kTscOffset =
+    static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, tsc_offset));
+inline constexpr i32 kTscAux =
+    static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, tsc_aux));
 inline constexpr i32 kCpl = offsetof(Vcpu, mode) + offsetof(ModeState, cpl);
 inline constexpr i32 kModeKey = offsetof(Vcpu, mode) + offsetof(ModeState, key);
 inline constexpr i32 segment_rights(unsigned seg) {

@@ -38,7 +38,7 @@ class PageSlots {
     void catch_up(const TlbContext& context, const DataTlb& table) {
         if (epochs_ != context.data_epochs) [[unlikely]] {
             // Translations of low addresses alone may have gone; a kernel's reach none.
-            if (epochs_[0] != context.data_epochs[0] || addresses_ >> 63 == 0) {
+            if (epochs_.upper != context.data_epochs.upper || addresses_ >> 63 == 0) {
                 keep_what_is_in(table);
             }
             epochs_ = context.data_epochs;
@@ -89,7 +89,7 @@ class PageSlots {
     std::array<u8, kSlots> impatience_;
     std::array<u8, kSlots / 8> filled_;
     u64 addresses_;
-    std::array<u64, 2> epochs_;  // TlbContext::data_epochs they are up to date with
+    HalfEpochs epochs_;  // TlbContext::data_epochs they are up to date with
 };
 
 // Hands out the numbers of slots. When all are taken sites share them that ask for the same number

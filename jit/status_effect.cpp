@@ -65,6 +65,8 @@ constexpr auto kSystemRows = std::to_array<Row>({
     {Op::SWAPGS, Kind::None},
     {Op::PAUSE, Kind::None},
     {Op::PUSHF, Kind::Reads},
+    {Op::RDTSC, Kind::None},
+    {Op::RDTSCP, Kind::None},
     {Op::POPF, Kind::All},
     {Op::MOV_SREG_FROM, Kind::None},
     {Op::VMREAD, Kind::All},

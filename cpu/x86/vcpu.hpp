@@ -161,6 +161,8 @@ struct TranslatedCode {
     // may be used; null otherwise.
     void* other_jump_table = nullptr;
     void* engine = nullptr;            // who executes it
+    u64 end = 0;                       // Vcpu::icount when `remaining` is used up
+    const void* clock_line = nullptr;  // Clock::Line of Vcpu::icount; null: time does not go by it
     static constexpr unsigned kWindows = 16;
     std::array<u64, kWindows> windows{};  // addends of checked ranges of memory
     // The page that an access reached last, for the accesses of user code, and of kernel code to its

@@ -311,7 +311,7 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     if (large) {
         context.data_pages_changed();
     } else {
-        ++context.data_epochs[linear >> 63 != 0 ? 0 : 1];
+        ++(linear >> 63 != 0 ? context.data_epochs.upper : context.data_epochs.lower);
     }
     if (large || context.may_execute_page(linear)) {
         context.code_pages_changed();

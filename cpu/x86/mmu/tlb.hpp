@@ -208,6 +208,13 @@ struct AddressSpaceKey {
     bool operator==(const AddressSpaceKey&) const = default;
 };
 
+// Counts what happened to addresses with bit 63 set and clear, whatever is counted.
+struct HalfEpochs {
+    u64 upper = 0;
+    u64 lower = 0;
+    bool operator==(const HalfEpochs&) const = default;
+};
+
 struct TlbContext;
 
 // The contexts that differ in the address space alone: their VPID, EP4TA and paging mode are one.
@@ -236,11 +243,11 @@ struct TlbContext {
     u16 protection_keys = 0;  // of the user pages in its data tables, a bit each
     u64 last_use = 0;         // Tlb::generation() when it last became current
     u64 code_generation = 0;  // Tlb::code_generation() its write tags were made under
-    // Bumped when a data translation may have gone: of addresses with bit 63 set, and clear.
-    std::array<u64, 2> data_epochs{};
+    // Bumped when a data translation may have gone.
+    HalfEpochs data_epochs;
     void data_pages_changed() {
-        ++data_epochs[0];
-        ++data_epochs[1];
+        ++data_epochs.upper;
+        ++data_epochs.lower;
     }
     // Bumped when a code address may have come to mean another page. An engine that remembers where
     // code addresses lead notes the pages in execute_pages (a bit for each hash of a page number),
