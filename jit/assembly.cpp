@@ -295,6 +295,7 @@ unsigned Assembly::last_of(const Interpreted& interpreted) const {
 u32 Assembly::new_site(unsigned first, unsigned last, bool carried_over) {
     return cache_.add(Site{.translation = &translation_,
                            .rip = items_[first].rip,
+                           .insn = items_[first].insn,
                            .left = count() - first,
                            .first = first_insn_ + first,
                            .count = last - first + 1,

@@ -1,5 +1,6 @@
 #include "jit/engine.hpp"
 
+#include "core/assert.hpp"
 #include "core/clock.hpp"
 #include "core/log.hpp"
 #include "cpu/x86/interp/exec_branch_near.hpp"
@@ -22,11 +23,45 @@ namespace droste::jit {
 namespace {
 
 // TranslatedCode::status: OF in bit 0, the others as LAHF puts them into AH, in bits 15:8.
-u32 pack_status(u64 flags) {
-    return static_cast<u32>((flags & 0xD5) << 8 | (flags >> 11 & 1));
+u32 pack_status(const LazyFlags& flags) {
+    constexpr LazyFlags kAllClear;  // what VM exits and many others leave
+    if (((flags.result ^ kAllClear.result) | (flags.carries ^ kAllClear.carries)) == 0) {
+        return 0;
+    }
+    const u64 status = flags.status();
+    return static_cast<u32>((status & 0xD5) << 8 | (status >> 11 & 1));
 }
-u64 unpack_status(u32 packed) {
-    return (packed >> 8 & 0xD5) | u64{packed & 1} << 11;
+LazyFlags unpack_status(u32 packed) {
+    return LazyFlags::from_status((packed >> 8 & 0xFF) | u64{packed & 1} << 11);
+}
+
+// Whether an instruction in the midst of a translation has left everything as it was that the code
+// behind it stands on.
+class Standing {
+  public:
+    Standing(Vcpu& cpu, u32 key)
+        : context_(cpu.tlb.current())
+        , data_tlb_(cpu.mode.data_tlb)
+        , generation_(cpu.tlb.generation())
+        , epochs_(context_.data_epochs)
+        , key_(key) {
+        DROSTE_DEBUG_ASSERT(translation_key(cpu) == key);
+    }
+    bool holds(const Vcpu& cpu) const {
+        return cpu.tlb.generation() == generation_ && translation_key(cpu) == key_ &&
+               cpu.mode.data_tlb == data_tlb_ && context_.data_epochs == epochs_;
+    }
+
+  private:
+    const TlbContext& context_;
+    const DataTlb* const data_tlb_;
+    const u64 generation_;
+    const HalfEpochs epochs_;
+    const u32 key_;
+};
+
+bool attention_wanted(const Vcpu& cpu) {
+    return (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0;
 }
 
 // A translation whose windows fail so often is made again without.
@@ -83,14 +118,20 @@ class Engine final : public ExecutionEngine {
     Block* behind_tracked_branch(Vcpu& cpu, Block& block);
     void note_target(Vcpu& cpu, OwnedJumpTable& jumps, const Translation& to, bool tracked);
     const u8* interpret_site(Vcpu& cpu);
+    const u8* resume(Vcpu& cpu, const Site& site);
     const u8* go_on(Vcpu& cpu);
-    bool may_go_on(const Vcpu& cpu) const;
+    [[gnu::noinline]] const u8* go_on_anywhere(Vcpu& cpu);
+    // What the loop between blocks would find nothing to do about.
+    bool may_go_on(const Vcpu& cpu) const {
+        return link_ && !attention_wanted(cpu) && cpu.icount < cpu.translated.end &&
+               !cpu.yield_requested && cpu.state.activity == Activity::Active;
+    }
     Status find_target(Vcpu& cpu, OwnedJumpTable& jumps, u32 key, const u8*& code);
     const u8* enter_at(Vcpu& cpu, OwnedJumpTable& jumps, const u8* code);
     Translation* translation_of(Vcpu& cpu, Block& block);
     void know(const Translation& translation);
     static const DataTlb& slots_table(const TlbContext& context, unsigned level);
-    void own_slots(Vcpu& cpu, OwnedJumpTable& jumps);
+    void put_in_force(Vcpu& cpu, OwnedJumpTable& jumps);
     void with_slots_if_hot(Vcpu& cpu, Block& block, Translation*& translation);
     bool misses_too_often(u32 site, u64 now);
     Status interpret(Vcpu& cpu, const Block& block, u64 most);
@@ -150,10 +191,9 @@ const DataTlb& Engine::slots_table(const TlbContext& context, unsigned level) {
     return context.data[static_cast<std::size_t>(privilege)];
 }
 
-// Empties page slots that say what has gone since they were filled.
-void Engine::own_slots(Vcpu& cpu, OwnedJumpTable& jumps) {
+// Translated code finds what it needs of the address space. Requires: the slots have caught up.
+void Engine::put_in_force(Vcpu& cpu, OwnedJumpTable& jumps) {
     const TlbContext& context = cpu.tlb.current();
-    jumps.slots().catch_up(context, slots_table(context, cpu.mode.cpl));
     if (stack_context_ != &context || stack_epochs_ != context.data_epochs) {
         stack_context_ = &context;
         stack_epochs_ = context.data_epochs;
@@ -253,11 +293,12 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
         note_target(cpu, jumps, *translation, endbranch != nullptr);
     }
     last_exit_ = kNoExit;
-    own_slots(cpu, jumps);
+    jumps.slots().catch_up(cpu.tlb.current(), slots_table(cpu.tlb.current(), cpu.mode.cpl));
+    put_in_force(cpu, jumps);
     TranslatedCode& translated = cpu.translated;
     translated.remaining = static_cast<i64>(std::min(limit - cpu.icount, kSlice));
-    translated.status = pack_status(cpu.state.flags.status());
-    cpu.translated.end = cpu.icount + static_cast<u64>(translated.remaining);
+    translated.status = pack_status(cpu.state.flags);
+    translated.end = cpu.icount + static_cast<u64>(translated.remaining);
     code_->entered(*translation);
     behind_ = last_status_ = Status::Next;
     return enter(cpu, translation->entry);
@@ -278,7 +319,7 @@ Status Engine::enter(Vcpu& cpu, const u8* code) {
         }
         const Exit& exit = code_->exit(left_by);
         cpu.state.rip() = exit.rip;
-        cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
+        cpu.state.flags = unpack_status(translated.status);
         cpu.icount = translated.end - static_cast<u64>(translated.remaining);
         if (exit.waits) [[unlikely]] {
             wait_for_endbranch(cpu);
@@ -323,38 +364,53 @@ void Engine::know(const Translation& translation) {
     known_.note(translation.rip, translation.block->start, translation.key, translation.entry);
 }
 
-// What the loop between blocks would find nothing to do about.
-bool Engine::may_go_on(const Vcpu& cpu) const {
-    return link_ && (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) == 0 &&
-           cpu.icount < cpu.translated.end && !cpu.yield_requested &&
-           cpu.state.activity == Activity::Active && can_translate(cpu);
-}
-
 // Between two instructions, wherever the last one has led: the translation there, if it is known
-// and nothing is to be looked at before.
+// and nothing is to be looked at before. Every VM entry and VM exit comes here, and most interpreted
+// instructions of a kernel: what they mostly find is done without a call.
 const u8* Engine::go_on(Vcpu& cpu) {
     behind_ = std::max(behind_, last_status_);
-    while (true) {
-        Interpreter::verify_between(cpu);
-        if (!may_go_on(cpu)) {
-            return nullptr;
+    Interpreter::verify_between(cpu);
+    if (!may_go_on(cpu)) {
+        return nullptr;
+    }
+    if (in_plain_mode(cpu)) [[likely]] {
+        OwnedJumpTable* jumps = jump_tables_.up_to_date(cpu, translation_key(cpu));
+        if (jumps != nullptr && jumps->slots().up_to_date(cpu.tlb.current())) [[likely]] {
+            if (const u8* code = jumps->find(cpu.state.rip()); code != nullptr) [[likely]] {
+                return enter_at(cpu, *jumps, code);
+            }
         }
+    }
+    return go_on_anywhere(cpu);
+}
+
+// The same wherever it is.
+const u8* Engine::go_on_anywhere(Vcpu& cpu) {
+    while (may_go_on(cpu) && can_translate(cpu)) {
         const u32 key = translation_key(cpu);
         OwnedJumpTable& jumps = jump_tables_.current(cpu, key);
         const u8* code = nullptr;
         if (find_target(cpu, jumps, key, code) == Status::Next) [[likely]] {
-            return code == nullptr ? nullptr : enter_at(cpu, jumps, code);
+            if (code == nullptr) {
+                return nullptr;
+            }
+            const TlbContext& context = cpu.tlb.current();
+            jumps.slots().catch_up(context, slots_table(context, cpu.mode.cpl));
+            return enter_at(cpu, jumps, code);
         }
         Interpreter::fault(cpu, 0);
         behind_ = Status::Fault;
+        Interpreter::verify_between(cpu);
     }
+    return nullptr;
 }
 
+// Requires: the slots have caught up.
 const u8* Engine::enter_at(Vcpu& cpu, OwnedJumpTable& jumps, const u8* code) {
-    own_slots(cpu, jumps);
+    put_in_force(cpu, jumps);
     TranslatedCode& translated = cpu.translated;
     translated.remaining = static_cast<i64>(translated.end - cpu.icount);
-    translated.status = pack_status(cpu.state.flags.status());
+    translated.status = pack_status(cpu.state.flags);
     ++counted_.rejoined;
     return code;
 }
@@ -372,41 +428,41 @@ bool Engine::misses_too_often(u32 site, u64 now) {
     return ++missing.times == kMostTimes;
 }
 
-// One instruction of a translation by the interpreter: because it is not translated, or because its
-// access needs more than a hit in the TLB.
+// Instructions of a translation by the interpreter: because they are not translated, or because an
+// access needs more than a hit in the TLB. Returns where to go on.
 const u8* Engine::interpret_site(Vcpu& cpu) {
-    TranslatedCode& translated = cpu.translated;
-    const Site& site = code_->site(translated.site);
-    Translation& translation = *site.translation;
-    const u64 limit = translated.end;
-    const u64 generation = cpu.tlb.generation();
-    const u32 key = translation_key(cpu);
-    const DataTlb* data_tlb = cpu.mode.data_tlb;
-    const TlbContext& context = cpu.tlb.current();
-    const HalfEpochs data_epochs = context.data_epochs;
+    const Site& site = code_->site(cpu.translated.site);
+    const Standing before{cpu, site.translation->key};
     cpu.state.rip() = site.rip;
-    cpu.state.flags = LazyFlags::from_status(unpack_status(translated.status));
-    cpu.icount = limit - (static_cast<u64>(translated.remaining) + site.left);
-    for (u32 i = 0; i < site.count; ++i) {
-        const Insn& insn = code_->insn(site.first + i);
+    cpu.state.flags = unpack_status(cpu.translated.status);
+    cpu.icount = cpu.translated.end - (static_cast<u64>(cpu.translated.remaining) + site.left);
+    const Insn* insn = site.insn;
+    for (u32 done = 0;;) {
         ++(site.carried_over ? counted_.slow : counted_.not_carried);
-        ++counted_.by_op[static_cast<std::size_t>(insn.op)];
+        ++counted_.by_op[static_cast<std::size_t>(insn->op)];
         const bool shadowed =
-            i == 0 && site.shadowed && (cpu.state.interruptibility & blocking::kSti) != 0;
-        last_status_ =
-            shadowed ? Interpreter::step_decoded(cpu, insn) : Interpreter::interpret_one(cpu, insn);
-        if (last_status_ != Status::Next || translation.dead ||
-            (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0 ||
-            cpu.tlb.generation() != generation || translation_key(cpu) != key ||
-            cpu.mode.data_tlb != data_tlb || context.data_epochs != data_epochs ||
-            cpu.icount > limit) {
+            site.shadowed && done == 0 && (cpu.state.interruptibility & blocking::kSti) != 0;
+        last_status_ = shadowed ? Interpreter::step_decoded(cpu, *insn)
+                                : Interpreter::interpret_one(cpu, *insn);
+        if (last_status_ != Status::Next || site.translation->dead || attention_wanted(cpu) ||
+            !before.holds(cpu) || cpu.icount > cpu.translated.end) {
             return go_on(cpu);
         }
+        if (++done == site.count) {
+            return resume(cpu, site);
+        }
+        insn = &code_->insn(site.first + done);
     }
+}
+
+// Behind the site's instructions, in the same translation.
+const u8* Engine::resume(Vcpu& cpu, const Site& site) {
+    TranslatedCode& translated = cpu.translated;
+    Translation& translation = *site.translation;
     if (site.slot != 0) {
-        const DataTlb& table = slots_table(context, cpu.mode.cpl);
+        const DataTlb& table = slots_table(cpu.tlb.current(), cpu.mode.cpl);
         const bool grown =
-            &table == data_tlb &&
+            &table == cpu.mode.data_tlb &&
             static_cast<JumpTable*>(translated.jump_table)->slots.grow(site.slot, table);
         if (!grown && misses_too_often(translated.site, cpu.icount)) {
             code_->without_slot(site.rip);
@@ -415,11 +471,11 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
         }
     }
     const u64 left = site.left - site.count;
-    if (cpu.icount + left > limit) {
+    if (cpu.icount + left > translated.end) {
         return go_on(cpu);
     }
-    translated.remaining = static_cast<i64>(limit - cpu.icount - left);
-    translated.status = pack_status(cpu.state.flags.status());
+    translated.remaining = static_cast<i64>(translated.end - cpu.icount - left);
+    translated.status = pack_status(cpu.state.flags);
     if (site.window && ++translation.window_misses == kMostWindowMisses) {
         translation.block->without_windows = true;
         ++code_->counted().killed_for_windows;

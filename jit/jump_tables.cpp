@@ -71,7 +71,7 @@ OwnedJumpTable& JumpTables::current(Vcpu& cpu, u32 key) {
         slot = &new_table(slot);
     }
     auto& table = *static_cast<OwnedJumpTable*>(slot);
-    if (!holds(table, context, key)) [[unlikely]] {
+    if (!holds(table, context, key)) {
         table.clear();
         ++clears_;
         table.execute_epoch_ = context.execute_epoch;

@@ -14,6 +14,7 @@
 
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"
+#include "cpu/x86/vcpu.hpp"
 #include "jit/code_cache.hpp"
 #include "jit/layout.hpp"
 
@@ -72,6 +73,12 @@ class JumpTables {
 
     // The one of the present address space and privilege level, for the mode `key`.
     OwnedJumpTable& current(Vcpu& cpu, u32 key);
+    // The same; null if it has yet to be made, or what it holds is out of date.
+    OwnedJumpTable* up_to_date(Vcpu& cpu, u32 key) const {
+        const TlbContext& context = cpu.tlb.current();
+        auto* table = static_cast<OwnedJumpTable*>(context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0]);
+        return table != nullptr && holds(*table, context, key) ? table : nullptr;
+    }
     // That of the other of levels 0 and 3 in 64-bit code, `key` being the mode of this one; null if
     // what it holds is out of date.
     OwnedJumpTable* other_level(const Vcpu& cpu, const TlbContext& context, u32 key) const;

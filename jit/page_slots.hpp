@@ -34,9 +34,10 @@ class PageSlots {
     };
 
     void clear();
+    bool up_to_date(const TlbContext& context) const { return epochs_ == context.data_epochs; }
     // Brings them up to date with the data table that they were filled from.
     void catch_up(const TlbContext& context, const DataTlb& table) {
-        if (epochs_ != context.data_epochs) [[unlikely]] {
+        if (!up_to_date(context)) [[unlikely]] {
             // Translations of low addresses alone may have gone; a kernel's reach none.
             if (epochs_.upper != context.data_epochs.upper || addresses_ >> 63 == 0) {
                 keep_what_is_in(table);

@@ -75,6 +75,7 @@ struct Site {
     Translation* translation = nullptr;
     u64 rip = 0;
     const u8* resume = nullptr;  // behind it, with the status flags in TranslatedCode::status
+    const Insn* insn = nullptr;  // the first of them
     u32 left = 0;                // instructions of the translation from this one on
     u32 first = 0;               // where it stands in CodeCache::insns()
     u32 count = 1;               // so many instructions, one behind the other

@@ -181,21 +181,18 @@ u32 flat_segments(const CpuState& state) {
 
 }  // namespace
 
-u32 translation_key(const Vcpu& cpu) {
-    const CpuState& state = cpu.state;
+u32 general_mode_key(const Vcpu& cpu) {
     const u32 middle_level = (u32{cpu.mode.cpl} ^ u32{cpu.mode.cpl} >> 1) & 1;
-    const u32 segments = cpu.mode.long_mode64 ? 0 : flat_segments(state);
+    const u32 segments = cpu.mode.long_mode64 ? 0 : flat_segments(cpu.state);
     const bool suppressed = (cpu.mode.cet & Vcpu::kCetTracked) != 0 &&
-                            (cet_control(state, cpu.mode.cpl) & cet::kSuppress) != 0;
+                            (cet_control(cpu.state, cpu.mode.cpl) & cet::kSuppress) != 0;
     return cpu.mode.key | (middle_level != 0 ? kKeyMiddleLevel : 0) | segments |
-           (suppressed ? kKeyTrackingSuppressed : 0) |
-           ((state.mxcsr & kMxcsrMasks) == kMxcsrMasks ? 0 : kKeyMxcsrUnmasked) |
-           ((state.x87.control & kX87Masks) == kX87Masks ? 0 : kKeyX87Unmasked);
+           (suppressed ? kKeyTrackingSuppressed : 0);
 }
 
 // 32-bit code only if it and its stack lie in flat segments; and with the upper half of RSP clear,
 // which stays so: pushes and the like leave it alone, and native ones do not.
-bool can_translate(const Vcpu& cpu) {
+bool can_translate_generally(const Vcpu& cpu) {
     if ((cpu.mode.cet & Vcpu::kCetTracked) != 0 &&
         ((cpu.mode.cet & Vcpu::kCetWaiting) != 0 ||
          (cet_control(cpu.state, cpu.mode.cpl) & cet::kSuppress) != 0)) {

@@ -232,23 +232,6 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
     return Status::Next;
 }
 
-// Executes one decoded instruction at RIP and accounts for it: RIP and icount are those of the next
-// one, or of the handler of its fault.
-Status Interpreter::interpret_one(Vcpu& cpu, const Insn& insn) {
-    const u64 next = (cpu.state.rip() + insn.length) & cpu.mode.rip_mask;
-    cpu.leave = 0;
-    const Status status = insn.exec(cpu, insn);
-    if (status == Status::Fault) {
-        fault(cpu, insn.length);
-        return status;
-    }
-    ++cpu.icount;
-    if (status == Status::Next || status == Status::Sync) {
-        cpu.state.rip() = next;
-    }
-    return status;
-}
-
 // Executes a block from its start, at most `most` (1 or more) of its instructions. Returns the last
 // one's status; a fault has been delivered.
 Status Interpreter::interpret_block(Vcpu& cpu, const Block& block, u64 most) {
@@ -342,10 +325,12 @@ bool Interpreter::logs_entries(const Vcpu& cpu) {
     return cpu.log.enabled(LogCategory::Exec);
 }
 
-void Interpreter::verify_between([[maybe_unused]] Vcpu& cpu) {
+#ifndef NDEBUG
+void Interpreter::verify_between(Vcpu& cpu) {
     DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
     verify_boundary(cpu);
 }
+#endif
 
 // Something is pending: an event to deliver, a reason to return, or instructions to be taken one at
 // a time.

@@ -50,7 +50,11 @@ class Interpreter final : public ExecutionEngine {
     static void fault(Vcpu& cpu, u8 insn_length);
 
     // Debug builds: what is derived is what it should be.
+#ifdef NDEBUG
+    static void verify_between(Vcpu& /*cpu*/) {}
+#else
     static void verify_between(Vcpu& cpu);
+#endif
 
     static LinearAddr linear_rip(const Vcpu& cpu) {
         const u64 rip = cpu.state.rip();
@@ -96,6 +100,21 @@ class Interpreter final : public ExecutionEngine {
 
     const unsigned block_insns_;
 };
+
+inline Status Interpreter::interpret_one(Vcpu& cpu, const Insn& insn) {
+    const u64 next = (cpu.state.rip() + insn.length) & cpu.mode.rip_mask;
+    cpu.leave = 0;
+    const Status status = insn.exec(cpu, insn);
+    if (status == Status::Fault) [[unlikely]] {
+        fault(cpu, insn.length);
+        return status;
+    }
+    ++cpu.icount;
+    if (status == Status::Next || status == Status::Sync) {
+        cpu.state.rip() = next;
+    }
+    return status;
+}
 
 template <typename Execute>
 RunResult Interpreter::run_loop(Vcpu& cpu, u64 budget, Execute&& execute) {

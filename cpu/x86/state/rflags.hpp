@@ -16,6 +16,7 @@
 #include "core/types.hpp"
 #include "cpu/x86/state/regs.hpp"
 
+#include <array>
 #include <bit>
 
 namespace droste {
@@ -40,27 +41,7 @@ struct LazyFlags {
         return (cf() ? rflags::kCf : 0) | (pf() ? rflags::kPf : 0) | (af() ? rflags::kAf : 0) |
                (zf() ? rflags::kZf : 0) | (sf() ? rflags::kSf : 0) | (of() ? rflags::kOf : 0);
     }
-    static LazyFlags from_status(u64 flags) {
-        LazyFlags lazy;
-        const bool zero = (flags & rflags::kZf) != 0;
-        lazy.result = zero ? 0 : 1;  // low byte 0 has even parity, 1 has odd
-        const bool parity_now = zero;
-        u64 carries = 0;
-        if (((flags & rflags::kPf) != 0) != parity_now) {
-            carries |= bit(8);
-        }
-        if ((flags & rflags::kSf) != 0) {
-            carries |= kSignFlip;
-        }
-        const bool carry = (flags & rflags::kCf) != 0;
-        const bool overflow = (flags & rflags::kOf) != 0;
-        carries |= (carry ? bit(63) : 0) | (carry != overflow ? bit(62) : 0);
-        if ((flags & rflags::kAf) != 0) {
-            carries |= bit(3);
-        }
-        lazy.carries = carries;
-        return lazy;
-    }
+    static LazyFlags from_status(u64 flags);
 
     // From the full carry-out vector of an addition or borrow vector of a subtraction (bit i =
     // carry out of bit i).
@@ -93,6 +74,35 @@ struct LazyFlags {
     // Sets CF, keeps the others (OF too).
     void set_carry(bool carry) { set_carry_overflow(carry, of()); }
 };
+
+namespace lazy_flags {
+
+// Those that represent a low byte of RFLAGS, OF = 0.
+constexpr LazyFlags of_low_byte(unsigned flags) {
+    const bool zero = (flags & rflags::kZf) != 0;
+    const u64 result = zero ? 0 : 1;  // low byte 0 has even parity, 1 has odd
+    const bool parity_differs = ((flags & rflags::kPf) != 0) != zero;
+    constexpr u64 kCarryAndOverflowXorCarry = LazyFlags::kCarryBit | LazyFlags::kOverflowXorCarry;
+    const u64 carries = ((flags & rflags::kCf) != 0 ? kCarryAndOverflowXorCarry : 0) |
+                        ((flags & rflags::kSf) != 0 ? LazyFlags::kSignFlip : 0) |
+                        (parity_differs ? bit(8) : 0) | ((flags & rflags::kAf) != 0 ? bit(3) : 0);
+    return {result, carries};
+}
+inline constexpr auto kOfLowByte = [] {
+    std::array<LazyFlags, 256> all;
+    for (unsigned flags = 0; flags < all.size(); ++flags) {
+        all[flags] = of_low_byte(flags);
+    }
+    return all;
+}();
+
+}  // namespace lazy_flags
+
+inline LazyFlags LazyFlags::from_status(u64 flags) {
+    const LazyFlags& low = lazy_flags::kOfLowByte[flags & 0xFF];
+    return {low.result, low.carries ^ ((flags & rflags::kOf) << 51)};
+}
+static_assert(rflags::kOf << 51 == LazyFlags::kOverflowXorCarry);
 
 // Condition codes in the order of the low nibble of Jcc/SETcc/CMOVcc. SDM Vol. 1, Appendix B,
 // "EFLAGS Condition Codes".
