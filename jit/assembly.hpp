@@ -91,6 +91,9 @@ class Assembly {
     unsigned count() const { return static_cast<unsigned>(items_.size()); }
     void begin(unsigned index);
     const Translation& translation() const { return translation_; }
+    // What code may be made of.
+    const NativeFeatures& native() const { return cache_.native(); }
+    const NativeChoices& native_choices() const { return cache_.native_choices(); }
 
     // --- the mode ---
     // Else it is 32-bit code, of protected or compatibility mode (docs/jit/modes.md).

@@ -1,7 +1,6 @@
 // Integer arithmetic, logic, shifts and bit operations: carried over with other registers. They set
 // the native flags as the guest's.
 
-#include "cpu/x86/model/native_features.hpp"
 #include "jit/registers.hpp"
 
 #include <array>
@@ -442,8 +441,7 @@ bool flag_byte(Assembly& a, u8 opcode, bool reads) {
 
 bool carry_over_integer(Assembly& a) {
     const Insn& insn = a.insn();
-    static const CpuFeatures kNative = native_cpuid_features();
-    const auto native_has = [](Feature feature) { return kNative.has(feature); };
+    const auto native_has = [&](Feature feature) { return a.native().has(feature); };
     switch (insn.op) {
     case Op::ADD: return alu(a, 0, false);
     case Op::OR: return alu(a, 1, false);

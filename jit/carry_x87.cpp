@@ -4,7 +4,6 @@
 // takes apart otherwise, environments, and everything while an exception is unmasked.
 
 #include "cpu/x86/fpu/x87.hpp"
-#include "jit/native_choices.hpp"
 #include "jit/register_effect.hpp"
 #include "jit/registers.hpp"
 #include "jit/x87_state.hpp"
@@ -142,7 +141,7 @@ bool x87_may_run(const Assembly& a) {
     constexpr u32 kBlocked = Vcpu::kFpuEm | Vcpu::kFpuTs;
     const u32 key = a.translation().key;
     return ((key & mode_key::kFpu) >> mode_key::kFpuShift & kBlocked) == 0 &&
-           (key & kKeyX87Unmasked) == 0 && native_choices().conditions_are_ours();
+           (key & kKeyX87Unmasked) == 0 && a.native_choices().conditions_are_ours();
 }
 
 bool carry_over_x87(Assembly& a) {

@@ -21,20 +21,29 @@ constexpr std::size_t kMostTablesOfInsn = 320;
 
 }  // namespace
 
-CodeCache::CodeCache(BlockCache& blocks, CodeMemory&& memory, std::size_t bytes)
+CodeCache::CodeCache(BlockCache& blocks,
+                     CodeMemory&& memory,
+                     std::size_t bytes,
+                     const NativeFeatures& native)
     : block_cache_(blocks)
+    , native_(native)
+    , native_choices_(native)
     , memory_(std::move(memory))
     , most_tables_(tables_share(bytes))
     , most_jump_tables_(jump_tables_share(bytes)) {}
 
-Expected<std::unique_ptr<CodeCache>>
-CodeCache::create(BlockCache& blocks, std::size_t bytes, InterpretFn interpret) {
+Expected<std::unique_ptr<CodeCache>> CodeCache::create(BlockCache& blocks,
+                                                       std::size_t bytes,
+                                                       const NativeFeatures& native,
+                                                       InterpretFn interpret) {
     auto memory = CodeMemory::create(bytes - tables_share(bytes) - jump_tables_share(bytes));
     if (!memory) {
         return memory.error();
     }
-    std::unique_ptr<CodeCache> cache{new CodeCache(blocks, std::move(memory).value(), bytes)};
-    cache->fixed_ = make_trampolines(cache->memory_, interpret, cache->trampolines_);
+    std::unique_ptr<CodeCache> cache{
+        new CodeCache(blocks, std::move(memory).value(), bytes, native)};
+    cache->fixed_ =
+        make_trampolines(cache->memory_, native.has(Feature::AVX), interpret, cache->trampolines_);
     const std::size_t room = cache->memory_.bytes() - cache->fixed_;
     cache->region_count_ = static_cast<unsigned>(
         std::clamp(room / kLeastRegion, std::size_t{2}, std::size_t{kMostRegions}));

@@ -23,11 +23,13 @@
 #include "core/error.hpp"
 #include "core/types.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_memory.hpp"
 #include "jit/emitter.hpp"
 #include "jit/layout.hpp"
 #include "jit/listener.hpp"
+#include "jit/native_choices.hpp"
 #include "jit/page_slots.hpp"
 #include "jit/statistics.hpp"
 #include "jit/trampolines.hpp"
@@ -50,8 +52,10 @@ class CodeCache final : public BlockCache::Listener {
     static constexpr std::size_t kLeastRegion = std::size_t{128} << 10;
 
     // `blocks` tells it about blocks that die, and must outlive it.
-    static Expected<std::unique_ptr<CodeCache>>
-    create(BlockCache& blocks, std::size_t bytes, InterpretFn interpret);
+    static Expected<std::unique_ptr<CodeCache>> create(BlockCache& blocks,
+                                                       std::size_t bytes,
+                                                       const NativeFeatures& native,
+                                                       InterpretFn interpret);
     ~CodeCache() override;
 
     static Translation* find(const Block& block, u64 rip, u32 key);
@@ -75,6 +79,9 @@ class CodeCache final : public BlockCache::Listener {
         return *regions_[region_of(number)].insns[index_of(number)];
     }
     const Trampolines& trampolines() const { return trampolines_; }
+    // What code may be made of.
+    const NativeFeatures& native() const { return native_; }
+    const NativeChoices& native_choices() const { return native_choices_; }
 
     // Kernel code that takes its time: translations at this address have page slots from now on.
     void with_slots(u64 rip) { insert(with_slots_, rip); }
@@ -115,7 +122,10 @@ class CodeCache final : public BlockCache::Listener {
     bool grants_jump_table(std::size_t bytes);
 
   private:
-    CodeCache(BlockCache& blocks, CodeMemory&& memory, std::size_t bytes);
+    CodeCache(BlockCache& blocks,
+              CodeMemory&& memory,
+              std::size_t bytes,
+              const NativeFeatures& native);
 
     // What belongs together: translations, their code, and what they are known by.
     struct Region {
@@ -154,6 +164,8 @@ class CodeCache final : public BlockCache::Listener {
     }
 
     BlockCache& block_cache_;
+    const NativeFeatures native_;
+    const NativeChoices native_choices_;
     CodeMemory memory_;
     Trampolines trampolines_;
     std::size_t fixed_ = 0;  // bytes of trampolines

@@ -486,11 +486,12 @@ const u8* Engine::resume(Vcpu& cpu, const Site& site) {
 
 }  // namespace
 
-Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks, const Options& options) {
-    if (const auto checked = check_native_cpu(); !checked) {
+Expected<std::shared_ptr<CodeCache>>
+make_code_cache(BlockCache& blocks, const Options& options, const NativeFeatures& native) {
+    if (const auto checked = check_native_cpu(native); !checked) {
         return checked.error();
     }
-    auto cache = CodeCache::create(blocks, options.code_bytes, &Engine::interpret);
+    auto cache = CodeCache::create(blocks, options.code_bytes, native, &Engine::interpret);
     if (!cache) {
         return cache.error();
     }

@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/types.hpp"
+#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/seams/execution_engine.hpp"
 #include "jit/statistics.hpp"
 
@@ -33,10 +34,11 @@ struct Options {
     Listener* listener = nullptr;  // borrowed; null: nobody wants to know
 };
 
-// The code of a machine, shared by the engines of its vCPUs. `blocks` is told about it and must not
-// outlive it. An Error if the native machine gives no executable memory, or its CPU is below
+// The code of a machine, shared by the engines of its vCPUs, made of what `native` has. `blocks` is
+// told about it and must not outlive it. An Error if the native machine gives no executable memory, or its CPU is below
 // x86-64-v2.
-Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks, const Options& options);
+Expected<std::shared_ptr<CodeCache>>
+make_code_cache(BlockCache& blocks, const Options& options, const NativeFeatures& native = {});
 
 // Of the code and of all engines that use it.
 Statistics statistics(const CodeCache& code);

@@ -182,10 +182,27 @@ choice_hash(const ChoiceRow& row, unsigned log2, const std::function<void(Choice
     return hash;
 }
 
-NativeChoices::NativeChoices() {
+NativeChoices::NativeChoices(const NativeFeatures& native) {
+    static const NativeChoices kAsked = ask();
+    *this = kAsked;
+    for (const ChoiceRow& row : kRows) {
+        for (unsigned log2 = 0; log2 < kWidths; ++log2) {
+            const std::size_t form = at(row.op, 1U << log2);
+            if (!native.has(NativeFeatures::Trait::UndefinedFlags)) {
+                other_flags_.set(form);
+            }
+            if (!native.has(NativeFeatures::Trait::UndefinedResults)) {
+                other_results_.set(form);
+            }
+        }
+    }
+    conditions_are_ours_ =
+        conditions_are_ours_ && native.has(NativeFeatures::Trait::UndefinedResults);
+}
+
+NativeChoices NativeChoices::ask() {
+    NativeChoices found;
     auto memory = CodeMemory::create(kPageBytes);
-    const bool other_flags = !memory || native_masked("undefined-flags");
-    const bool other_results = !memory || native_masked("undefined-results");
     std::optional<NativeRunner> native;
     if (memory) {
         native.emplace(memory.value());
@@ -195,11 +212,9 @@ NativeChoices::NativeChoices() {
         const bool asks = native && (!row.feature || features.has(*row.feature));
         for (unsigned log2 = 0; log2 < kWidths; ++log2) {
             const std::size_t form = at(row.op, 1U << log2);
-            if (other_flags) {
-                other_flags_.set(form);
-            }
-            if (other_results) {
-                other_results_.set(form);
+            if (!native) {
+                found.other_flags_.set(form);
+                found.other_results_.set(form);
             }
             const std::vector<u8> code = choice_code(row, log2);
             if (!asks || code.empty()) {
@@ -209,19 +224,15 @@ NativeChoices::NativeChoices() {
             const ChoiceHash theirs =
                 choice_hash(row, log2, [&](ChoiceRegisters& r) { native->run(&r); });
             if (theirs.flags != row.ours[log2].flags) {
-                other_flags_.set(form);
+                found.other_flags_.set(form);
             }
             if (theirs.results != row.ours[log2].results) {
-                other_results_.set(form);
+                found.other_results_.set(form);
             }
         }
     }
-    conditions_are_ours_ = !other_results && conditions_unchanged(*native);
-}
-
-const NativeChoices& native_choices() {
-    static const NativeChoices kChoices;
-    return kChoices;
+    found.conditions_are_ours_ = native && conditions_unchanged(*native);
+    return found;
 }
 
 }  // namespace droste::jit

@@ -12,6 +12,7 @@
 
 #include "core/types.hpp"
 #include "cpu/x86/decode/insn.hpp"
+#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/state/features.hpp"
 
 #include <array>
@@ -64,9 +65,9 @@ choice_hash(const ChoiceRow& row, unsigned log2, const std::function<void(Choice
 
 class NativeChoices {
   public:
-    // Asks the CPU we run on. DROSTE_NATIVE_WITHOUT=undefined-flags: no flags are as ours,
-    // undefined-results: no results, and no condition codes of the x87.
-    NativeChoices();
+    // Those of the CPU we run on. Traits that are hidden are taken for other than ours:
+    // UndefinedResults with the condition codes of the x87.
+    explicit NativeChoices(const NativeFeatures& native);
 
     // Whether the flags (the results) of all forms of an instruction with an operand of `width`
     // bytes are ours.
@@ -76,6 +77,11 @@ class NativeChoices {
     bool conditions_are_ours() const { return conditions_are_ours_; }
 
   private:
+    NativeChoices() = default;
+    // Asks the CPU; once, because processors don't change. Without executable memory all is taken for
+    // other than ours.
+    static NativeChoices ask();
+
     static constexpr std::size_t kWidths = 4;  // 1, 2, 4 and 8 bytes
     static std::size_t at(Op op, unsigned width) {
         const auto log2 = static_cast<std::size_t>(std::countr_zero(width | 8));
@@ -86,8 +92,5 @@ class NativeChoices {
     Forms other_results_;
     bool conditions_are_ours_ = true;
 };
-
-// Asked once: processors don't change. Without executable memory all is taken for other than ours.
-const NativeChoices& native_choices();
 
 }  // namespace droste::jit

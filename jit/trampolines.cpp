@@ -61,7 +61,8 @@ void return_to_engine(Emitter& e) {
 
 }  // namespace
 
-std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampolines& out) {
+std::size_t
+make_trampolines(CodeMemory& memory, bool avx, InterpretFn interpret, Trampolines& out) {
     constexpr std::size_t kMost = 4096;
     Emitter e{memory.writable(), kMost};
     const auto here = [&] { return memory.executable(e.at()); };
@@ -87,7 +88,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     align();
     out.leave = here();
     store_registers(e);
-    store_vector_if_native(e);
+    store_vector_if_native(e, avx);
     store_x87_if_native(e);
     e.load32(kRax, at_rsp(layout::kSite));
     e.load(kRsp, at_rsp(layout::kNativeStack));
@@ -96,7 +97,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
     align();
     out.interpret = here();
     store_registers(e);
-    store_vector_if_native(e);
+    store_vector_if_native(e, avx);
     store_x87_if_native(e);
     e.mov(kRdi, kRsp);
     e.load(kRsp, at_rsp(layout::kNativeStack));
@@ -114,7 +115,7 @@ std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampoli
 
     align();
     out.load_vector = here();
-    load_vector(e);
+    load_vector(e, avx);
     e.xr({.opcode = 0xFF}, 4, kT0);  // jmp t0
 
     align();

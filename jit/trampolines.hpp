@@ -27,7 +27,7 @@ struct Trampolines {
     const u8* load_vector = nullptr;  // goes on at t0; changes no flag
 };
 
-// Writes them at the start of `memory`; returns how many bytes they take.
-std::size_t make_trampolines(CodeMemory& memory, InterpretFn interpret, Trampolines& out);
+// Writes them at the start of `memory`; returns how many bytes they take. `avx`: it may be used.
+std::size_t make_trampolines(CodeMemory& memory, bool avx, InterpretFn interpret, Trampolines& out);
 
 }  // namespace droste::jit

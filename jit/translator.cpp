@@ -13,7 +13,6 @@
 #include "jit/assembly.hpp"
 #include "jit/carry_vmx.hpp"
 #include "jit/listener.hpp"
-#include "jit/native_choices.hpp"
 #include "jit/vector_state.hpp"
 #include "jit/x87_state.hpp"
 
@@ -126,7 +125,7 @@ void find_live_status(std::vector<Item>& items) {
 
 bool carry_over(Assembly& a) {
     const Insn& insn = a.insn();
-    const NativeChoices& native = native_choices();
+    const NativeChoices& native = a.native_choices();
     if (!native.results_are_ours(insn.op, insn.width)) {
         return false;
     }

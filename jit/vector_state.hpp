@@ -17,9 +17,10 @@ namespace droste::jit {
 // MXCSR's six exception masks.
 inline constexpr u32 kMxcsrMasks = 0x1F80;
 
-// CpuState to the native registers. Changes nothing else, flags included.
-void load_vector(Emitter& e);
+// CpuState to the native registers. Changes nothing else, flags included. `avx`: the native CPU has
+// upper halves that the guest may reach.
+void load_vector(Emitter& e, bool avx);
 // The other way round if they are native; C++'s MXCSR is in force afterwards. Changes flags.
-void store_vector_if_native(Emitter& e);
+void store_vector_if_native(Emitter& e, bool avx);
 
 }  // namespace droste::jit

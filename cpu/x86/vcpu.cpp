@@ -6,6 +6,7 @@
 #include "cpu/x86/fpu/thunk_cache.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/model/msr.hpp"
+#include "cpu/x86/model/native_features.hpp"
 
 #include <cstddef>
 #include <type_traits>
@@ -101,7 +102,11 @@ void share_code(Vcpu& first, Vcpu& other) {
 }
 
 Expected<void> own_code(Vcpu& cpu) {
-    auto thunks = ThunkCache::create();
+    return own_code(cpu, NativeFeatures{});
+}
+
+Expected<void> own_code(Vcpu& cpu, const NativeFeatures& native) {
+    auto thunks = ThunkCache::create(native.has(Feature::AVX));
     if (!thunks) {
         return thunks.error();
     }

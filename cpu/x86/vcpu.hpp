@@ -32,6 +32,7 @@ class IrqLine;
 class LocalApic;
 class Log;
 class MsrStore;
+class NativeFeatures;
 class SecondStage;
 class ThunkCache;
 class VmxInstructions;
@@ -261,7 +262,8 @@ class Vcpu {
     Event undelivered;  // with attention::kUndelivered
 
     bool a20_enabled = true;
-    u64 random_state = 0;  // of the generator behind RDRAND and RDSEED when the clock counts
+    u64 random_state = 0;       // of the generator behind RDRAND and RDSEED when the clock counts
+    bool native_random = true;  // else they find the native kernel without random numbers
     // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
     bool yield_requested = false;
     // Whether another vCPU waits for its turn on this one's thread: else PAUSE yields to nobody.
@@ -296,6 +298,7 @@ class Vcpu {
 // The decoded-block and thunk caches of a machine: the first vCPU makes them, the others share
 // them. An Error if the native machine gives no memory for them.
 Expected<void> own_code(Vcpu& cpu);
+Expected<void> own_code(Vcpu& cpu, const NativeFeatures& native);
 void share_code(Vcpu& first, Vcpu& other);
 // Virtual time goes on with this vCPU's instructions from now on.
 void drive_clock(Vcpu& cpu);

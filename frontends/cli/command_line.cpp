@@ -156,6 +156,7 @@ constexpr std::array kOptions = {
     OptionRow{"machine",   "TYPE[,PROPERTY=VALUE]", "pc; accel=, entry=auto|32|64, feature-control=enabled|disabled|unlocked", on_line<set_machine>, kRepeats},
     OptionRow{"M",         "TYPE", "",                                                                on_line<set_machine>, kRepeats},
     OptionRow{"accel",     "NAME[,PROPERTY=VALUE]", "interp, or jit: tb-size=MIB, threshold=N (-accel help)",        on_line<set_accelerator>},
+    OptionRow{"native-features", "-NAME,...|v2", "do without these of the native CPU; v2: all beyond x86-64-v2 (help lists them)", on_line<set_native_features>, kRepeats},
     OptionRow{"rtc",       "base=utc|localtime|DATE", "wall clock at power-on (default utc; with --icount 2024-01-01)", apply_rtc, kRepeats},
     OptionRow{"name",      "NAME", "name of the machine, for messages",                               apply_name},
 
@@ -241,7 +242,7 @@ bool is_stdio(const CharSpec& spec) {
 }
 
 Expected<void> choose_cpu(CommandLine& line) {
-    const auto choice = parse_cpu(line.cpu_model);
+    const auto choice = parse_cpu(line.cpu_model, line.machine.native);
     if (!choice) {
         return choice.error();
     }

@@ -101,7 +101,7 @@ std::string join_cpu(const std::vector<CpuItem>& items) {
     return text;
 }
 
-Expected<CpuChoice> parse_cpu(std::string_view spec) {
+Expected<CpuChoice> parse_cpu(std::string_view spec, const NativeFeatures& native) {
     std::vector<CpuItem> cpu_items, vmx_items;
     bool asks_for_vmx = false;
     for (CpuItem& item : split_cpu(spec)) {
@@ -126,12 +126,12 @@ Expected<CpuChoice> parse_cpu(std::string_view spec) {
         }
         cpu_items.push_back(parse_item("+vmx"));  // what is asked for turns on what it needs
     }
-    const auto cpu = parse_cpu_model(join_cpu(cpu_items));
+    const auto cpu = parse_cpu_model(join_cpu(cpu_items), native);
     if (!cpu) {
         return cpu.error();
     }
     choice.cpu = cpu.value();
-    for (const Feature feature : lacking_features(join_cpu(cpu_items))) {
+    for (const Feature feature : lacking_features(join_cpu(cpu_items), native)) {
         choice.lacking +=
             fmt::format("{}'{}'", choice.lacking.empty() ? "" : ", ", feature_name(feature));
     }

@@ -9,6 +9,7 @@
 
 #include "core/error.hpp"
 #include "cpu/vmx/capabilities.hpp"
+#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/state/features.hpp"
 
 #include <string>
@@ -26,7 +27,7 @@ struct CpuChoice {
     bool is_max = false;
 };
 
-Expected<CpuChoice> parse_cpu(std::string_view spec);
+Expected<CpuChoice> parse_cpu(std::string_view spec, const NativeFeatures& native = {});
 
 // "+vmx-ept" and the like, taken apart: a name and whether it is to be on. What has another form
 // (a model, family=6) has an empty name.

@@ -157,6 +157,45 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
     return {};
 }
 
+// "-bmi2", "+bmi2", or as a property "bmi2=off".
+Expected<void> set_native_features(CommandLine& line, std::string_view value) {
+    using Change = NativeFeatures::Change;
+    const std::vector<std::string_view> known = NativeFeatures::names();
+    if (value == "help" || value == "?") {
+        line.answer = fmt::format("What can be hidden of the native CPU and kernel (-NAME; +NAME "
+                                  "shows it again):\n  {}\nv2        hides all CPU features "
+                                  "beyond x86-64-v2\n",
+                                  fmt::join(known, " "));
+        return {};
+    }
+    NativeFeatures& native = line.machine.native;
+    for (const Property& property : parse_properties(value)) {
+        if (property.value == "v2" && property.key.empty()) {
+            native.hide_beyond_v2();
+            continue;
+        }
+        const std::string_view whole = property.value;
+        const bool is_signed =
+            property.key.empty() && (whole.starts_with('-') || whole.starts_with('+'));
+        const bool on = is_signed ? whole[0] == '+' : whole == "on";
+        if (!is_signed && (property.key.empty() || (!on && whole != "off"))) {
+            return Error{fmt::format("--native-features {}: expected v2, -NAME, +NAME, NAME=on or "
+                                     "NAME=off",
+                                     value)};
+        }
+        const std::string_view name = is_signed ? whole.substr(1) : std::string_view(property.key);
+        const Change change = on ? native.show(name) : native.hide(name);
+        if (change == Change::Unknown) {
+            return unknown_value("--native-features", name, known);
+        }
+        if (change == Change::Lacking) {
+            return Error{
+                fmt::format("--native-features {}: this machine's own CPU lacks it", name)};
+        }
+    }
+    return {};
+}
+
 Expected<void> set_machine(CommandLine& line, std::string_view value) {
     constexpr std::array<std::string_view, 2> kTypes = {"pc", "pc-i440fx"};
     constexpr std::array<std::string_view, 5> kKeys = {"type", "accel", "entry", "feature-control",

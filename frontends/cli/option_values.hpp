@@ -19,6 +19,7 @@ Expected<void> set_memory(CommandLine& line, std::string_view value);
 Expected<void> set_smp(CommandLine& line, std::string_view value);
 Expected<void> set_machine(CommandLine& line, std::string_view value);
 Expected<void> set_accelerator(CommandLine& line, std::string_view value);
+Expected<void> set_native_features(CommandLine& line, std::string_view value);
 Expected<void> set_rtc(CommandLine& line, std::string_view value, const NativeTime& time);
 Expected<void> set_log_items(CommandLine& line, std::string_view value);
 Expected<void> set_log_file(CommandLine& line, std::string_view value);

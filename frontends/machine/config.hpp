@@ -5,6 +5,7 @@
 #include "core/types.hpp"
 #include "cpu/vmx/capabilities.hpp"
 #include "cpu/x86/interp/engine.hpp"
+#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/state/features.hpp"
 #include "frontends/machine/boot_plan.hpp"
 #include "frontends/machine/device_site.hpp"
@@ -28,6 +29,7 @@ struct MachineConfig {
     u64 ram_bytes = u64{128} << 20;
     u32 vcpu_count = 1;
     CpuFeatures cpu;
+    NativeFeatures native;                // what may be used to run it
     std::string cpu_model;                // as -cpu names it, for reports
     VmxConfig vmx = VmxConfig::nested();  // if the CPU has VMX
     Accelerator accelerator = Accelerator::Best;

@@ -95,13 +95,14 @@ Expected<void> Pc::make_vcpus() {
     const Vcpu::Wiring wiring = {*memory_, bus_, clock_, events_, log_};
     for (u32 index = 0; index < config_.vcpu_count; ++index) {
         vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
+        vcpus_.back()->native_random = config_.native.has(NativeFeatures::Trait::RandomNumbers);
         if (config_.cpu.has(Feature::VMX)) {
             vmx_.push_back(make_vmx(*vcpus_.back(), vmx));
             vmx_.back()->trace.share_levels(vmx_.front()->trace);
         }
         apic_bus_.attach(*vcpus_.back()->apic);
         if (index == 0) {
-            if (const auto owned = own_code(*vcpus_.front()); !owned) {
+            if (const auto owned = own_code(*vcpus_.front(), config_.native); !owned) {
                 return owned.error();
             }
         } else {
@@ -118,7 +119,8 @@ Expected<void> Pc::make_vcpus() {
 Expected<void> Pc::make_engines() {
     std::shared_ptr<jit::CodeCache>& code = translated_code_;
     if (config_.accelerator != Accelerator::Interpreter) {
-        auto cache = jit::make_code_cache(*vcpus_.front()->blocks, config_.translator);
+        auto cache =
+            jit::make_code_cache(*vcpus_.front()->blocks, config_.translator, config_.native);
         if (cache) {
             code = std::move(cache).value();
         } else if (config_.accelerator == Accelerator::Translator) {

@@ -47,6 +47,15 @@ refused "did you mean 'tb-size'" -accel jit,tbsize=64
 refused "known: block" -accel interp,tb-size=64
 refused "known: tb-size, threshold" -accel jit,block=8
 refused "known: interp" -machine pc,accel=kvm
+refused "known: fpu, mmx" --native-features -nosuch
+refused "did you mean 'bmi1'" --native-features -bmi3
+refused "vmx: unknown" --native-features v2,-vmx
+refused "expected v2, -NAME, +NAME, NAME=on or NAME=off" --native-features bmi2
+refused "expected v2, -NAME, +NAME, NAME=on or NAME=off" --native-features bmi2=maybe
+refused "expected v2, -NAME, +NAME, NAME=on or NAME=off" --native-features ""
+refused "unknown; known: fpu" --native-features -
+refused "needs a value" --native-features
+refused "avx2: this machine's own CPU lacks it" --native-features v2,+avx2
 refused "--lockstep without --icount" --lockstep -accel jit -kernel "$kernel"
 refused "--lockstep without -accel jit" --lockstep --icount -kernel "$kernel"
 refused "expected each, every=N or memory=N" --lockstep=often --icount -accel jit
@@ -92,6 +101,8 @@ run -accel jit --icount --lockstep
 run -accel jit --icount --lockstep=each,every=10,memory=1000
 run -accel jit,tb-size=1,threshold=0
 run -accel jit,tb-size=2047,threshold=1000000
+run -accel jit --native-features v2 -cpu max
+run --native-features -bmi2,adx=off,-random,-undefined-flags,+bmi2 --native-features -undefined-results
 run -rtc base=2001-02-03T04:05:06,clock=vm
 run -rtc base=localtime
 run --serial null --serial "file:$scratch/serial" -vga none -net none -monitor none
@@ -101,7 +112,7 @@ run -d guest_errors,int -D "$scratch/log"
 run -d guest_errors,int -D "$scratch/log,limit=1M"
 
 set -f  # -device ? is no pattern
-for question in "-help" "--help" "-version" "-cpu help" "-machine help" "-accel help" "-device ?" "-device help" \
+for question in "-help" "--help" "-version" "-cpu help" "-machine help" "-accel help" "--native-features help" "-device ?" "-device help" \
     "-device isa-debug-exit,help" "-d help"; do
     # shellcheck disable=SC2086
     timeout 10 "$droste" $question >"$scratch/out" 2>"$scratch/err" </dev/null

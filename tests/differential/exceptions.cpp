@@ -210,7 +210,7 @@ void forget_undefined(const Insn& insn,
                       const Outcome& start,
                       const Outcome& guest,
                       Outcome& native) {
-    const jit::NativeChoices& choices = jit::native_choices();
+    static const jit::NativeChoices choices{NativeFeatures{}};
     if (native.state.vector != guest.state.vector) {
         return;
     }

@@ -172,7 +172,7 @@ unsigned draw_bytes(Rng& rng, Family family, std::array<u8, 16>& out) {
 
 bool native_decodes(std::span<const u8> bytes, const Insn& insn) {
     static const CpuFeatures native = native_cpuid_features();
-    static const bool avx = native_vector_features().has(Feature::AVX);
+    static const bool avx = NativeFeatures{}.has(Feature::AVX);
     const bool needs_avx = insn.vex() && (insn.flags & kInsnNative) != 0;
     Insn decoded;
     return (avx || !needs_avx) && decode(bytes, {64, false}, native, decoded) == DecodeResult::Ok &&

@@ -255,7 +255,7 @@ const char* set_up() {
     if (!map_all()) {
         return "the kernel does not give the addresses that the test code needs";
     }
-    runner_state().ymm = native_vector_features().has(Feature::AVX) ? 1 : 0;
+    runner_state().ymm = NativeFeatures{}.has(Feature::AVX) ? 1 : 0;
     if (!install_handlers()) {
         return "signal handlers cannot be installed";
     }

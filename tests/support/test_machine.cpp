@@ -27,7 +27,7 @@ CpuFeatures all_features() {
     features.set.set();
     features.enable(Feature::VMX, false);
     features.enable(Feature::HYPERVISOR, false);
-    const CpuFeatures native = native_vector_features();
+    const CpuFeatures native = NativeFeatures{}.units();
     for (const Feature vector :
          {Feature::SSE3, Feature::SSSE3, Feature::SSE4_1, Feature::SSE4_2, Feature::AES,
           Feature::PCLMULQDQ, Feature::SHA, Feature::GFNI, Feature::F16C, Feature::FMA,

@@ -4,7 +4,6 @@
 #include "cpu/x86/fpu/thunk_cache.hpp"
 
 #include "cpu/x86/fpu/thunk_builder.hpp"
-#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/vcpu.hpp"
 
 #include <array>
@@ -117,9 +116,9 @@ Function entry_point(const u8* code) {
     return reinterpret_cast<Function>(reinterpret_cast<std::uintptr_t>(code));
 }
 
-const u8* append_landing(ExecutableMemory& memory) {
+const u8* append_landing(ExecutableMemory& memory, bool avx) {
     NativeEmitter emit;
-    build_fault_landing(emit, native_vector_features().has(Feature::AVX));
+    build_fault_landing(emit, avx);
     return memory.append(emit.code());
 }
 
@@ -162,17 +161,17 @@ u64 ThunkKey::packed() const {
     return value;
 }
 
-Expected<std::shared_ptr<ThunkCache>> ThunkCache::create() {
+Expected<std::shared_ptr<ThunkCache>> ThunkCache::create(bool avx) {
     auto memory = ExecutableMemory::create(kReservedBytes);
     if (!memory) {
         return memory.error();
     }
-    return std::make_shared<ThunkCache>(std::move(memory).value());
+    return std::make_shared<ThunkCache>(std::move(memory).value(), avx);
 }
 
-ThunkCache::ThunkCache(ExecutableMemory memory)
+ThunkCache::ThunkCache(ExecutableMemory memory, bool avx)
     : memory_(std::move(memory))
-    , fault_range_(memory_.first(), memory_.end(), append_landing(memory_)) {}
+    , fault_range_(memory_.first(), memory_.end(), append_landing(memory_, avx)) {}
 
 const Thunk* ThunkCache::vector_thunk(const Insn& insn) {
     const ThunkKey key = ThunkKey::of(insn);

@@ -78,8 +78,9 @@ struct Thunk {
 class ThunkCache {
   public:
     // An Error if the native machine gives no executable memory.
-    static Expected<std::shared_ptr<ThunkCache>> create();
-    explicit ThunkCache(ExecutableMemory memory);
+    // `avx`: it may be used.
+    static Expected<std::shared_ptr<ThunkCache>> create(bool avx);
+    ThunkCache(ExecutableMemory memory, bool avx);
 
     // The thunk of a vector or MMX instruction, made now if it is the first of its kind.
     const Thunk* vector_thunk(const Insn& insn);

@@ -32,8 +32,10 @@ struct Random {
             cpu.non_root.intercepts->instruction(cpu, insn, kKind, 0)) {
             return Status::Switched;
         }
-        const std::optional<u64> number =
-            cpu.clock.mode() == Clock::Mode::Counting ? next_deterministic(cpu) : native_entropy();
+        const std::optional<u64> number = cpu.clock.mode() == Clock::Mode::Counting
+                                              ? next_deterministic(cpu)
+                                          : cpu.native_random ? native_entropy()
+                                                              : std::nullopt;
         write_gpr<T>(cpu, insn.rm, static_cast<T>(number.value_or(0)));
         cpu.state.flags = LazyFlags::from_status(number ? rflags::kCf : 0);
         return Status::Next;

@@ -8,7 +8,7 @@
 namespace droste {
 
 // Nothing if the kernel gives none: neither getrandom() (a seccomp filter may forbid it) nor
-// /dev/urandom. Hidden by DROSTE_NATIVE_WITHOUT=random.
+// /dev/urandom.
 std::optional<u64> native_entropy();
 
 }  // namespace droste

@@ -1,7 +1,6 @@
 // See native_entropy.hpp.
 
 #include "cpu/x86/interp/native_entropy.hpp"
-#include "cpu/x86/model/native_features.hpp"
 
 #include <fcntl.h>
 #include <sys/random.h>
@@ -23,9 +22,6 @@ bool read_device(u64& value) {
 }  // namespace
 
 std::optional<u64> native_entropy() {
-    if (native_masked("random")) {
-        return std::nullopt;
-    }
     u64 value = 0;
     // Requests of up to 256 bytes are never interrupted once the pool is initialized.
     const bool got = getrandom(&value, sizeof(value), 0) == static_cast<ssize_t>(sizeof(value));

@@ -439,8 +439,7 @@ Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const FeatureSet& a
 
 namespace {
 
-FeatureSet native_available() {
-    const CpuFeatures native = native_vector_features();
+FeatureSet available_on(const NativeFeatures& native) {
     FeatureSet available;
     for (std::size_t i = 0; i < kFeatureNames.size(); ++i) {
         const auto feature = static_cast<Feature>(i);
@@ -451,8 +450,8 @@ FeatureSet native_available() {
 
 }  // namespace
 
-Expected<CpuFeatures> parse_cpu_model(std::string_view spec) {
-    return parse_cpu_model(spec, native_available());
+Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const NativeFeatures& native) {
+    return parse_cpu_model(spec, available_on(native));
 }
 
 std::vector<Feature> lacking_features(std::string_view spec, const FeatureSet& available) {
@@ -468,8 +467,8 @@ std::vector<Feature> lacking_features(std::string_view spec, const FeatureSet& a
     return lacking;
 }
 
-std::vector<Feature> lacking_features(std::string_view spec) {
-    return lacking_features(spec, native_available());
+std::vector<Feature> lacking_features(std::string_view spec, const NativeFeatures& native) {
+    return lacking_features(spec, available_on(native));
 }
 
 }  // namespace droste

@@ -3,6 +3,7 @@
 
 #include "core/error.hpp"
 #include "core/types.hpp"
+#include "cpu/x86/model/native_features.hpp"
 #include "cpu/x86/state/features.hpp"
 
 #include <bitset>
@@ -36,12 +37,12 @@ Feature feature_by_name(std::string_view name);
 // Features this machine's native unit must be able to execute, and all features of the table.
 // A feature outside `available` cannot be turned on; models drop it (lacking_features() tells).
 Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const FeatureSet& available);
-// With what the native CPU can run.
-Expected<CpuFeatures> parse_cpu_model(std::string_view spec);
+// With what of the native CPU may be used.
+Expected<CpuFeatures> parse_cpu_model(std::string_view spec, const NativeFeatures& native = {});
 
 // What a valid `spec` would have on a CPU that can run everything and does not have here, in the
 // table's order: what was dropped from the model, and what needs that.
 std::vector<Feature> lacking_features(std::string_view spec, const FeatureSet& available);
-std::vector<Feature> lacking_features(std::string_view spec);
+std::vector<Feature> lacking_features(std::string_view spec, const NativeFeatures& native);
 
 }  // namespace droste

@@ -180,7 +180,8 @@ bool forget_open_results(Op op, const X87State& before, const X87State& guest, X
         // Of an exact result the CPU may say that it is not.
         open = x87::kC1 | x87::kPe | x87::kUe | x87::kEs | x87::kBusy;
     }
-    if (!jit::native_choices().conditions_are_ours() && !differential::defines_conditions(op)) {
+    static const jit::NativeChoices kChoices{NativeFeatures{}};
+    if (!kChoices.conditions_are_ours() && !differential::defines_conditions(op)) {
         open |= x87::kC0 | x87::kC2 | x87::kC3;
     }
     native.status = static_cast<u16>((native.status & ~open) | (guest.status & open));

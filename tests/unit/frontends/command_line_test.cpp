@@ -48,6 +48,24 @@ TEST_CASE("Command line: one dash or two, value apart or after an equals sign") 
     CHECK(parsed({"-kernel", "-strange"}).machine.boot.kernel == "-strange");
 }
 
+TEST_CASE("Command line: native features are hidden from this machine, in order") {
+    const auto native = [](std::string_view value) {
+        return parsed({"-kernel", "k", "-cpu", "max", "--native-features", value}).machine.native;
+    };
+    CHECK(native("-sse3").lacking_of_v2() == "'sse3'");
+    CHECK(native("sse3=off,popcnt=off").lacking_of_v2() == "'sse3', 'popcnt'");
+    CHECK(native("-sse3,-popcnt,+sse3").lacking_of_v2() == "'popcnt'");
+    CHECK(native("-sse3,sse3=on").lacking_of_v2().empty());
+    CHECK_FALSE(native("v2").has(Feature::BMI1));
+    CHECK_FALSE(native("v2,-random").has(NativeFeatures::Trait::RandomNumbers));
+    CHECK_FALSE(native("-avx").has(Feature::AVX2));
+    const CommandLine twice = parsed({"-kernel", "k", "-cpu", "max", "--native-features", "-sse3",
+                                      "--native-features", "-popcnt"});
+    CHECK(twice.machine.native.lacking_of_v2() == "'sse3', 'popcnt'");
+    CHECK_FALSE(twice.machine.cpu.has(Feature::SSE3));
+    CHECK(parsed({"-kernel", "k"}).machine.native.lacking_of_v2().empty());
+}
+
 TEST_CASE("Command line: the one kvm-unit-tests' runner makes is accepted") {
     const CommandLine line =
         parsed({"--no-reboot", "-nodefaults", "-global", "kvm-pit.lost_tick_policy=discard",

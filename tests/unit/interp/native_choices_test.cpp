@@ -54,12 +54,20 @@ TEST_CASE("what the native CPU is asked for is what the interpreter does", "[int
 }
 
 TEST_CASE("what the native CPU leaves undefined can be taken for another's", "[interp][native]") {
-    setenv("DROSTE_NATIVE_WITHOUT", "undefined-flags,undefined-results", 1);
-    const jit::NativeChoices other;
-    unsetenv("DROSTE_NATIVE_WITHOUT");
+    NativeFeatures native;
+    (void)native.hide("undefined-flags");
+    (void)native.hide("undefined-results");
+    const jit::NativeChoices other{native};
     CHECK_FALSE(other.flags_are_ours(Op::SHL, 4));
     CHECK_FALSE(other.results_are_ours(Op::BSF, 4));
     CHECK_FALSE(other.conditions_are_ours());
     CHECK(other.flags_are_ours(Op::ADD, 4));
     CHECK(other.results_are_ours(Op::ADD, 4));
+
+    // It is this machine's that is hidden, not the next one's.
+    (void)native.show("undefined-results");
+    const jit::NativeChoices less{native};
+    CHECK_FALSE(less.flags_are_ours(Op::SHL, 4));
+    CHECK(less.results_are_ours(Op::SHL, 4));
+    CHECK(less.conditions_are_ours() == jit::NativeChoices{NativeFeatures{}}.conditions_are_ours());
 }
