@@ -100,7 +100,7 @@ class Assembly {
     bool code64() const { return (translation_.key & mode_key::kCodeBits) == 64; }
     // Bytes of what calls and pushes put on the stack, unless the instruction says otherwise.
     unsigned word() const { return code64() ? 8 : 4; }
-    // Control-flow enforcement. Branches that change the shadow stack are the interpreter's.
+    // Control-flow enforcement.
     bool shadow_stack() const { return (cet() & Vcpu::kCetShadowStack) != 0; }
     bool tracked() const { return (cet() & Vcpu::kCetTracked) != 0; }
     // Whether the segment's base is to be added to an address in it.

@@ -1,6 +1,9 @@
 // Near jumps, calls and returns with the operand size of the mode. Known targets are linked; the
 // others are looked up in the jump table of the address space (docs/jit/links.md). Whatever the table
 // does not hold, the interpreter does: it checks the target and raises what is to be raised.
+//
+// On a shadow stack calls and returns look into the TLB of its accesses, which are aligned where
+// they hit, before anything is stored (docs/jit/modes.md, "Shadow stacks").
 
 #include "cpu/x86/interp/branch.hpp"
 #include "jit/look_up.hpp"
@@ -90,17 +93,57 @@ bool jcc(Assembly& a) {
     return true;
 }
 
-void store_return_address(Assembly& a) {
+// Checks an access of a word `disp` bytes from SSP; t0 is used in what it returns.
+Mem check_shadow_stack(Assembly& a, i32 disp, bool write) {
+    using Tlb = TlbContext::ShadowTlb;
+    Emitter& e = a.emitter();
+    a.clobber_status();
+    e.load(kT1, at_rsp(layout::kSsp));
+    if (disp != 0) {
+        e.lea(kT1, {.base = kT1, .disp = disp});
+    }
+    e.mov(kT0, kT1);
+    e.xr({.opcode = 0xC1, .w = true}, 5, kT0);  // shr
+    e.byte(kPageShift - 3);
+    e.alu_imm(4, kT0, static_cast<i32>((Tlb::kEntries - 1) * 8), false);
+    e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kShadowTlb));
+    e.alu_imm(4, kT1, static_cast<i32>(~u32{0xFFF} | (a.word() - 1)));
+    e.rm({.opcode = 0x3B, .w = true}, kT1,
+         {.base = kT0, .disp = write ? Tlb::kWriteTagsOffset : Tlb::kReadTagsOffset});
+    a.interpret_if(e.jcc(cc::kNE));
+    e.load(kT0, {.base = kT0, .disp = Tlb::kAddendsOffset});
+    e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kSsp));
+    return {.base = kT0, .disp = disp};
+}
+
+// MOV of the return address; one that is no immediate is in t1 then, or already if `loaded`.
+void store_address(Assembly& a, const Mem& mem, bool loaded) {
     Emitter& e = a.emitter();
     const u64 address = a.item().next_rip();
-    const auto bytes = static_cast<i32>(a.word());
-    const Mem mem = check_stack(a, -bytes, {.bytes = a.word(), .write = true});
     if (!a.code64() || fits32(address)) {
         e.xm({.opcode = 0xC7, .w = a.code64()}, 0, mem);
         e.dword(static_cast<u32>(address));
-    } else {
+        return;
+    }
+    if (!loaded) {
         e.load_imm(kT1, address);
-        e.store(mem, kT1);
+    }
+    e.store(mem, kT1);
+}
+
+// Pushes it, to the shadow stack as well if `shadow`: both have been checked before one is written.
+void push_return_address(Assembly& a, bool shadow) {
+    Emitter& e = a.emitter();
+    const auto bytes = static_cast<i32>(a.word());
+    if (shadow) {
+        (void)check_shadow_stack(a, -bytes, true);
+        e.store(at_rsp(layout::kShadow), kT0);
+    }
+    store_address(a, check_stack(a, -bytes, {.bytes = a.word(), .write = true}), false);
+    if (shadow) {
+        e.load(kT0, at_rsp(layout::kShadow));
+        store_address(a, {.base = kT0, .disp = -bytes}, true);
+        e.alu_imm(5, at_rsp(layout::kSsp), bytes);  // sub
     }
     a.move_stack(-bytes);
     a.settle_stack();
@@ -110,15 +153,15 @@ bool call(Assembly& a) {
     const Item& item = a.item();
     Emitter& e = a.emitter();
     if (item.insn->form == Form::I) {
-        // A call of the next instruction pushes no shadow.
-        if (!canonical_in_any_width(item.target()) || (a.shadow_stack() && item.insn->imm != 0)) {
+        if (!canonical_in_any_width(item.target())) {
             return false;
         }
-        store_return_address(a);
+        // A call of the next instruction pushes no shadow.
+        push_return_address(a, a.shadow_stack() && item.insn->imm != 0);
         a.leave_to(item.target(), a.index() + 1);
         return true;
     }
-    if (a.shadow_stack() || !carries_tracking(a) || !load_target(a)) {
+    if (!carries_tracking(a) || !load_target(a)) {
         return false;
     }
     // The target's entry first: if there is none nothing has been stored yet, which might be what
@@ -126,7 +169,7 @@ bool call(Assembly& a) {
     look_up_target(a, a.tracked());
     e.load(kT0, {.base = kT0, .disp = 8});
     e.store(at_rsp(layout::kTarget), kT0);
-    store_return_address(a);
+    push_return_address(a, a.shadow_stack());
     e.jmp_mem(at_rsp(layout::kTarget));
     return true;
 }
@@ -134,15 +177,34 @@ bool call(Assembly& a) {
 bool ret(Assembly& a) {
     const Insn& insn = a.insn();
     Emitter& e = a.emitter();
-    if (a.shadow_stack()) {
-        return false;
-    }
     const i32 release = insn.form == Form::I ? static_cast<i32>(insn.imm & 0xFFFF) : 0;
+    if (a.shadow_stack()) {
+        e.rm(word_load(a), kT1, check_shadow_stack(a, 0, false));
+        e.store(at_rsp(layout::kShadow), kT1);
+    }
     e.rm(word_load(a), kT1, check_stack(a, 0, {.bytes = a.word(), .write = false}));
+    if (a.shadow_stack()) {
+        e.rm({.opcode = 0x3B, .w = true}, kT1, at_rsp(layout::kShadow));
+        a.interpret_if(e.jcc(cc::kNE));
+    }
     look_up_target(a, false);
+    if (a.shadow_stack()) {
+        e.alu_imm(0, at_rsp(layout::kSsp), static_cast<i32>(a.word()));  // add
+    }
     a.move_stack(static_cast<i32>(a.word()) + release);
     a.settle_stack();
     e.jmp_mem({.base = kT0, .disp = 8});
+    return true;
+}
+
+// Where shadow stacks are off it does nothing.
+bool rdssp(Assembly& a) {
+    const Insn& insn = a.insn();
+    if (a.shadow_stack()) {
+        const u8 to = in_register(a, insn.rm, kT0, false);
+        a.emitter().rm({.opcode = 0x8B, .w = insn.width == 8}, to, at_rsp(layout::kSsp));
+        written(a, insn.rm, to);
+    }
     return true;
 }
 
@@ -182,6 +244,9 @@ bool loop(Assembly& a) {
 
 bool carry_over_branch(Assembly& a) {
     const Insn& insn = a.insn();
+    if (insn.op == Op::RDSSP) {
+        return rdssp(a);
+    }
     if (insn.opsize != a.word()) {
         return false;
     }

@@ -80,6 +80,9 @@ inline constexpr i32 kOthersWait = offsetof(Vcpu, others_wait);
 inline constexpr i32 kVmx = offsetof(Vcpu, vmx);
 inline constexpr i32 kVmcsView = offsetof(VmxInstructions, view);
 inline constexpr i32 kVmcsFieldMap = offsetof(VmxInstructions, field_map);
+inline constexpr i32 kShadow = kTranslated + offsetof(TranslatedCode, shadow);
+inline constexpr i32 kSsp = static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, ssp));
+inline constexpr i32 kShadowTlb = offsetof(Vcpu, mode) + offsetof(ModeState, shadow_tlb);
 inline constexpr i32 kDataTlb = offsetof(Vcpu, mode) + offsetof(ModeState, data_tlb);
 inline constexpr i32 kTscOffset =
     static_cast<i32>(offsetof(Vcpu, state) + offsetof(CpuState, tsc_offset));

@@ -98,6 +98,7 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::STAC, kKnown},  // not CLAC: what was reached before may be out of reach
     {Op::SWAPGS, kKnown},
     {Op::PAUSE, kKnown},
+    {Op::RDSSP, kKnown | kWritesE},
     {Op::MOV_SREG_FROM, kKnown | kWritesE},
 });
 

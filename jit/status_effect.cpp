@@ -64,6 +64,7 @@ constexpr auto kSystemRows = std::to_array<Row>({
     {Op::STAC, Kind::None},
     {Op::SWAPGS, Kind::None},
     {Op::PAUSE, Kind::None},
+    {Op::RDSSP, Kind::None},
     {Op::PUSHF, Kind::Reads},
     {Op::RDTSC, Kind::None},
     {Op::RDTSCP, Kind::None},

@@ -46,6 +46,7 @@ Vcpu::Vcpu(u32 vcpu_index, const Wiring& wiring, const CpuFeatures& cpu_features
     , apic(std::make_unique<LocalApic>(*this))
     , msrs(std::make_unique<MsrStore>(cpu_features)) {
     mode.data_tlb = tlb.empty_table();
+    mode.shadow_tlb = tlb.current().shadow.data();
     memory.code_pages().add(tlb);
 }
 

@@ -99,6 +99,8 @@ struct ModeState {
     u64 rip_mask = 0xFFFF;
     // data translations of the current address space and privilege class
     const DataTlb* data_tlb = nullptr;
+    // The same of accesses to shadow stacks.
+    const TlbContext::ShadowTlb* shadow_tlb = nullptr;
 };
 
 // ModeState in one word, so that code made for one mode is never run in another. Which segments are
@@ -155,6 +157,7 @@ struct TranslatedCode {
     u64 native_stack = 0;  // RSP of the engine
     u64 target = 0;        // where to go on
     u64 scratch = 0;
+    u64 shadow = 0;  // of a call or return: where it pushes to the shadow stack, what it pops
     u32 site = 0;    // which exit, or which instruction is to be interpreted
     u32 status = 0;  // the status flags: OF in bit 0; SF, ZF, AF, PF and CF as in AH, in bits 15:8
     void* jump_table = nullptr;  // targets of indirect branches in the current address space
@@ -308,7 +311,7 @@ void set_a20(Vcpu& cpu, bool enabled);
 // Recomputes all derived state (above) after a change of mode; cheap enough to call on every far
 // transfer.
 void mode_changed(Vcpu& cpu);
-// Recomputes mode.data_tlb alone, for who changed nothing but the address space.
+// Recomputes mode.data_tlb and mode.shadow_tlb alone, for who changed nothing but the address space.
 void refresh_data_tlb(Vcpu& cpu);
 // Recomputes mode.key alone, for who changes mode.cet (exec_branch_near.cpp).
 void refresh_mode_key(Vcpu& cpu);

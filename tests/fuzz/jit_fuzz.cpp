@@ -263,7 +263,10 @@ class ProgramMachine {
         if (program.u_cet != 0) {
             s.cr4 |= cr4::kCet;
             s.u_cet = program.u_cet;
-            s.ssp = kShadowStack + kShadowPages * kPageBytes - 0x100;
+            // Somewhere, or where a call or two lead over a page end; not always on 8 bytes.
+            s.ssp = kShadowStack + kPageBytes +
+                    (rng() % 2 != 0 ? kPageBytes - 0x100 : rng() % 4 * 8) +
+                    (rng() % 8 == 0 ? 4 : 0);
         }
         if (program.code_bits == 32) {
             // What may still lie there from 64-bit mode; of RSP mostly nothing.

@@ -123,9 +123,28 @@ class Writer final : public ProgramWriter {
         one_in(8) ? plain() : endbranch();
     }
 
+    // Without a shadow stack RDSSP does nothing and INCSSP faults.
+    void shadow_stack() {
+        const auto reg = static_cast<u8>(below(16));
+        const u8 rex = reg >= 8 ? 0x41 : 0x40;
+        const u8 wide = one_in(4) ? 0 : 8;
+        if (one_in(4)) {
+            // mov eax, 0 to 2; incssp rax
+            piece({0xB8, static_cast<u8>(below(3)), 0, 0, 0, 0xF3, static_cast<u8>(0x40 | wide),
+                   0x0F, 0xAE, 0xE8});
+        } else if ((kept() >> reg & 1) == 0) {
+            piece({0xF3, static_cast<u8>(rex | wide), 0x0F, 0x1E,
+                   static_cast<u8>(0xC8 | (reg & 7))});  // rdssp reg
+        }
+    }
+
     void one(unsigned depth) override {
         if (tracked() && one_in(8)) {
-            one_in(3) ? endbranch() : tracked_jump();
+            switch (below(4)) {
+            case 0: endbranch(); break;
+            case 1: shadow_stack(); break;
+            default: tracked_jump();
+            }
             return;
         }
         switch (below(depth < 2 ? 22 : 19)) {

@@ -76,6 +76,7 @@ void refresh_data_tlb(Vcpu& cpu) {
         cpu.mode.alignment_checked
             ? cpu.tlb.empty_table()
             : &cpu.tlb.current().data[static_cast<std::size_t>(data_privilege(cpu))];
+    cpu.mode.shadow_tlb = &cpu.tlb.current().shadow[cpu.mode.cpl == 3 ? 1 : 0];
 }
 
 void refresh_mode_key(Vcpu& cpu) {

@@ -16,6 +16,7 @@ struct Derived {
     bool long_mode64, protected_mode, virtual8086, alignment_checked;
     u64 stack_mask, rip_mask;
     const DataTlb* data_tlb;
+    const TlbContext::ShadowTlb* shadow_tlb;
     bool operator==(const Derived&) const = default;
 };
 
@@ -23,7 +24,7 @@ Derived derived_of(const Vcpu& cpu) {
     return {cpu.mode.cpl,         cpu.mode.code_bits,         cpu.mode.cet,
             cpu.mode.fpu_blocked, cpu.mode.long_mode64,       cpu.mode.protected_mode,
             cpu.mode.virtual8086, cpu.mode.alignment_checked, cpu.mode.stack_mask,
-            cpu.mode.rip_mask,    cpu.mode.data_tlb};
+            cpu.mode.rip_mask,    cpu.mode.data_tlb,          cpu.mode.shadow_tlb};
 }
 
 const char* verify_derived(Vcpu& cpu) {
