@@ -464,11 +464,22 @@ void Walker::skip_levels(unsigned& level, GuestPhysAddr& table, WalkRights& righ
 void Walker::forget_address() {
     TlbContext& context = cpu_.tlb.current();
     const LinearAddr page = request_.linear & kPageMask;
-    context.for_each_data_table([page](auto& table) {
-        if (const unsigned entry = table.index(page); table.read_tag(entry) == page) {
+    bool evicted = false;
+    context.for_each_data_table([&](auto& table) {
+        const unsigned entry = table.index(page);
+        if (table.read_tag(entry) == page) {
             table.drop(entry);
+            context.data_page_changed(page);
         }
+        evicted = evicted || table.has_evicted(entry);
     });
+    if (evicted) {  // perhaps of this page
+        context.data_pages_changed();
+        context.for_each_data_table([](auto& table) { table.forget_evictions(); });
+    }
+    if (context.may_execute_page(page)) {
+        context.code_pages_changed();
+    }
     for (CodeTlb& table : context.code) {
         if (CodeTlbEntry& entry = table.at(page); entry.tag == page) {
             entry.tag = kNoTag;

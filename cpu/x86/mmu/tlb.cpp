@@ -311,7 +311,7 @@ void Tlb::drop_page(TlbContext& context, u64 linear, bool only_global) {
     if (large) {
         context.data_pages_changed();
     } else {
-        ++(linear >> 63 != 0 ? context.data_epochs.upper : context.data_epochs.lower);
+        context.data_page_changed(linear);
     }
     if (large || context.may_execute_page(linear)) {
         context.code_pages_changed();

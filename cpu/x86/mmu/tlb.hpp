@@ -132,6 +132,9 @@ class TlbTable {
 
     void fill(LinearAddr linear, const TlbFill& with) {
         const unsigned entry = index(linear);
+        if (read_tag_[entry] != kNoTag && read_tag_[entry] != (linear & kPageMask)) {
+            evicted_[entry / 64] |= u64{1} << entry % 64;
+        }
         read_tag_[entry] = with.readable ? linear & kPageMask : kNoTag;
         write_tag_[entry] = with.readable && with.writable ? linear & kPageMask : kNoTag;
         addend_[entry] = with.addend;
@@ -146,6 +149,10 @@ class TlbTable {
         write_tag_[entry] = kNoTag;
     }
     void drop_write(unsigned entry) { write_tag_[entry] = kNoTag; }
+    // Whether the entry has made room for another page since forget_evictions(): whoever remembers
+    // pages by themselves may still have it.
+    bool has_evicted(unsigned entry) const { return (evicted_[entry / 64] >> entry % 64 & 1) != 0; }
+    void forget_evictions() { evicted_.fill(0); }
 
     // Visits the entries that may hold a tag. `visit(entry)` says whether the entry still may.
     template <typename Visit>
@@ -166,6 +173,7 @@ class TlbTable {
     std::array<u64, Entries> page_{};                 // physical page address, tlb_mark bits
     std::array<u32, kTlbKeepsChains ? Entries : 0> chain_{};  // Translation::chain
     std::array<u64, (Entries + 63) / 64> filled_{};  // which entries a flush has to look at
+    std::array<u64, (Entries + 63) / 64> evicted_{};
 };
 
 using DataTlb = TlbTable<kTlbEntries>;
@@ -197,6 +205,45 @@ enum class PrivilegeClass : u8 {
     Supervisor = 0,
     SupervisorAc = 1 /* SMAP lifted by RFLAGS.AC */,
     User = 2
+};
+
+// A set of pages that never says no to one that is in it, and seldom yes to another: only where two
+// that are share a place.
+class NotedPages {
+  public:
+    void note(LinearAddr linear) {
+        const u64 page = linear & kPageMask;
+        const unsigned place = place_of(linear);
+        if (!test(used_, place)) {
+            set(used_, place);
+            page_[place] = page;
+        } else if (page_[place] != page) {
+            set(shared_, place);
+        }
+    }
+    bool may_have(LinearAddr linear) const {
+        const unsigned place = place_of(linear);
+        return test(used_, place) && (page_[place] == (linear & kPageMask) || test(shared_, place));
+    }
+    void clear() {
+        used_.fill(0);
+        shared_.fill(0);
+    }
+
+  private:
+    static constexpr unsigned kPlaces = 1024;
+    using Bits = std::array<u64, kPlaces / 64>;
+    static unsigned place_of(LinearAddr linear) {
+        return static_cast<unsigned>((linear >> kPageShift) % kPlaces);
+    }
+    static bool test(const Bits& bits, unsigned place) {
+        return (bits[place / 64] >> place % 64 & 1) != 0;
+    }
+    static void set(Bits& bits, unsigned place) { bits[place / 64] |= u64{1} << place % 64; }
+
+    Bits used_{};
+    Bits shared_{};
+    std::array<u64, kPlaces> page_;
 };
 
 struct AddressSpaceKey {
@@ -249,23 +296,18 @@ struct TlbContext {
         ++data_epochs.upper;
         ++data_epochs.lower;
     }
+    void data_page_changed(LinearAddr linear) { ++(linear >> 63 != 0 ? data_epochs.upper : data_epochs.lower); }
     // Bumped when a code address may have come to mean another page. An engine that remembers where
-    // code addresses lead notes the pages in execute_pages (a bit for each hash of a page number),
-    // so that invalidating a page of data does not concern it.
+    // code addresses lead notes the pages in execute_pages, so that invalidating a page of data, or
+    // a fault there, does not concern it.
     u64 execute_epoch = 0;
-    std::array<u64, 16> execute_pages{};
+    NotedPages execute_pages;
     std::array<void*, 2> jump_tables{};  // the engine's, made by execute_epoch; [1] for CPL 3
-    void note_execute_page(LinearAddr linear) {
-        const auto bit = static_cast<unsigned>((linear >> kPageShift) % 1024);
-        execute_pages[bit / 64] |= u64{1} << bit % 64;
-    }
-    bool may_execute_page(LinearAddr linear) const {
-        const auto bit = static_cast<unsigned>((linear >> kPageShift) % 1024);
-        return (execute_pages[bit / 64] >> bit % 64 & 1) != 0;
-    }
+    void note_execute_page(LinearAddr linear) { execute_pages.note(linear); }
+    bool may_execute_page(LinearAddr linear) const { return execute_pages.may_have(linear); }
     void code_pages_changed() {
         ++execute_epoch;
-        execute_pages.fill(0);
+        execute_pages.clear();
     }
     // range of linear addresses that came from large pages: INVLPG there drops it all
     u64 large_first = ~u64{0};
