@@ -124,7 +124,7 @@ inline constexpr i32 kBytes = 512 + 32;
 #pragma GCC diagnostic pop
 
 // Page slots that are the vCPU's: kernel code's of its stack, for reads and for writes.
-inline constexpr unsigned kStackSlots = 2;
+inline constexpr unsigned kStackSlots = TranslatedCode::kStackSlots;
 
 // Native homes of the guest's general registers: the same ones, except that RSP and R12 have moved
 // (RSP is the vCPU) and R13 to R15 stay in CpuState, which leaves two to compute with.

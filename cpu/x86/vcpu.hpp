@@ -169,17 +169,15 @@ struct TranslatedCode {
     const void* clock_line = nullptr;  // Clock::Line of Vcpu::icount; null: time does not go by it
     static constexpr unsigned kWindows = 16;
     std::array<u64, kWindows> windows{};  // addends of checked ranges of memory
-    // The page that an access reached last, for the accesses of user code, and of kernel code to its
-    // stack (numbers 0, reads, and 1): native address = linear address + addend. The engine empties
-    // them before the first use (what an empty one holds is its affair), and those in slots_filled
-    // when the address space that they belong to is left.
+    // The page that an access of kernel code to its stack reached last (number 0: reads, 1: writes):
+    // native address = linear address + addend. The engine empties them before the first use, and
+    // when the address space that they belong to is left; what an empty one holds is its affair.
     struct PageSlot {
         u64 page;
         u64 addend;
     };
-    static constexpr unsigned kSlots = 8192;
-    std::array<PageSlot, kSlots> slots;
-    std::array<u8, kSlots / 8> slots_filled{};
+    static constexpr unsigned kStackSlots = 2;
+    std::array<PageSlot, kStackSlots> slots;
     // Not 0: the guest's vector registers and MXCSR are in the native ones, and CpuState is out of
     // date (jit/vector_state.hpp). Always 0 outside translated code. The same for the x87.
     u32 vector_native = 0;
