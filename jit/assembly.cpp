@@ -21,8 +21,19 @@ void Assembly::save_status() {
     lahf(e_);
     e_.xr({.opcode = static_cast<u8>(0x90 | cc::kO), .map = OpcodeMap::Map0F, .byte = true}, 0,
           kRax);  // seto al
-    e_.rm({.opcode = 0x89, .opsize = true}, kRax, at_rsp(layout::kStatus));
+    // All 32 bits, whatever is above: a load of more than was stored would wait for the store.
+    e_.store32(at_rsp(layout::kStatus), kRax);
     e_.mov(kRax, kT0);
+}
+
+// CF alone stands in all bits. Of the other flags nobody asks.
+void Assembly::save_live_status() {
+    if (!item().only_carry_live_before) {
+        save_status();
+        return;
+    }
+    e_.rr({.opcode = 0x1B}, kT0, kT0);  // sbb
+    e_.store32(at_rsp(layout::kStatus), kT0);
 }
 
 // OF comes from adding 7Fh to a byte of 1, the others from AH.
@@ -35,6 +46,16 @@ void Assembly::load_status() {
     e_.load(kRax, at_rsp(layout::kScratch));
 }
 
+void Assembly::load_live_status() {
+    if (!item().only_carry_live_before) {
+        load_status();
+        return;
+    }
+    constexpr u8 kCarry = 8;
+    e_.xm({.opcode = 0xBA, .map = OpcodeMap::Map0F}, 4, at_rsp(layout::kStatus));  // bt
+    e_.byte(kCarry);
+}
+
 void Assembly::clobber_status() {
     // QUIRK(dead-status-flags): an event taken here sees older ones.
     if (!item().status_live_before) {
@@ -42,14 +63,14 @@ void Assembly::clobber_status() {
         return;
     }
     if (status_ == StatusPlace::Native) {
-        save_status();
+        save_live_status();
     }
     status_ = StatusPlace::Saved;
 }
 
 void Assembly::need_native_status() {
     if (status_ == StatusPlace::Saved) {
-        load_status();
+        load_live_status();
         status_ = StatusPlace::Both;
     }
 }
@@ -444,7 +465,7 @@ void Assembly::prologue() {
     const bool dead = !items_.front().status_live_before;
     translation_.entry_native = cache_.executable(e_.at());
     if (!dead) {
-        save_status();
+        save_live_status();  // at_ is the first item
     }
     translation_.entry_linked = cache_.executable(e_.at());
     if (translation_.block->second_page != Block::kInvalid) {

@@ -32,6 +32,7 @@ struct Item {
     RegisterEffect registers;
     bool status_live_before = true;
     bool status_live_after = true;
+    bool only_carry_live_before = false;  // of those that are live
     // For Listener: where its code begins, the status flags there, and whether it was carried over.
     u32 code_at = 0;
     StatusPlace status_place = StatusPlace::Saved;
@@ -234,7 +235,9 @@ class Assembly {
     };
 
     void save_status();
+    void save_live_status();  // before the item
     void load_status();
+    void load_live_status();
     void adjust_count(i32 by);
     void link_at(u8* place, u64 rip, StatusPlace status);
     void write_exit(u64 rip, StatusPlace status);

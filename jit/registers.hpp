@@ -54,7 +54,7 @@ inline void immediate(Assembly& a, unsigned width, u64 value) {
 // Before an instruction that reads flags, or keeps some that are still needed.
 inline void provide_status(Assembly& a, bool reads) {
     const Item& item = a.item();
-    if (reads || (item.effect.keeps() && item.status_live_after)) {
+    if (reads || (item.effect.keeps() && item.status_live_before)) {
         a.need_native_status();
     }
 }

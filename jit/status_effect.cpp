@@ -2,6 +2,7 @@
 
 #include "cpu/x86/fpu/thunk_builder.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace droste::jit {
@@ -13,7 +14,9 @@ enum class Kind : u8 {
     None,       // neither reads nor writes
     Reads,      // reads, writes none
     All,        // writes all, reads none
-    AllReads,   // reads some, writes all
+    AllReads,   // reads CF, writes all
+    NotCarry,   // writes all but CF, which it keeps
+    Carry,      // writes CF and keeps the others
     Some,       // writes some, perhaps, and keeps the others
     SomeReads,  // the same, and its result depends on some
     Shift,      // by the count: zero keeps all
@@ -28,15 +31,15 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::ADD, Kind::All},        {Op::OR, Kind::All},          {Op::ADC, Kind::AllReads},
     {Op::SBB, Kind::AllReads},   {Op::AND, Kind::All},         {Op::SUB, Kind::All},
     {Op::XOR, Kind::All},        {Op::CMP, Kind::All},         {Op::TEST, Kind::All},
-    {Op::NEG, Kind::All},        {Op::NOT, Kind::None},        {Op::INC, Kind::Some},
-    {Op::DEC, Kind::Some},       {Op::MUL, Kind::Some},        {Op::IMUL, Kind::Some},
+    {Op::NEG, Kind::All},        {Op::NOT, Kind::None},        {Op::INC, Kind::NotCarry},
+    {Op::DEC, Kind::NotCarry},   {Op::MUL, Kind::Some},        {Op::IMUL, Kind::Some},
     {Op::DIV, Kind::Some},       {Op::IDIV, Kind::Some},       {Op::ADCX, Kind::SomeReads},
     {Op::ADOX, Kind::SomeReads}, {Op::CRC32, Kind::None},      {Op::MULX, Kind::None},
     {Op::CBW, Kind::None},       {Op::CWD, Kind::None},        {Op::SHL, Kind::Shift},
     {Op::SHR, Kind::Shift},      {Op::SAR, Kind::Shift},       {Op::SHLD, Kind::Shift},
     {Op::SHRD, Kind::Shift},     {Op::ROL, Kind::Some},        {Op::ROR, Kind::Some},
-    {Op::RCL, Kind::SomeReads},  {Op::RCR, Kind::SomeReads},   {Op::BT, Kind::Some},
-    {Op::BTS, Kind::Some},       {Op::BTR, Kind::Some},        {Op::BTC, Kind::Some},
+    {Op::RCL, Kind::SomeReads},  {Op::RCR, Kind::SomeReads},   {Op::BT, Kind::Carry},
+    {Op::BTS, Kind::Carry},      {Op::BTR, Kind::Carry},       {Op::BTC, Kind::Carry},
     {Op::BSF, Kind::All},        {Op::BSR, Kind::All},         {Op::TZCNT, Kind::Some},
     {Op::LZCNT, Kind::Some},     {Op::POPCNT, Kind::All},      {Op::BSWAP, Kind::None},
     {Op::MOVBE, Kind::None},     {Op::ANDN, Kind::All},        {Op::BEXTR, Kind::All},
@@ -48,8 +51,8 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::XCHG, Kind::None},      {Op::XADD, Kind::All},        {Op::CMPXCHG, Kind::All},
     {Op::CMPXCHG8B, Kind::Some}, {Op::CMPXCHG16B, Kind::Some}, {Op::CMOVcc, Kind::Reads},
     {Op::SETcc, Kind::Reads},    {Op::MOVNTI, Kind::None},     {Op::PUSH, Kind::None},
-    {Op::POP, Kind::None},       {Op::LEAVE, Kind::None},      {Op::CLC, Kind::Some},
-    {Op::STC, Kind::Some},       {Op::CMC, Kind::Some},        {Op::LAHF, Kind::Reads},
+    {Op::POP, Kind::None},       {Op::LEAVE, Kind::None},      {Op::CLC, Kind::Carry},
+    {Op::STC, Kind::Carry},      {Op::CMC, Kind::Some},        {Op::LAHF, Kind::Reads},
     {Op::SAHF, Kind::Some},      {Op::NOP, Kind::None},        {Op::ENDBR, Kind::None},
     {Op::PREFETCH, Kind::None},  {Op::PREFETCHW, Kind::None},  {Op::LFENCE, Kind::None},
     {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},
@@ -117,6 +120,11 @@ constexpr auto kKinds = [] {
     return kinds;
 }();
 
+// CMOVB, SETAE and the like.
+bool condition_is_carry(const Insn& insn) {
+    return (insn.op == Op::CMOVcc || insn.op == Op::SETcc) && (insn.opcode & 0xE) == 2;
+}
+
 bool certain_count(const Insn& insn) {
     const bool immediate = insn.form == Form::EI || insn.form == Form::EGI;
     const u64 mask = insn.width == 8 ? 0x3F : 0x1F;
@@ -134,15 +142,32 @@ StatusEffect status_effect(const Insn& insn) {
     }
     switch (kKinds[static_cast<std::size_t>(insn.op)]) {
     case Kind::None: return {};
-    case Kind::Reads: return {.reads = true};
+    case Kind::Reads: return {.reads = true, .reads_only_carry = condition_is_carry(insn)};
     case Kind::All: return {.writes_all = true, .writes = true};
-    case Kind::AllReads: return {.reads = true, .writes_all = true, .writes = true};
+    case Kind::AllReads:
+        return {.reads = true, .reads_only_carry = true, .writes_all = true, .writes = true};
+    case Kind::NotCarry: return {.writes_all_but_carry = true, .writes = true};
+    case Kind::Carry: return {.writes_only_carry = true, .writes = true};
     case Kind::Shift: return {.writes_all = certain_count(insn), .writes = true};
     case Kind::Some: return {.writes = true};
     case Kind::SomeReads:
     case Kind::Unknown: break;
     }
     return {.reads = true, .writes = true};
+}
+
+LiveStatus live_before(const StatusEffect& effect, LiveStatus after) {
+    LiveStatus live = effect.writes_all ? LiveStatus::None : after;
+    if (effect.writes_all_but_carry && live == LiveStatus::All) {
+        live = LiveStatus::Carry;
+    }
+    if (effect.writes_only_carry && live == LiveStatus::Carry) {
+        live = LiveStatus::None;
+    }
+    if (!effect.reads) {
+        return live;
+    }
+    return effect.reads_only_carry ? std::max(live, LiveStatus::Carry) : LiveStatus::All;
 }
 
 }  // namespace droste::jit

@@ -10,13 +10,22 @@
 namespace droste::jit {
 
 struct StatusEffect {
-    bool reads = false;       // any of the six
-    bool writes_all = false;  // none of the old values is left
+    bool reads = false;             // any of the six
+    bool reads_only_carry = false;  // ... but for CF none
+    bool writes_all = false;        // none of the old values is left
+    bool writes_all_but_carry = false;
+    bool writes_only_carry = false;
     bool writes = false;
     // Writes some, or none under some condition: the others are needed if any is needed later.
     bool keeps() const { return writes && !writes_all; }
 };
 
 StatusEffect status_effect(const Insn& insn);
+
+// Which flags somebody may still read: chains of ADC and SBB hand on CF alone, which is cheaper to
+// keep.
+enum class LiveStatus : u8 { None, Carry, All };
+// Before an instruction, if these are live behind it.
+LiveStatus live_before(const StatusEffect& effect, LiveStatus after);
 
 }  // namespace droste::jit

@@ -114,12 +114,13 @@ std::vector<Block*> collect(Vcpu& cpu, Block& first, std::vector<Item>& items) {
 }
 
 void find_live_status(std::vector<Item>& items) {
-    bool live = true;
+    LiveStatus live = LiveStatus::All;
     for (std::size_t i = items.size(); i-- > 0;) {
         Item& item = items[i];
-        item.status_live_after = live;
-        live = item.effect.reads || (live && !item.effect.writes_all);
-        item.status_live_before = live;
+        item.status_live_after = live != LiveStatus::None;
+        live = live_before(item.effect, live);
+        item.status_live_before = live != LiveStatus::None;
+        item.only_carry_live_before = live == LiveStatus::Carry;
     }
 }
 

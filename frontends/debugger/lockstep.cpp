@@ -47,24 +47,31 @@ u64 comparable_status_flags() {
     return family >= kFirstZen ? rflags::kStatus : 0;
 }
 
-// Whether the code at `rip` overwrites all status flags before anything reads one, as the translator
+// The status flags that the code at `rip` may read before it overwrites them, as the translator
 // decides it.
-bool status_is_dead(Vcpu& cpu, u64 rip) {
+u64 live_status(Vcpu& cpu, u64 rip) {
     constexpr unsigned kFarEnough = 64;
-    for (unsigned i = 0; i < kFarEnough; ++i) {
+    std::vector<jit::StatusEffect> effects;
+    while (effects.size() < kFarEnough) {
         const CodeBytes code = fetch_code(cpu, rip);
         Insn insn;
         if (decode(std::span<const u8>(code.bytes).first(code.count), {cpu.mode.code_bits, false},
                    cpu.features, insn) != DecodeResult::Ok) {
-            return false;
+            break;
         }
-        const jit::StatusEffect effect = jit::status_effect(insn);
-        if (effect.reads || effect.writes_all) {
-            return !effect.reads;
+        const jit::StatusEffect& effect = effects.emplace_back(jit::status_effect(insn));
+        if (effect.writes_all || (effect.reads && !effect.reads_only_carry)) {
+            break;
         }
         rip += insn.length;
     }
-    return false;
+    auto live = jit::LiveStatus::All;
+    for (std::size_t i = effects.size(); i-- > 0;) {
+        live = jit::live_before(effects[i], live);
+    }
+    return live == jit::LiveStatus::All     ? rflags::kStatus
+           : live == jit::LiveStatus::Carry ? rflags::kCf
+                                            : 0;
 }
 
 // Two values of RFLAGS that differ in status flags only.
@@ -248,8 +255,9 @@ void Lockstep::excuse_dead_status(Vcpu& cpu, Vcpu& twin) {
             twin.state.flags = cpu.state.flags;
         }
     }
-    if (cpu.state.flags.status() != twin.state.flags.status() &&
-        cpu.state.rip() == twin.state.rip() && status_is_dead(twin, twin.state.rip())) {
+    const u64 differing = cpu.state.flags.status() ^ twin.state.flags.status();
+    if (differing != 0 && cpu.state.rip() == twin.state.rip() &&
+        (differing & live_status(twin, twin.state.rip())) == 0) {
         twin.state.flags = cpu.state.flags;
         ++excused_;
     }
@@ -283,7 +291,7 @@ bool Lockstep::excuse_image(Vcpu& twin, PhysAddr address) {
     }
     const bool framed = at % kPageBytes >= kBehindRip &&
                         leader_->memory().read(at - kBehindRip, rip) &&
-                        status_is_dead(twin, value(rip));
+                        ((value(ours) ^ value(theirs)) & live_status(twin, value(rip))) == 0;
     if (!framed && (value(ours) & rflags::kIf) == 0) {
         return false;
     }

@@ -14,6 +14,7 @@
 ; expect: direction_flag_survives: ok
 ; expect: system_flags_survive: ok
 ; expect: flags_where_paths_meet: ok
+; expect: carry_alone_over_accesses: ok
 %include "lm64.inc"
 APIC    equ 0x250000            ; its register page
 WINDOW  equ 0x240000
@@ -339,6 +340,95 @@ entered:                                ; (at ring 0 all the time: SYSRET is not
     EXPECT dl, al
     AGAIN
     CLAIM "flags_where_paths_meet"
+
+    ; Where CF alone is needed later it may be kept by itself: R8 is what it must be. Each access has a register of its own.
+    mov r12d, APIC + 0x30
+    mov r13d, 0x204000                  ; no page
+    REPEATEDLY
+    mov r8d, [round]
+    and r8d, 1
+    lea rdi, [cells + r8 * 8]
+    lea rsi, [cells + 32 + r8 * 8]
+    lea rbp, [cells + 64]
+    bt r8d, 0
+    mov [rdi], r8
+    mov eax, 5
+    adc eax, 10
+    lea edx, [r8 + 15]
+    EXPECT eax, edx
+    mov qword [rsi], -1
+    bt r8d, 0
+    mov eax, [r12]                      ; a device
+    adc qword [rsi], 0                  ; carries if CF is 1
+    mov rax, [rbp]
+    setc al
+    EXPECT al, r8b
+    bt r8d, 0
+    mov rax, -1
+    adc rax, 0
+    mov [rdi], rax
+    sbb edx, edx
+    mov eax, r8d
+    neg eax
+    EXPECT edx, eax
+    bt r8d, 0
+    mov [rsi], rax
+    mov edx, 0x7FFFFFFF
+    inc edx                             ; the others are new, CF is not
+    setb al
+    seto ah
+    sets bl
+    setz bh
+    EXPECT al, r8b
+    EXPECT ah, 1
+    EXPECT bl, 1
+    EXPECT bh, 0
+    cmp r8d, 1                          ; the others stay, CF is new
+    mov [rdi], rax
+    stc
+    mov [rsi], rax
+    setc al
+    sete bl
+    EXPECT al, 1
+    EXPECT bl, r8b
+    bt r8d, 0
+    mov rax, [rdi]
+    setae dl
+    mov rax, [rsi]
+    mov eax, 7
+    mov ecx, 8
+    cmovb eax, ecx
+    mov [rbp], rax
+    mov ecx, 0
+    adc ecx, ecx
+    EXPECT ecx, r8d
+    lea ecx, [r8 + 7]
+    EXPECT eax, ecx
+    xor dl, 1
+    EXPECT dl, r8b
+    mov dword [f_vector], -1
+    mov dword [resume], .resumed
+    bt r8d, 0
+    mov rax, [r13]                      ; a page fault, whose frame has CF
+.resumed:
+    adc edx, edx
+    and edx, 1
+    EXPECT edx, r8d
+    EXPECT dword [f_vector], 14
+    mov eax, [f_flags]
+    and eax, 1
+    EXPECT eax, r8d
+    mov eax, 0x7FFFFFFF
+    bt r8d, 0
+    mov [rbp], rax
+    adc eax, 0                          ; all are new
+    mov [rsi], rax
+    seto al
+    setc ah
+    EXPECT al, r8b
+    EXPECT ah, 0
+    AGAIN
+    CLAIM "carry_alone_over_accesses"
     jmp finish
 
 moves:
@@ -384,5 +474,6 @@ check_conditions:
 hops:   dd hop_a, hop_b, hop_c, hop_d
 one:    dd 1.0
 slot:   dq 0
+cells:  times 16 dq 0
 bytes:  db 1, 2, 3
 data_selector: dw DATA0
