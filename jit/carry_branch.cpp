@@ -109,7 +109,8 @@ Mem check_shadow_stack(Assembly& a, i32 disp, bool write) {
     e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kShadowTlb));
     e.alu_imm(4, kT1, static_cast<i32>(~u32{0xFFF} | (a.word() - 1)));
     e.rm({.opcode = 0x3B, .w = true}, kT1,
-         {.base = kT0, .disp = write ? Tlb::kWriteTagsOffset : Tlb::kReadTagsOffset});
+         {.base = kT0,
+          .disp = static_cast<i32>(write ? Tlb::kWriteTagsOffset : Tlb::kReadTagsOffset)});
     a.interpret_if(e.jcc(cc::kNE));
     e.load(kT0, {.base = kT0, .disp = Tlb::kAddendsOffset});
     e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kSsp));
