@@ -30,6 +30,7 @@ OwnedJumpTable::OwnedJumpTable(void*& owner) : table_(untouched<JumpTable>()), o
 void OwnedJumpTable::fill(u64 rip, const u8* code) {
     const unsigned index = JumpTable::index(rip);
     table_->entries[index] = {rip, code};
+    has_lower_ = has_lower_ || rip >> 63 == 0;
     if (filled_.size() < JumpTable::kEntries) {
         filled_.push_back(static_cast<u16>(index));
     }
@@ -46,6 +47,7 @@ void OwnedJumpTable::clear() {
     }
     filled_.clear();
     pages_.fill(0);
+    has_lower_ = false;
 }
 
 // A new one, or one that another address space has to do without from now on.
@@ -74,7 +76,7 @@ OwnedJumpTable& JumpTables::current(Vcpu& cpu, u32 key) {
     if (!holds(table, context, key)) {
         table.clear();
         ++clears_;
-        table.execute_epoch_ = context.execute_epoch;
+        table.execute_epochs_ = context.execute_epochs;
         table.code_epoch_ = code_.epoch();
         table.key_ = key;
     }

@@ -58,9 +58,10 @@ class OwnedJumpTable {
     void clear();
 
     std::unique_ptr<JumpTable, FreeMemory> table_;
-    u64 execute_epoch_ = 0;  // TlbContext::execute_epoch
-    u64 code_epoch_ = 0;     // CodeCache::epoch()
-    u32 key_ = 0;            // no mode has this one
+    HalfEpochs execute_epochs_;  // TlbContext::execute_epochs
+    bool has_lower_ = false;     // an address without bit 63
+    u64 code_epoch_ = 0;         // CodeCache::epoch()
+    u32 key_ = 0;                // no mode has this one
     std::vector<u16> filled_;
     std::array<u64, kPageBits / 64> pages_{};
     void** owner_;  // where the address space keeps it
@@ -85,7 +86,8 @@ class JumpTables {
 
   private:
     bool holds(const OwnedJumpTable& table, const TlbContext& context, u32 key) const {
-        return table.execute_epoch_ == context.execute_epoch &&
+        return table.execute_epochs_.upper == context.execute_epochs.upper &&
+               (table.execute_epochs_.lower == context.execute_epochs.lower || !table.has_lower_) &&
                table.code_epoch_ == code_.epoch() && table.key_ == key;
     }
     OwnedJumpTable& new_table(void*& owner);

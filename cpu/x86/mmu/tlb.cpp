@@ -202,6 +202,13 @@ bool Tlb::is_current(const Vcpu& cpu) const {
     return current_->used && current_->key == current_key(cpu);
 }
 
+bool TlbContext::executes_global_page(LinearAddr linear) const {
+    return std::any_of(code.begin(), code.end(), [linear](const CodeTlb& table) {
+        const CodeTlbEntry& entry = table.at(linear);
+        return entry.tag == (linear & kPageMask) && (entry.page & tlb_mark::kGlobal) != 0;
+    });
+}
+
 void Tlb::flush_context(TlbContext& context, bool keep_global) {
     const auto kept = [keep_global](u64 page) {
         return keep_global && (page & tlb_mark::kGlobal) != 0;
@@ -215,7 +222,11 @@ void Tlb::flush_context(TlbContext& context, bool keep_global) {
             return keep;
         });
     });
-    context.code_pages_changed();
+    if (keep_global) {
+        context.local_code_pages_changed();
+    } else {
+        context.code_pages_changed();
+    }
     context.data_pages_changed();
     for (CodeTlb& table : context.code) {
         visit_bits(table.filled, [&](unsigned index) {

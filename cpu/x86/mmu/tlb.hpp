@@ -191,6 +191,9 @@ struct CodeTlb {
     std::array<u64, kEntries / 64> filled{};
 
     CodeTlbEntry& at(LinearAddr linear) { return entries[(linear >> kPageShift) % kEntries]; }
+    const CodeTlbEntry& at(LinearAddr linear) const {
+        return entries[(linear >> kPageShift) % kEntries];
+    }
     void fill(LinearAddr linear, u64 page, u8* native, u32 from_chain) {
         const auto index = static_cast<unsigned>((linear >> kPageShift) % kEntries);
         entries[index] = {linear & kPageMask, page, native};
@@ -296,19 +299,45 @@ struct TlbContext {
         ++data_epochs.upper;
         ++data_epochs.lower;
     }
-    void data_page_changed(LinearAddr linear) { ++(linear >> 63 != 0 ? data_epochs.upper : data_epochs.lower); }
+    void data_page_changed(LinearAddr linear) {
+        ++(linear >> 63 != 0 ? data_epochs.upper : data_epochs.lower);
+    }
     // Bumped when a code address may have come to mean another page. An engine that remembers where
     // code addresses lead notes the pages in execute_pages, so that invalidating a page of data, or
-    // a fault there, does not concern it.
-    u64 execute_epoch = 0;
-    NotedPages execute_pages;
-    std::array<void*, 2> jump_tables{};  // the engine's, made by execute_epoch; [1] for CPL 3
-    void note_execute_page(LinearAddr linear) { execute_pages.note(linear); }
-    bool may_execute_page(LinearAddr linear) const { return execute_pages.may_have(linear); }
-    void code_pages_changed() {
-        ++execute_epoch;
-        execute_pages.clear();
+    // a fault there, does not concern it; nor does an invalidation that leaves global translations,
+    // if those of the upper half are (a kernel's).
+    HalfEpochs execute_epochs;
+    NotedPages upper_execute_pages, lower_execute_pages;
+    bool upper_execute_pages_global = true;
+    std::array<void*, 2> jump_tables{};  // the engine's, made by execute_epochs; [1] for CPL 3
+    // A page that was just fetched from.
+    void note_execute_page(LinearAddr linear) {
+        if (linear >> 63 == 0) {
+            lower_execute_pages.note(linear);
+            return;
+        }
+        upper_execute_pages.note(linear);
+        upper_execute_pages_global = upper_execute_pages_global && executes_global_page(linear);
     }
+    bool may_execute_page(LinearAddr linear) const {
+        return (linear >> 63 != 0 ? upper_execute_pages : lower_execute_pages).may_have(linear);
+    }
+    void code_pages_changed() {
+        ++execute_epochs.upper;
+        upper_execute_pages.clear();
+        upper_execute_pages_global = true;
+        local_code_pages_changed();
+    }
+    // But for global ones.
+    void local_code_pages_changed() {
+        if (!upper_execute_pages_global) {
+            code_pages_changed();
+            return;
+        }
+        ++execute_epochs.lower;
+        lower_execute_pages.clear();
+    }
+    bool executes_global_page(LinearAddr linear) const;
     // range of linear addresses that came from large pages: INVLPG there drops it all
     u64 large_first = ~u64{0};
     u64 large_last = 0;

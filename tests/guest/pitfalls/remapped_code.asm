@@ -4,7 +4,7 @@
 ;
 ; Pitfalls: E1
 ;
-; limit: 60000000
+; limit: 100000000
 ; expect: remapped_and_INVLPG: ok
 ; expect: remapped_and_MOV_CR3: ok
 ; expect: remapped_by_directory: ok
@@ -12,6 +12,10 @@
 ; expect: other_PCID: ok
 ; expect: INVPCID: ok
 ; expect: global_pages: ok
+; expect: upper_half_and_MOV_CR3: ok
+; expect: upper_half_global_and_INVLPG: ok
+; expect: upper_half_no_longer_global: ok
+; expect: both_halves: ok
 %include "lm64.inc"
 PAGE    equ 0x240000            ; the page in question
 BEFORE  equ PAGE - 0x1000       ; jumps to it and runs into it
@@ -20,6 +24,25 @@ FRAME2  equ 0x305000
 TABLES2 equ 0x180000            ; a second PML4, PDPT, PD, PT
 PT2     equ 0x1C0000            ; a second PT for the first PD
 
+HIGH    equ 0xFFFFFF8000000000  ; another name of all addresses, in the upper half
+
+; The same as below, by the names in the upper half.
+%macro ALL_HIGH_WAYS 0
+    mov rdx, HIGH
+    lea rax, [rdx + PAGE]
+    call rax
+    EXPECT ebx, r12d
+    lea rax, [rdx + BEFORE]             ; a direct jump
+    call rax
+    EXPECT ebx, r12d
+    lea rcx, [rdx + BEFORE + 0x800]     ; an indirect one
+    lea rax, [rdx + PAGE]
+    call rcx
+    EXPECT ebx, r12d
+    lea rax, [rdx + BEFORE + 0xFF0]     ; over the page end
+    call rax
+    EXPECT ebx, r12d
+%endmacro
 ; The routine gives R12, by all ways.
 %macro ALL_WAYS 0
     call PAGE
@@ -198,6 +221,79 @@ start64:
     ALL_WAYS
     AGAIN
     CLAIM "global_pages"
+
+    mov dword [PML4 + 8 * 511], PDPT | 7
+    and r13d, ~0x100
+    and r14d, ~0x100
+    call other_frame
+    mov rax, cr3
+    mov cr3, rax                        ; with a flush: bit 63 reads 0
+    invlpg [PAGE]
+    mov rax, HIGH                       ; all code by its upper name from here on
+    lea rax, [rax + .high]
+    jmp rax
+.high:
+    REPEATEDLY
+    call other_frame
+    mov rax, cr3
+    mov cr3, rax
+    ALL_HIGH_WAYS
+    AGAIN
+    CLAIM "upper_half_and_MOV_CR3"
+
+    or r13d, 0x100
+    or r14d, 0x100
+    or dword [PT + 8 * 0x3F], 0x100     ; the other page of code, too
+    mov rdx, HIGH
+    invlpg [rdx + BEFORE]
+    REPEATEDLY
+    call other_frame
+    mov rdx, HIGH
+    invlpg [rdx + PAGE]
+    ALL_HIGH_WAYS
+    mov rax, cr3
+    mov cr3, rax
+    ALL_HIGH_WAYS
+    AGAIN
+    CLAIM "upper_half_global_and_INVLPG"
+
+    REPEATEDLY                          ; global when it became hot, then local, then another one
+    or r13d, 0x100
+    or r14d, 0x100
+    call other_frame
+    mov rdx, HIGH
+    invlpg [rdx + PAGE]
+    ALL_HIGH_WAYS
+    and r13d, ~0x100
+    and r14d, ~0x100
+    call other_frame
+    mov rdx, HIGH
+    invlpg [rdx + PAGE]
+    ALL_HIGH_WAYS
+    call other_frame
+    mov rax, cr3
+    mov cr3, rax
+    ALL_HIGH_WAYS
+    AGAIN
+    CLAIM "upper_half_no_longer_global"
+
+    REPEATEDLY                          ; the same page by both names
+    or r13d, 0x100
+    or r14d, 0x100
+    call other_frame
+    mov rdx, HIGH
+    invlpg [rdx + PAGE]
+    invlpg [PAGE]
+    ALL_WAYS
+    ALL_HIGH_WAYS
+    call other_frame
+    mov rdx, HIGH
+    invlpg [rdx + PAGE]
+    invlpg [PAGE]
+    ALL_HIGH_WAYS
+    ALL_WAYS
+    AGAIN
+    CLAIM "both_halves"
     jmp finish
 
 align 16
