@@ -95,7 +95,6 @@ bool jcc(Assembly& a) {
 
 // Checks an access of a word `disp` bytes from SSP; t0 is used in what it returns.
 Mem check_shadow_stack(Assembly& a, i32 disp, bool write) {
-    using Tlb = TlbContext::ShadowTlb;
     Emitter& e = a.emitter();
     a.clobber_status();
     e.load(kT1, at_rsp(layout::kSsp));
@@ -105,14 +104,13 @@ Mem check_shadow_stack(Assembly& a, i32 disp, bool write) {
     e.mov(kT0, kT1);
     e.xr({.opcode = 0xC1, .w = true}, 5, kT0);  // shr
     e.byte(kPageShift - 3);
-    e.alu_imm(4, kT0, static_cast<i32>((Tlb::kEntries - 1) * 8), false);
+    e.alu_imm(4, kT0, layout::kShadowEntriesMask, false);
     e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kShadowTlb));
     e.alu_imm(4, kT1, static_cast<i32>(~u32{0xFFF} | (a.word() - 1)));
     e.rm({.opcode = 0x3B, .w = true}, kT1,
-         {.base = kT0,
-          .disp = static_cast<i32>(write ? Tlb::kWriteTagsOffset : Tlb::kReadTagsOffset)});
+         {.base = kT0, .disp = write ? layout::kShadowWriteTags : layout::kShadowReadTags});
     a.interpret_if(e.jcc(cc::kNE));
-    e.load(kT0, {.base = kT0, .disp = Tlb::kAddendsOffset});
+    e.load(kT0, {.base = kT0, .disp = layout::kShadowAddends});
     e.rm({.opcode = 0x03, .w = true}, kT0, at_rsp(layout::kSsp));
     return {.base = kT0, .disp = disp};
 }

@@ -67,7 +67,9 @@ void load_flat(Emitter& e, unsigned seg, const Segment& flat) {
 void change_level(Emitter& e, unsigned level) {
     e.store_imm8(at_rsp(layout::kCpl), static_cast<u8>(level));
     e.alu_imm(6, at_rsp(layout::kModeKey), static_cast<i32>(mode_key::kUser), false);  // xor
-    e.alu_imm(level == 0 ? 5 : 0, at_rsp(layout::kDataTlb), kTables);                  // sub, add
+    const unsigned up_or_down = level == 0 ? 5 : 0;                                    // sub, add
+    e.alu_imm(up_or_down, at_rsp(layout::kDataTlb), kTables);
+    e.alu_imm(up_or_down, at_rsp(layout::kShadowTlb), sizeof(TlbContext::ShadowTlb));
     e.load(kT0, at_rsp(layout::kJumpTable));
     e.load(kT1, at_rsp(layout::kOtherJumpTable));
     e.store(at_rsp(layout::kOtherJumpTable), kT0);

@@ -113,6 +113,10 @@ inline constexpr i32 kRip = gpr(kRipSlot);
 inline constexpr i32 kReadTags = DataTlb::kReadTagsOffset;
 inline constexpr i32 kWriteTags = DataTlb::kWriteTagsOffset;
 inline constexpr i32 kAddends = DataTlb::kAddendsOffset;
+inline constexpr i32 kShadowReadTags = TlbContext::ShadowTlb::kReadTagsOffset;
+inline constexpr i32 kShadowWriteTags = TlbContext::ShadowTlb::kWriteTagsOffset;
+inline constexpr i32 kShadowAddends = TlbContext::ShadowTlb::kAddendsOffset;
+inline constexpr i32 kShadowEntriesMask = (TlbContext::ShadowTlb::kEntries - 1) * 8;
 
 // The frame of enter, at TranslatedCode::native_stack.
 namespace frame {

@@ -150,7 +150,7 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
             }
             line.machine.accelerator =
                 property.value == "jit" ? Accelerator::Translator : Accelerator::Interpreter;
-        } else if (const auto set = set_accelerator_property(line, property); !set) {
+        } else if (auto set = set_accelerator_property(line, property); !set) {
             return set;
         }
     }

@@ -247,6 +247,7 @@ void NativeFeatures::hide_beyond_v2() {
 
 std::vector<std::string_view> NativeFeatures::names() {
     std::vector<std::string_view> names;
+    names.reserve(kNativeFeatures.size() + kTraitNames.size());
     for (const NativeFeature& row : kNativeFeatures) {
         names.push_back(name_of(row.feature));
     }

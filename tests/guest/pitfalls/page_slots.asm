@@ -8,6 +8,7 @@
 ; expect: key_closed_behind_a_hot_access: ok
 ; expect: another_page_behind_INVLPG: ok
 ; expect: page_fault_forgets_data: ok
+; expect: page_fault_forgets_what_the_TLB_has_not: ok
 ; expect: page_fault_forgets_code: ok
 %include "lm64.inc"
 KEYED   equ 0x240000                    ; user, key 1
@@ -15,6 +16,7 @@ PAGE    equ 0x241000
 CODE    equ 0x242000
 ONE     equ 0x301000                    ; frames; linear addresses for ring 0, too
 TWO     equ 0x302000
+RIVAL   equ 0x800000                    ; added: the same page, in the same entry of the TLB
 
 %macro AT_RING3 0
     push qword DATA3
@@ -52,6 +54,7 @@ start64:
     mov cr4, rax
     mov rax, 0x0800000000300007
     mov [PT + 8 * 0x40], rax
+    mov dword [PD + 8 * 5], PT | 7
     mov dword [PT + 8 * 0x101], ONE | 3
     mov dword [PT + 8 * 0x102], TWO | 3
     mov dword [ONE + 8], 1
@@ -127,6 +130,28 @@ start64:
     AGAIN
     AT_RING0
     CLAIM "page_fault_forgets_data"
+
+    ; The same, when the TLB has not had the page any more.
+    AT_RING3
+    mov ebx, PAGE
+    REPEATEDLY
+    AT0 map_one
+    OFTEN reads
+    EXPECT eax, 1
+    mov eax, [rbx + RIVAL]
+    mov dword [f_vector], -1
+    mov dword [resume], .evicted
+    mov qword [on_fault], turn_to_two
+    mov dword [rbx + 16], 0
+    mov dword [wrong_at], .evicted
+.evicted:
+    EXPECT dword [f_vector], 14
+    EXPECT dword [f_error], 7
+    call reads
+    EXPECT eax, 2
+    AGAIN
+    AT_RING0
+    CLAIM "page_fault_forgets_what_the_TLB_has_not"
 
     AT_RING3
     mov ebx, CODE

@@ -1,7 +1,7 @@
 ; Near calls and returns on shadow stacks, hot: what they push and compare, faults of either stack, shadow-stack pages that
 ; change under running code, and the same code with shadow stacks on and off. SDM Vol. 1, "Shadow Stacks"; Vol. 2, "CALL", "RET".
 ;
-; Pitfalls: E1, E2
+; Pitfalls: B4, E1, E2
 ;
 ; limit: 60000000
 ; expect: calls_push_and_returns_pop: ok
@@ -11,6 +11,8 @@
 ; expect: another_page_at_its_address: ok
 ; expect: over_a_page_end: ok
 ; expect: SSP_on_4_bytes: ok
+; expect: SSP_is_read: ok
+; expect: pushes_change_code: ok
 ; expect: stack_faults_before_a_push: ok
 ; expect: on_and_off_by_turns: ok
 ; expect: a_supervisors: ok
@@ -18,6 +20,7 @@
 %include "cet.inc"
 TOP     equ USER_A + 0x800
 OTHER   equ 0x220000                    ; a frame that no page maps: all zero
+CODE_AT equ USER_A + 0x400              ; code on a shadow-stack page
 READONLY equ 0x201800
 
 ; Runs the lines up to AT_RING0 at ring 3.
@@ -119,8 +122,19 @@ start64:
     mov r9d, [round]
     and r9d, 7                                  ; 0 at times
     mov dword [f_vector], -1
+    mov r10d, .here
+    mov r11d, .there
     call changed
+.here:
+    xchg r10, r11
+    call changed
+.there:
     EXPECT_SSP TOP
+    mov eax, 21
+    test r9d, r9d
+    mov ecx, -1
+    cmovnz eax, ecx
+    EXPECT [f_vector], eax
     AGAIN
     AT_RING0
     CLAIM "another_return_address"
@@ -181,16 +195,65 @@ start64:
     mov ecx, 3
     call nested
     EXPECT_SSP TOP + 4
+    MAP_A OTHER | 0x65                          ; whose neighbor in memory is not USER_B
+    AT0 spoil
+    MOVE_SSP TOP
+    call nothing                                ; it is in the TLB
     MOVE_SSP USER_B + 4                         ; half of it in either page
     mov ebp, .half
     call nothing
 .half:
     EXPECT_SSP USER_B + 4
     EXPECT dword [USER_B - 4], ebp
+    EXPECT dword [USER_B], 0
+    MAP_A USER_A | 0x65
     MOVE_SSP TOP
     AGAIN
     AT_RING0
     CLAIM "SSP_on_4_bytes"
+
+    AT_RING3
+    REPEATEDLY
+    AT0 high_ssp
+    mov rax, -1
+    rdsspd eax
+    mov ecx, 0x12345678
+    EXPECT rax, rcx
+    rdsspq r13
+    rdsspq rdx
+    mov rax, 0x7ABC12345678
+    EXPECT rdx, rax
+    EXPECT r13, rax
+    MOVE_SSP TOP
+    AGAIN
+    AT_RING0
+    CLAIM "SSP_is_read"
+
+    ; A page with code that has run: a push onto it changes that code.
+    AT_RING3
+    REPEATEDLY
+    AT0 write_code
+    mov r12d, 20
+.hot:
+    mov eax, 7
+    call CODE_AT
+    EXPECT eax, 1
+    call nothing
+    dec r12d
+    jnz .hot
+    MOVE_SSP CODE_AT + 8
+    jmp .push_code
+    times (0xBE - ($ - $$)) & 0xFF nop
+.push_code:
+    call nothing                                ; pushes C3h, RET, first
+.pushed_code:
+    MOVE_SSP TOP
+    mov eax, 7
+    call CODE_AT
+    EXPECT eax, 7
+    AGAIN
+    AT_RING0
+    CLAIM "pushes_change_code"
 
     AT_RING3
     REPEATEDLY
@@ -287,14 +350,14 @@ either:
     inc ebx
     ret
 
-; If R9 is 0, its return address is changed and changed back by who resumes.
+; R10 is its return address, and R11 that of the other call: where returns lead, too. If R9 is 0 the one is changed to the other,
+; and changed back by who resumes.
 changed:
     mov dword [resume], .resumed
-    xor eax, eax
-    cmp r9d, 1
-    adc eax, 0
     mov rbp, rsp
-    add [rsp], rax
+    test r9d, r9d
+    jnz .ret
+    mov [rsp], r11
 .ret:
     ret
 .resumed:
@@ -304,7 +367,7 @@ changed:
     EXPECT dword [f_rip], .ret
     EXPECT rsp, rbp
     EXPECT_SSP TOP - 8
-    dec qword [rsp]
+    mov [rsp], r10
     jmp .ret
 
 ; Its return finds no shadow stack.
@@ -337,6 +400,19 @@ remaps:
     jmp .ret
 
 ; --- at ring 0 ----------------------------------------------------------------------------------------
+high_ssp:
+    mov ecx, PL3_SSP
+    mov eax, 0x12345678
+    mov edx, 0x7ABC
+    wrmsr
+    ret
+spoil:
+    mov dword [USER_B + ALIAS], -1
+    ret
+write_code:
+    mov dword [CODE_AT + ALIAS], 0x1B8          ; mov eax, 1
+    mov word [CODE_AT + ALIAS + 4], 0xC300      ; ret
+    ret
 map_a:
     mov [PT + 0x10 * 8], r8
     invlpg [USER_A]

@@ -316,6 +316,28 @@ TEST_CASE("address spaces with the same slot in their family's map are told apar
     }
 }
 
+TEST_CASE("noted pages: one in the place of another is told apart until both are noted",
+          "[mmu][tlb]") {
+    constexpr u64 kRival = kPage + 1024 * kPageBytes;
+    constexpr u64 kThird = kPage + 2048 * kPageBytes;
+    NotedPages pages;
+    CHECK_FALSE(pages.may_have(kPage));
+    pages.note(kPage + 5);
+    CHECK(pages.may_have(kPage));
+    CHECK(pages.may_have(kPage + kPageBytes - 1));
+    CHECK_FALSE(pages.may_have(kPage + kPageBytes));
+    CHECK_FALSE(pages.may_have(kRival));
+    pages.note(kRival);
+    CHECK(pages.may_have(kPage));
+    CHECK(pages.may_have(kRival));
+    CHECK(pages.may_have(kThird));
+    pages.clear();
+    CHECK_FALSE(pages.may_have(kPage));
+    CHECK_FALSE(pages.may_have(kRival));
+    pages.note(kThird);
+    CHECK_FALSE(pages.may_have(kPage));
+}
+
 TEST_CASE("a write tag exists only where the dirty flag is set", "[mmu][tlb][dirty]") {
     TlbGuest t;
     t.map(kPage, kA | 7);
