@@ -253,11 +253,14 @@ Status Interpreter::interpret_block(Vcpu& cpu, const Block& block, u64 most) {
     const auto done = static_cast<u64>(insn - block.insns);
     DROSTE_DEBUG_ASSERT(cpu.block != nullptr || status == Status::Switched);  // close_block()
     switch (status) {
-    case Status::Next: cpu.icount += done; break;
+    case Status::Next:
+        cpu.icount += done;
+        cpu.state.rip() = rip & cpu.mode.rip_mask;  // a block may end where addresses do
+        break;
     case Status::Branch: cpu.icount += done + 1; break;
     case Status::Sync:
         cpu.icount += done + 1;
-        cpu.state.rip() = rip + insn->length;
+        cpu.state.rip() = (rip + insn->length) & cpu.mode.rip_mask;
         break;
     case Status::Switched: cpu.icount += (cpu.block != nullptr ? done : 0) + 1; break;
     case Status::Fault:

@@ -247,6 +247,25 @@ TEST_CASE("code that rewrites itself in the same block runs as written", "[inter
     }
 }
 
+TEST_CASE("EIP is 0 behind an instruction that ends at 4 GiB", "[interp][engine]") {
+    constexpr auto kEndings = std::to_array<u8>({0x40, 0xFB});  // INC EAX; STI, which ends a block
+    for (const unsigned length : kBlockLengths) {
+        for (const u8 ending : kEndings) {
+            Machine m(length);
+            m.cpu().state.seg[CS].base = Guest::kCode + 0x1000;
+            mode_changed(m.cpu());
+            m.cpu().state.rip() = 0xFFFF'FFFE;
+            m.guest.reg(RDX) = 0;
+            m.guest.machine().poke(Guest::kCode + 0xFFE, {0x41, ending});  // INC ECX
+            m.guest.machine().poke(Guest::kCode + 0x1000, {0x42, 0xF4});   // INC EDX; HLT
+            CHECK(m.run_to_halt(1000) == 4);
+            CHECK(m.guest.reg(RCX) == 1);
+            CHECK(m.guest.reg(RDX) == 1);
+            CHECK(m.guest.rip() == 2);
+        }
+    }
+}
+
 TEST_CASE("a fault counts as one instruction", "[interp][engine]") {
     for (const unsigned length : kBlockLengths) {
         Machine m(length);
