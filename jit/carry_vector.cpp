@@ -2,9 +2,8 @@
 // and a checked address. Which rows those are, and what they do beyond their operands, is what the
 // interpreter's thunks know (cpu/x86/fpu/thunk_builder.cpp). MMX likewise, in the native x87 unit.
 // Left to the interpreter are masked moves and gathers, which touch memory lane by lane, reciprocal
-// estimates, which are our own (docs/decisions/0010-own-elementary-functions.md), EMMS, which must
-// leave TOP, what the operating system has blocked, and floating point while MXCSR unmasks an
-// exception.
+// estimates, which are our own (docs/decisions/0010-own-elementary-functions.md), EMMS, what the
+// operating system has blocked, and floating point while MXCSR unmasks an exception.
 
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/thunk_builder.hpp"
@@ -39,8 +38,8 @@ bool uses_mmx(const Insn& insn) {
            (form_has_e(insn.form) && !insn.mem() && insn.e_class() == RegClass::Mmx);
 }
 
-// CVTPI2PS switches the x87 to MMX, says the manual; with a memory operand not every native CPU
-// does.
+// CVTPI2PS from memory leaves the x87 alone on Intel's and AMD's processors; by the manual it switches
+// to MMX, so that another's may.
 bool cvtpi2ps_memory(const Insn& insn, const ThunkKey& key) {
     return insn.mem() && !key.vex && key.map == OpcodeMap::Map0F && key.opcode == 0x2A &&
            key.prefix == 0;

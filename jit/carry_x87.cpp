@@ -41,17 +41,6 @@ const Row* find_row(Op op) {
     return row != kRows.end() ? row : nullptr;
 }
 
-// FCOMI and its like; the manual has them clear C1, and not every processor does.
-bool sets_status(Op op) {
-    return op == Op::FCOMI || op == Op::FCOMIP || op == Op::FUCOMI || op == Op::FUCOMIP;
-}
-void clear_c1(Emitter& e) {
-    constexpr std::array<u8, 4> kIncDec = {0xD9, 0xF7, 0xD9, 0xF6};  // fincstp; fdecstp
-    for (const u8 byte : kIncDec) {
-        e.byte(byte);
-    }
-}
-
 bool reads_status(const Insn& insn) {
     return insn.op >= Op::FCMOVB && insn.op <= Op::FCMOVNU;
 }
@@ -72,9 +61,6 @@ bool arithmetic(Assembly& a, const Row& row) {
         e.xm({.opcode = insn.opcode}, extension(insn),
              check_operand(a, {.bytes = insn.mem_bytes, .write = row.memory == X87Memory::Write}));
     } else {
-        if (sets_status(row.op)) {
-            clear_c1(e);
-        }
         if (reads_status(insn)) {
             a.need_native_status();
         }

@@ -77,9 +77,9 @@ struct X87Environment {
     std::array<u32, 4> pointers{};
 };
 
-// Sets the conditions, runs an instruction on 1 and 1, stores the status word.
-std::vector<u8> x87_harness(std::span<const u8> insn) {
-    std::vector<u8> code = {0xD9, 0x27, 0xD9, 0xE8, 0xD9, 0xE8};  // fldenv [rdi]; fld1; fld1
+// Runs `before` and an instruction, stores the status word.
+std::vector<u8> x87_harness(std::span<const u8> before, std::span<const u8> insn) {
+    std::vector<u8> code(before.begin(), before.end());
     code.insert(code.end(), insn.begin(), insn.end());
     constexpr auto kEnd =
         std::to_array<u8>({0xDD, 0x7F, 4, 0xDB, 0xE3, 0xC3});  // fnstsw [rdi+4]; fninit
@@ -115,10 +115,18 @@ class NativeRunner {
     CodeMemory& memory_;
 };
 
+// Sets the conditions, and has 1 and 1.
+constexpr auto kSetConditions =
+    std::to_array<u8>({0xD9, 0x27, 0xD9, 0xE8, 0xD9, 0xE8});  // fldenv [rdi]; fld1; fld1
+// Sets C1, which loading clears: the sign of -1.
+constexpr auto kSetC1 =
+    std::to_array<u8>({0xD9, 0xE8, 0xD9, 0xE8, 0xD9, 0xE0, 0xD9, 0xE5});  // fld1; fld1; fchs; fxam
+constexpr auto kFcomi = std::to_array<u8>({0xDB, 0xF1});
+
 bool conditions_unchanged(NativeRunner& native) {
     constexpr u32 kConditions = 0x4500;  // C3, C2, C0
     for (const auto& insn : kX87) {
-        native.load(x87_harness(insn));
+        native.load(x87_harness(kSetConditions, insn));
         for (const u32 conditions : {u32{0}, kConditions}) {
             X87Environment environment{.status = conditions};
             native.run(&environment);
@@ -127,7 +135,11 @@ bool conditions_unchanged(NativeRunner& native) {
             }
         }
     }
-    return true;
+    constexpr u32 kC1 = 0x0200;
+    native.load(x87_harness(kSetC1, kFcomi));
+    X87Environment environment;
+    native.run(&environment);
+    return (environment.status & kC1) != 0;
 }
 
 }  // namespace

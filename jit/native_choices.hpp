@@ -73,7 +73,8 @@ class NativeChoices {
     // bytes are ours.
     bool flags_are_ours(Op op, unsigned width) const { return !other_flags_[at(op, width)]; }
     bool results_are_ours(Op op, unsigned width) const { return !other_results_[at(op, width)]; }
-    // Whether x87 instructions that leave C0, C2 and C3 undefined leave them unchanged.
+    // Whether x87 instructions that leave C0, C2 and C3 undefined leave them unchanged, and FCOMI
+    // also C1, which the manual has it clear.
     bool conditions_are_ours() const { return conditions_are_ours_; }
 
   private:

@@ -9,6 +9,8 @@
 
 namespace droste::differential {
 
+// The vendor of the processor we emulate.
+bool native_is_intel();
 // AMD's processors since Zen, whose decimal adjustments leave the flags that Droste does. Masked by
 // DROSTE_NATIVE_WITHOUT=zen.
 bool native_is_zen();
@@ -18,9 +20,9 @@ void forget_undefined(const Insn& insn,
                       const Outcome& start,
                       const Outcome& guest,
                       Outcome& native);
-// x87 instructions that write all of C0, C2 and C3; the others leave undefined what they do not
-// write.
-bool defines_conditions(Op op);
+// Which of C0 to C3 are open after an x87 instruction: C0, C2 and C3 unless it writes them all, and
+// C1 of FCOMI and its like, which clear it by the manual and leave it on Intel's and AMD's processors.
+u16 open_conditions(Op op);
 // x87 functions whose error the manual bounds, but whose last bits it leaves open.
 bool bounded_by_the_manual(Op op);
 // Whether `a` and `b` may both be results of such a function.

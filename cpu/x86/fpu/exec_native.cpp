@@ -5,6 +5,7 @@
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 #include "cpu/x86/fpu/thunk_cache.hpp"
+#include "cpu/x86/fpu/x87_state.hpp"
 
 #include <array>
 #include <bit>
@@ -25,8 +26,11 @@ u64 call(const Thunk& thunk, Vcpu& cpu, const Insn& insn, void* e) {
 }
 
 // #XM, or #UD while the OS has not said that it handles it. SDM Vol. 1, "SIMD Floating-Point
-// Exception (#XM)".
-Status simd_exception(Vcpu& cpu) {
+// Exception (#XM)". A conversion between MMX and XMM registers has left x87 operation by then.
+Status simd_exception(Vcpu& cpu, const Thunk& thunk) {
+    if ((thunk.traits & Thunk::kUsesMmx) != 0) {
+        enter_mmx(cpu.state.x87);
+    }
     return raise(cpu, (cpu.state.cr4 & cr4::kOsxmmexcpt) != 0 ? Exception::XM : Exception::UD);
 }
 
@@ -48,7 +52,7 @@ Status check_available(Vcpu& cpu, const Thunk& thunk) {
 // Everything a thunk could not do itself.
 Status complete(Vcpu& cpu, const Insn& insn, const Thunk& thunk, u64 result) {
     if ((thunk.traits & Thunk::kUsesMxcsr) != 0 && (result & Thunk::kException) != 0) [[unlikely]] {
-        return simd_exception(cpu);
+        return simd_exception(cpu, thunk);
     }
     if ((thunk.traits & Thunk::kWritesFlags) != 0) {
         cpu.state.flags = LazyFlags::from_status(result);
@@ -115,11 +119,14 @@ Status exec_store(Vcpu& cpu, const Insn& insn) {
             return status;
         }
         cpu.state.mxcsr = flagged;
-        return simd_exception(cpu);
+        return simd_exception(cpu, thunk);
     }
     if (const Status status = store_vector<Bytes>(cpu, insn, operand); status != Status::Next)
         [[unlikely]] {
         cpu.state.mxcsr = mxcsr;
+        if (!Plain && (thunk.traits & Thunk::kUsesMmx) != 0) {
+            x87::set_top(cpu.state.x87, 0);  // the tags still are what they were
+        }
         return status;
     }
     return Plain ? Status::Next : complete(cpu, insn, thunk, result);

@@ -3,6 +3,7 @@
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -11,9 +12,9 @@ namespace {
 
 // MASKMOVQ, MASKMOVDQU: "Store Selected Bytes".
 //   for each byte i: if MASK[i] bit 7 then DS:[rDI + i] := SRC[i]
-// A byte not selected is not written, but the manual lets the implementation fault on it; we check
-// the bytes that will be written, first, so that nothing is stored if one of them faults. A zero
-// mask touches nothing.
+// A byte not selected is not written, but the manual lets the implementation fault on it. Intel's
+// processors store quadwords: each faults as a whole, whatever its mask, the upper one first, and
+// nothing is stored if one does.
 template <typename T>
 bool selected(const T& mask, unsigned byte) {
     return (mask[byte] & 0x80) != 0;
@@ -27,23 +28,23 @@ Status store_selected(Vcpu& cpu,
     const u64 offset_mask = insn.addrsize == 8   ? ~u64{0}
                             : insn.addrsize == 4 ? 0xFFFF'FFFF
                                                  : 0xFFFF;
-    std::array<LinearAddr, Bytes> linear{};
-    for (unsigned i = 0; i < Bytes; ++i) {
-        if (!selected(mask, i)) {
-            continue;
-        }
-        const u64 offset = (cpu.state.gpr[RDI] + i) & offset_mask;
-        if (const Status status = linear_address(cpu, seg, offset, 1, true, linear[i]);
+    constexpr std::size_t kQuads = Bytes / 8;
+    std::array<LinearAddr, kQuads> linear{};
+    for (std::size_t quad = kQuads; quad-- != 0;) {
+        const u64 offset = (cpu.state.gpr[RDI] + quad * 8) & offset_mask;
+        if (const Status status = linear_address(cpu, seg, offset, 8, true, linear[quad]);
             status != Status::Next) {
             return status;
         }
-        if (const Status status = probe_store(cpu, linear[i], 1, seg); status != Status::Next) {
+        if (const Status status = probe_store(cpu, linear[quad], 8, seg); status != Status::Next) {
             return status;
         }
     }
     for (unsigned i = 0; i < Bytes; ++i) {
         if (selected(mask, i)) {
-            if (const Status status = store_linear(cpu, linear[i], source[i], seg);
+            const LinearAddr byte = linear[i / 8] + i % 8;
+            if (const Status status = store_linear(
+                    cpu, cpu.mode.long_mode64 ? byte : static_cast<u32>(byte), source[i], seg);
                 status != Status::Next) {
                 return status;
             }
@@ -60,11 +61,8 @@ Status exec_maskmovq(Vcpu& cpu, const Insn& insn) {
     std::array<u8, 8> mask;
     std::memcpy(source.data(), &cpu.state.x87.st[insn.reg & 7].significand, 8);
     std::memcpy(mask.data(), &cpu.state.x87.st[insn.rm & 7].significand, 8);
-    if (const Status status = store_selected(cpu, insn, source, mask); status != Status::Next) {
-        return status;
-    }
-    enter_mmx(cpu.state.x87);
-    return Status::Next;
+    enter_mmx(cpu.state.x87);  // also if the store faults
+    return store_selected(cpu, insn, source, mask);
 }
 
 Status exec_maskmovdqu(Vcpu& cpu, const Insn& insn) {
@@ -133,6 +131,18 @@ Status exec_masked_load(Vcpu& cpu, const Insn& insn) {
     return Status::Next;
 }
 
+// A store that begins in one page and ends in another is translated at its first byte and at its
+// last, so CR2 is one of these: a store without a mask has the beginning of the second page there.
+template <typename T>
+Status probe_ends(Vcpu& cpu, LinearAddr first, LinearAddr last, SegReg seg) {
+    const LinearAddr end = last + sizeof(T) - 1;
+    if (((first ^ end) & kPageMask) == 0) [[likely]] {
+        return Status::Next;  // the elements' own will do
+    }
+    const Status status = probe_store(cpu, first, 1, seg);
+    return status == Status::Next ? probe_store(cpu, end, 1, seg) : status;
+}
+
 template <typename T>
 Status exec_masked_store(Vcpu& cpu, const Insn& insn) {
     if (const Status status = require_vector(cpu, insn); status != Status::Next) {
@@ -143,6 +153,8 @@ Status exec_masked_store(Vcpu& cpu, const Insn& insn) {
     const auto source = elements_of<T>(cpu.state.ymm[insn.reg]);
     const unsigned count = insn.width / sizeof(T);
     std::array<LinearAddr, 32 / sizeof(T)> linear{};
+    unsigned first = count;
+    unsigned last = 0;
     for (unsigned i = 0; i < count; ++i) {
         if (!sign_of(mask[i])) {
             continue;
@@ -150,6 +162,20 @@ Status exec_masked_store(Vcpu& cpu, const Insn& insn) {
         if (const Status status = element_address<T>(cpu, insn, i, true, linear[i]);
             status != Status::Next) {
             return status;
+        }
+        first = std::min(first, i);
+        last = i;
+    }
+    if (first == count) {
+        return Status::Next;
+    }
+    if (const Status status = probe_ends<T>(cpu, linear[first], linear[last], seg);
+        status != Status::Next) {
+        return status;
+    }
+    for (unsigned i = first; i <= last; ++i) {
+        if (!sign_of(mask[i])) {
+            continue;
         }
         if (const Status status = probe_any_alignment<T>(cpu, linear[i], seg);
             status != Status::Next) {

@@ -4,6 +4,7 @@
 #include "cpu/x86/exec/exec_table.hpp"
 #include "cpu/x86/fpu/exec_vector.hpp"
 #include "cpu/x86/fpu/fpu_access.hpp"
+#include "cpu/x86/fpu/x87_state.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,12 +12,14 @@
 namespace droste {
 namespace {
 
-// EMMS: "Empty MMX Technology State". TOP is not changed.
+// EMMS: "Empty MMX Technology State". The manual's operation leaves TOP; Intel's and AMD's
+// processors clear it.
 Status exec_emms(Vcpu& cpu, const Insn& /*insn*/) {
     if (const Status status = require_mmx(cpu); status != Status::Next) {
         return status;
     }
     cpu.state.x87.tag_valid = 0;
+    x87::set_top(cpu.state.x87, 0);
     return Status::Next;
 }
 

@@ -30,8 +30,8 @@ constexpr auto kSpecs = std::to_array<X87Spec>({
     {Op::FCOM,   X87Shape::Compare, 0, kConditions}, {Op::FCOMP,  X87Shape::Compare, 1, kConditions}, {Op::FCOMPP,  X87Shape::Compare, 2, kConditions},
     {Op::FUCOM,  X87Shape::Compare, 0, kConditions}, {Op::FUCOMP, X87Shape::Compare, 1, kConditions}, {Op::FUCOMPP, X87Shape::Compare, 2, kConditions},
     {Op::FICOM,  X87Shape::Compare, 0, kConditions}, {Op::FICOMP, X87Shape::Compare, 1, kConditions}, {Op::FTST,    X87Shape::Compare, 0, kConditions},
-    {Op::FCOMI,  X87Shape::CompareInt, 0, kC1}, {Op::FCOMIP,  X87Shape::CompareInt, 1, kC1},
-    {Op::FUCOMI, X87Shape::CompareInt, 0, kC1}, {Op::FUCOMIP, X87Shape::CompareInt, 1, kC1},
+    {Op::FCOMI,  X87Shape::CompareInt, 0, 0},   {Op::FCOMIP,  X87Shape::CompareInt, 1, 0},
+    {Op::FUCOMI, X87Shape::CompareInt, 0, 0},   {Op::FUCOMIP, X87Shape::CompareInt, 1, 0},
     {Op::FSQRT,  X87Shape::Unary, 0, kC1},      {Op::FRNDINT, X87Shape::Unary, 0, kC1},     {Op::FXTRACT, X87Shape::Split, 0, kC1},
     {Op::FPREM,  X87Shape::WithNext, 0, kConditions}, {Op::FPREM1, X87Shape::WithNext, 0, kConditions}, {Op::FSCALE, X87Shape::WithNext, 0, kC1},
     {Op::FLD,    X87Shape::Push, 0, kC1},       {Op::FILD,   X87Shape::Push, 0, kC1},
@@ -117,7 +117,7 @@ Status store_memory(Vcpu& cpu, const Insn& insn, const MemoryOperand& memory) {
     case 2: return store_bytes<2>(cpu, insn, memory);
     case 4: return store_bytes<4>(cpu, insn, memory);
     case 8: return store_bytes<8>(cpu, insn, memory);
-    default: return store_bytes<10>(cpu, insn, memory);
+    default: return store_tbyte(cpu, insn, memory.bytes.data());
     }
 }
 
@@ -130,9 +130,6 @@ void commit_quick(X87State& fpu, const X87Spec& spec, u64 status) {
     const u32 flags = static_cast<u32>(status) & x87::kExceptions;
     const u32 conditions = static_cast<u32>(status) & spec.conditions;
     fpu.status = static_cast<u16>((fpu.status & ~u32{spec.conditions}) | conditions | flags);
-    if (spec.shape == X87Shape::CompareInt) {
-        x87::set_c1(fpu, false);  // not every processor does it, but the manual says so
-    }
     for (unsigned i = 0; i < spec.pops; ++i) {
         x87::pop(fpu);
     }
@@ -194,6 +191,9 @@ finish_full(Vcpu& cpu, const Insn& insn, const X87Operation& operation, MemoryOp
     // Conditions that the instruction leaves undefined stay, whatever the native unit does.
     after.status = static_cast<u16>((after.status & (~x87::kConditions | spec.conditions)) |
                                     (before.status & x87::kConditions & ~spec.conditions));
+    if ((after.status & x87::kSf) != 0 && spec.shape == X87Shape::CompareInt) {
+        x87::set_c1(after, false);  // else these leave C1, whatever the manual says
+    }
     if (spec.shape == X87Shape::Store && !store_suppressed(before, after)) {
         if (const Status status = store_memory(cpu, insn, memory); status != Status::Next) {
             return status;
@@ -204,7 +204,6 @@ finish_full(Vcpu& cpu, const Insn& insn, const X87Operation& operation, MemoryOp
     cpu.state.x87 = after;
     if (spec.shape == X87Shape::CompareInt) {
         cpu.state.flags = LazyFlags::from_status(rflags);
-        x87::set_c1(cpu.state.x87, false);
     }
     x87::note_pointers(cpu, insn);
     return Status::Next;

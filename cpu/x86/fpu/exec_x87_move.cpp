@@ -84,7 +84,8 @@ Status exec_fstp_m80(Vcpu& cpu, const Insn& insn) {
         Extended bytes;
         std::memcpy(bytes.data(), &value.significand, 8);
         std::memcpy(bytes.data() + 8, &value.sign_exponent, 2);
-        if (const Status status = store(cpu, insn, bytes); status != Status::Next) [[unlikely]] {
+        if (const Status status = store_tbyte(cpu, insn, bytes.data()); status != Status::Next)
+            [[unlikely]] {
             return status;
         }
     }

@@ -78,6 +78,28 @@ inline Status store_vector(Vcpu& cpu, const Insn& insn, const std::array<u8, Byt
                                   : status;
 }
 
+// Ten bytes from the x87 go to memory as Intel's processors store them: eight, then two. If the two
+// fault the eight are there, which is the one thing an instruction of ours leaves behind that faults.
+inline Status store_tbyte(Vcpu& cpu, const Insn& insn, const u8* bytes) {
+    const auto seg = static_cast<SegReg>(insn.seg);
+    const u64 offset = effective_offset(cpu, insn);
+    std::array<u8, 8> first;
+    std::array<u8, 2> second;
+    std::memcpy(first.data(), bytes, first.size());
+    std::memcpy(second.data(), bytes + first.size(), second.size());
+    LinearAddr linear = 0;
+    if (const Status status = linear_address(cpu, seg, offset, 10, true, linear);
+        status != Status::Next) [[unlikely]] {
+        return status;
+    }
+    if (const Status status = store_linear(cpu, linear, first, seg); status != Status::Next)
+        [[unlikely]] {
+        return status;
+    }
+    linear += first.size();
+    return store_linear(cpu, cpu.mode.long_mode64 ? linear : static_cast<u32>(linear), second, seg);
+}
+
 // Accesses of single elements by instructions that never raise #AC.
 template <typename T>
 inline Status load_any_alignment(Vcpu& cpu, LinearAddr linear, T& out, SegReg seg) {

@@ -90,11 +90,10 @@ Thunk describe(const ThunkKey& key) {
     const bool g_used = form_has_g(key.form);
     const bool e_register = form_has_e(key.form) && !key.mem;
     const bool uses_xmm = (g_used && g == RegClass::Xmm) || (e_register && e == RegClass::Xmm);
-    // "This instruction causes a transition from x87 FPU to MMX technology operation", CVTPI2PS
-    // with memory too.
-    const bool cvtpi2ps = key.map == OpcodeMap::Map0F && key.opcode == 0x2A && key.prefix == 0;
-    const bool uses_mmx = (g_used && g == RegClass::Mmx) || (e_register && e == RegClass::Mmx) ||
-                          (cvtpi2ps && !key.vex);
+    // "This instruction causes a transition from x87 FPU to MMX technology operation". The manual
+    // has CVTPI2PS from memory do so, too; Intel's and AMD's processors leave the x87 alone, as
+    // CVTPI2PD does.
+    const bool uses_mmx = (g_used && g == RegClass::Mmx) || (e_register && e == RegClass::Mmx);
 
     Thunk thunk;
     thunk.immediate = key.immediate;
@@ -106,7 +105,7 @@ Thunk describe(const ThunkKey& key) {
         static_cast<u8>(((traits & EncodingTraits::kMxcsr) != 0 ? Thunk::kUsesMxcsr : 0) |
                         ((traits & EncodingTraits::kFlags) != 0 ? Thunk::kWritesFlags : 0) |
                         (uses_mmx ? Thunk::kUsesMmx : 0) | (writes_mmx ? Thunk::kWritesMmx : 0));
-    set_availability(key, uses_xmm || cvtpi2ps, thunk);
+    set_availability(key, uses_xmm, thunk);
     set_register_files(g, e, thunk);
     return thunk;
 }

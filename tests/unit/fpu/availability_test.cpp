@@ -7,6 +7,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <vector>
+
 namespace droste::test {
 namespace {
 
@@ -98,11 +100,55 @@ TEST_CASE("an MMX write makes the x87 registers valid, TOP 0 and the exponent on
     CHECK((fpu.status & x87::kTopMask) == 0);
 }
 
-TEST_CASE("EMMS empties the registers", "[fpu][mmx]") {
+TEST_CASE("EMMS empties the registers and clears TOP", "[fpu][mmx]") {
     FpuGuest guest;
     guest.state().x87.tag_valid = 0xFF;
+    guest.state().x87.status = 5U << 11 | x87::kC1;
     CHECK(guest.fault({0x0F, 0x77}) == kNone);
     CHECK(guest.state().x87.tag_valid == 0);
+    CHECK(guest.state().x87.status == x87::kC1);
+}
+
+TEST_CASE("an MMX store that faults has cleared TOP and left the tags", "[fpu][mmx]") {
+    FpuGuest guest;
+    X87State& fpu = guest.state().x87;
+    const auto kStores = std::vector<std::vector<u8>>{
+        {0x0F, 0x7E, 0x0F}, {0x0F, 0x7F, 0x0F}, {0x0F, 0xE7, 0x0F}};  // movd, movq, movntq
+    for (const auto& store : kStores) {
+        fpu.status = 3U << 11;
+        fpu.tag_valid = 0xF8;
+        guest.state().gpr[RDI] = FpuGuest::kReadOnly;
+        CHECK(guest.fault(store) == kPf);
+        CHECK(fpu.status == 0);
+        CHECK(fpu.tag_valid == 0xF8);
+        guest.state().gpr[RDI] = u64{1} << 62;
+        fpu.status = 3U << 11;
+        CHECK(guest.fault(store) == kGp);
+        CHECK(fpu.status == 0);
+    }
+    fpu.status = 3U << 11;
+    CHECK(guest.fault({0x0F, 0x6F, 0x0F}) == kGp);  // movq mm1, [rdi]
+    CHECK(fpu.status == 3U << 11);
+    guest.state().gpr[RDI] = FpuGuest::kReadOnly;
+    CHECK(guest.fault({0x0F, 0xF7, 0xC8}) == kPf);  // maskmovq mm1, mm0
+    CHECK(fpu.status == 0);
+    CHECK(fpu.tag_valid == 0xFF);
+}
+
+TEST_CASE("a conversion that reads MMX state from memory leaves the x87 alone", "[fpu][mmx]") {
+    FpuGuest guest;
+    X87State& fpu = guest.state().x87;
+    fpu.control = 0x340;
+    fpu.status = 3U << 11 | x87::kZe | x87::kEs | x87::kBusy;
+    fpu.tag_valid = 0xF8;
+    const X87State before = fpu;
+    guest.poke<u64>(FpuGuest::kData, 0x0000'0007'0000'0005);
+    CHECK(guest.fault({0x0F, 0x2A, 0x07}) == kNone);  // cvtpi2ps xmm0, [rdi]
+    CHECK(guest.xmm<float>(0, 1) == 7.0F);
+    CHECK(guest.fault({0x66, 0x0F, 0x2A, 0x07}) == kNone);  // cvtpi2pd xmm0, [rdi]
+    CHECK(guest.xmm<double>(0, 1) == 7.0);
+    CHECK(fpu.status == before.status);
+    CHECK(fpu.tag_valid == before.tag_valid);
 }
 
 TEST_CASE("legacy SSE memory operands must be aligned, VEX ones need not", "[fpu][sse]") {

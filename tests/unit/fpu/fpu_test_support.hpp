@@ -9,6 +9,7 @@
 
 #include <cstring>
 #include <initializer_list>
+#include <span>
 
 namespace droste::test {
 
@@ -43,20 +44,21 @@ class FpuGuest {
     CpuState& state() { return cpu().state; }
 
     // Decodes and executes one instruction of the present mode; RIP stays.
-    Status run(std::initializer_list<u8> bytes) {
+    Status run(std::span<const u8> bytes) {
         Insn insn;
         const DecodeMode mode{cpu().mode.code_bits,
                               !cpu().mode.protected_mode || cpu().mode.virtual8086};
-        DROSTE_ASSERT(decode({bytes.begin(), bytes.size()}, mode, cpu().features, insn) ==
-                      DecodeResult::Ok);
+        DROSTE_ASSERT(decode(bytes, mode, cpu().features, insn) == DecodeResult::Ok);
         DROSTE_ASSERT(insn.length == bytes.size());
         select_exec(cpu(), insn);
         return insn.exec(cpu(), insn);
     }
+    Status run(std::initializer_list<u8> bytes) { return run({bytes.begin(), bytes.size()}); }
     // The exception `bytes` raises, or -1.
-    int fault(std::initializer_list<u8> bytes) {
+    int fault(std::span<const u8> bytes) {
         return run(bytes) == Status::Fault ? static_cast<int>(cpu().fault.vector) : -1;
     }
+    int fault(std::initializer_list<u8> bytes) { return fault({bytes.begin(), bytes.size()}); }
 
     template <typename T>
     void set_xmm(unsigned number, std::initializer_list<T> elements) {

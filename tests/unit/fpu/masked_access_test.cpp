@@ -4,6 +4,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <vector>
+
 namespace droste::test {
 namespace {
 
@@ -46,16 +48,62 @@ TEST_CASE("a faulting masked store writes no element", "[fpu][avx]") {
     CHECK(guest.peek<u64>(kEnd - 8) == 1);
 }
 
+TEST_CASE("a masked store over the end of a page faults at its last byte", "[fpu][avx]") {
+    if (no_avx2()) {
+        return;
+    }
+    FpuGuest guest;
+    const auto fault_address = [&](u64 at, std::initializer_list<u32> mask) {
+        guest.state().gpr[RDI] = at;
+        guest.set_xmm<u32>(1, mask);
+        CHECK(guest.fault({0xC4, 0xE2, 0x75, 0x8E, 0x07}) == kPf);  // vpmaskmovd [rdi], ymm1, ymm0
+        return guest.cpu().fault.payload;
+    };
+    CHECK(fault_address(kEnd - 2, {kOn, 0, 0, 0, 0, 0, 0, 0}) == kEnd + 1);
+    CHECK(fault_address(kEnd - 2, {kOn, 0, 0, kOn, 0, kOn, 0, 0}) == kEnd - 2 + 23);
+    CHECK(fault_address(kEnd - 4, {kOn, kOn, 0, 0, 0, 0, kOn, 0}) == kEnd - 4 + 27);
+    // Wholly in the second page: the first byte.
+    CHECK(fault_address(kEnd - 4, {0, 0, kOn, 0, 0, 0, kOn, 0}) == kEnd + 4);
+    // Both pages fault: the first byte.
+    guest.machine().map(kEnd, kEnd, false);
+    guest.machine().map(kEnd - kPageBytes, kEnd - kPageBytes, false);
+    guest.cpu().tlb.flush_all(guest.cpu());
+    CHECK(fault_address(kEnd - 2, {kOn, kOn, 0, 0, 0, 0, 0, 0}) == kEnd - 2);
+}
+
 TEST_CASE("MASKMOVDQU stores the selected bytes at DS:rDI", "[fpu][sse]") {
     FpuGuest guest;
-    guest.state().gpr[RDI] = kEnd - 4;
-    guest.set_xmm<u32>(0, {0x4433'2211, 0x8877'6655, 0, 0});
-    guest.set_xmm<u32>(1, {0x8000'8000, 0, 0, 0});
+    guest.state().gpr[RDI] = FpuGuest::kData + kPageBytes - 4;
+    guest.set_xmm<u32>(0, {0x4433'2211, 0x8877'6655, 0, 0x0000'00FF});
+    guest.set_xmm<u32>(1, {0x8000'8000, 0x80, 0, 0x80});
     CHECK(guest.fault({0x66, 0x0F, 0xF7, 0xC1}) == kNone);  // maskmovdqu xmm0, xmm1
-    CHECK(guest.peek<u32>(kEnd - 4) == 0x4400'2200);
-    guest.set_xmm<u32>(1, {0x80, 0x80, 0, 0});
-    CHECK(guest.fault({0x66, 0x0F, 0xF7, 0xC1}) == kPf);  // maskmovdqu xmm0, xmm1
-    CHECK(guest.peek<u32>(kEnd - 4) == 0x4400'2200);
+    CHECK(guest.peek<u64>(FpuGuest::kData + kPageBytes - 4) == 0x0000'0055'4400'2200);
+    CHECK(guest.peek<u64>(FpuGuest::kData + kPageBytes + 4) == 0x0000'00FF'0000'0000);
+}
+
+TEST_CASE("MASKMOVQ and MASKMOVDQU fault by quadwords, whatever the mask", "[fpu][sse]") {
+    FpuGuest guest;
+    const std::vector<u8> kMaskmovdqu = {0x66, 0x0F, 0xF7, 0xC1};
+    const std::vector<u8> kMaskmovq = {0x0F, 0xF7, 0xC1};
+    guest.set_xmm<u64>(0, {~u64{0}, ~u64{0}});
+    guest.set_xmm<u64>(1, {0x80, 0});
+    guest.state().x87.st[1].significand = 0;
+    guest.state().gpr[RDI] = kEnd - 4;
+    CHECK(guest.fault(kMaskmovdqu) == kPf);
+    CHECK(guest.cpu().fault.payload == kEnd + 4);  // the upper one first
+    CHECK(guest.fault(kMaskmovq) == kPf);
+    CHECK(guest.cpu().fault.payload == kEnd);
+    guest.state().gpr[RDI] = kEnd - 12;
+    CHECK(guest.fault(kMaskmovdqu) == kPf);
+    CHECK(guest.cpu().fault.payload == kEnd);
+    CHECK(guest.fault(kMaskmovq) == kNone);
+    CHECK(guest.peek<u64>(kEnd - 8) == 0);
+    guest.state().rflags_system |= rflags::kAc;
+    guest.refresh();
+    constexpr int kAlignment = 17;
+    CHECK(guest.fault(kMaskmovq) == kAlignment);
+    guest.state().gpr[RDI] = kEnd - 16;
+    CHECK(guest.fault(kMaskmovdqu) == kNone);
 }
 
 TEST_CASE("a gather that faults keeps what it has and can be restarted", "[fpu][avx2]") {

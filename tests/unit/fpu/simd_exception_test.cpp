@@ -64,6 +64,19 @@ TEST_CASE("without CR4.OSXMMEXCPT a SIMD exception is #UD", "[fpu][sse]") {
     CHECK(guest.fault({0x0F, 0x5E, 0xC1}) == kUd);  // divps xmm0, xmm1
 }
 
+TEST_CASE("a conversion to MMX that raises #XM has switched to MMX state", "[fpu][sse][mmx]") {
+    FpuGuest guest;
+    X87State& fpu = guest.state().x87;
+    fpu.status = 3U << 11;
+    fpu.tag_valid = 0xF8;
+    guest.set_xmm<float>(1, {1e30F, 1.0F});
+    guest.state().mxcsr = 0;
+    CHECK(guest.fault({0x0F, 0x2D, 0xD9}) == kXm);  // cvtps2pi mm3, xmm1
+    CHECK(fpu.status == 0);
+    CHECK(fpu.tag_valid == 0xFF);
+    CHECK(fpu.st[3].sign_exponent == 0);
+}
+
 TEST_CASE("masked exceptions only accumulate in MXCSR", "[fpu][sse]") {
     FpuGuest guest;
     guest.set_xmm<float>(0, {1.0F, 1.0F, 1.0F, 1.0F});

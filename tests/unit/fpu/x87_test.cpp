@@ -105,6 +105,52 @@ TEST_CASE("a store that page-faults changes no x87 state", "[fpu][x87]") {
     }
 }
 
+TEST_CASE("a store of ten bytes is one of eight and one of two", "[fpu][x87]") {
+    FpuGuest guest;
+    X87State& fpu = guest.state().x87;
+    constexpr u64 kEnd = FpuGuest::kData + 2 * kPageBytes;  // first unmapped byte
+    constexpr u64 kOld = 0x5A5A'5A5A'5A5A'5A5A;
+    x87::push(fpu) = {0xF000'0000'0000'0000, 0x403E};
+    const u16 status = fpu.status;
+    const auto store_at = [&](u64 at, std::initializer_list<u8> bytes) {
+        guest.poke(kEnd - 9, kOld);
+        guest.poke(kEnd - 8, kOld);
+        guest.state().gpr[RDI] = at;
+        CHECK(guest.fault(bytes) == kPf);
+        CHECK(guest.cpu().fault.payload == kEnd);
+        CHECK(fpu.status == status);
+    };
+    store_at(kEnd - 7, {0xDB, 0x3F});  // fstp tbyte [rdi]
+    CHECK(guest.peek<u64>(kEnd - 8) == kOld);
+    store_at(kEnd - 8, {0xDB, 0x3F});
+    CHECK(guest.peek<u64>(kEnd - 8) == 0xF000'0000'0000'0000);
+    store_at(kEnd - 9, {0xDB, 0x3F});
+    CHECK(guest.peek<u64>(kEnd - 9) == 0xF000'0000'0000'0000);
+    CHECK(guest.peek<u8>(kEnd - 1) == 0x5A);
+    x87::st(fpu, 0) = {0xF000'0000'0000'0000, 0x4002};  // 15
+    store_at(kEnd - 8, {0xDF, 0x37});                   // fbstp [rdi]
+    CHECK(guest.peek<u64>(kEnd - 8) == 0x15);
+}
+
+TEST_CASE("FCOMI and its like leave C1 unless the stack underflows", "[fpu][x87]") {
+    for (const u8 opcode : {u8{0xDB}, u8{0xDF}}) {
+        for (const u8 compare : {u8{0xE9}, u8{0xF1}}) {  // unordered, ordered
+            FpuGuest guest;
+            X87State& fpu = guest.state().x87;
+            x87::push(fpu) = {0x8000'0000'0000'0000, 0x3FFF};
+            x87::push(fpu) = {0x8000'0000'0000'0000, 0x3FFF};
+            x87::set_c1(fpu, true);
+            CHECK(guest.fault({opcode, compare}) == kNone);
+            CHECK((fpu.status & x87::kC1) != 0);
+            x87_initialize(fpu);
+            x87::push(fpu) = {0x8000'0000'0000'0000, 0x3FFF};
+            x87::set_c1(fpu, true);
+            CHECK(guest.fault({opcode, compare}) == kNone);
+            CHECK((fpu.status & (x87::kC1 | x87::kSf)) == x87::kSf);
+        }
+    }
+}
+
 TEST_CASE("a load that page-faults leaves the stack, even when it would overflow", "[fpu][x87]") {
     FpuGuest guest;
     guest.state().x87.tag_valid = 0xFF;
