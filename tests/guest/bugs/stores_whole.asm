@@ -1,10 +1,13 @@
 ; A store over a page end whose second page says no has not written the first one, and the instruction has changed nothing
-; else.
+; else. But stores of 80 bits are two, of eight bytes and of two, and MASKMOVDQU's are two of eight bytes, the upper one first: so
+; do processors (Intel's of family 6, model 207).
 ;
 ; limit: 200000000
 ; expect: integer stores: ok
 ; expect: vector stores: ok
+; expect: stores by quadwords: ok
 ; expect: x87 stores: ok
+; expect: stores of 80 bits are two: ok
 ; expect: system stores: ok
 ; expect: states of 512 bytes: ok
 %include "lm64.inc"
@@ -75,7 +78,6 @@ start64:
 .vector:
     STORE 16, movups [rdi], xmm0
     STORE 16, movdqu [rdi], xmm0
-    STORE 16, maskmovdqu xmm0, xmm1
     STORE 8, movq [rdi], xmm0
     STORE 8, movhps [rdi], xmm0
     STORE 8, movlpd [rdi], xmm0
@@ -86,6 +88,27 @@ start64:
     dec dword [passes]
     jnz .vector
     CLAIM "vector stores"
+    mov dword [passes], PASSES
+    mov r12d, 0x204000
+.quadwords:
+    mov r13d, 1
+.quadwords_at:
+    call paint
+    mov edi, r12d
+    sub edi, r13d
+    call set_registers
+    FAULTS 14, 2, {maskmovdqu xmm0, xmm1}
+    lea rax, [rdi + 8]
+    cmp rax, r12
+    cmovb rax, r12
+    EXPECT [f_cr2], rax         ; of the upper one
+    call still_painted
+    inc r13d
+    cmp r13d, 16
+    jb .quadwords_at
+    dec dword [passes]
+    jnz .quadwords
+    CLAIM "stores by quadwords"
     fninit
     fld1
     fldpi
@@ -94,8 +117,8 @@ start64:
 .x87:
     STORE 4, fst dword [rdi]
     STORE 8, fstp qword [rdi]
-    STORE 10, fstp tword [rdi]
-    STORE 10, fbstp [rdi]
+    STORE 8, fstp tword [rdi]
+    STORE 8, fbstp [rdi]
     STORE 8, fistp qword [rdi]
     STORE 8, fisttp qword [rdi]
     STORE 28, fnstenv [rdi]
@@ -108,6 +131,35 @@ start64:
     fnstcw [env]
     EXPECT word [env], 0x37F
     CLAIM "x87 stores"
+    fninit
+    fldpi
+    mov dword [passes], PASSES
+    mov r12d, 0x204000
+.two:
+    mov r13d, 8
+    call paint
+    FAULTS 14, 2, {fstp tword [r12 - 8]}
+    EXPECT [f_cr2], r12
+    mov rax, 0xC90FDAA22168C235
+    EXPECT [r12 - 8], rax       ; the significand is there
+    mov r13d, 9
+    call paint
+    FAULTS 14, 2, {fstp tword [r12 - 9]}
+    EXPECT [f_cr2], r12
+    mov rax, 0xC90FDAA22168C235
+    EXPECT [r12 - 9], rax
+    EXPECT byte [r12 - 1], 0x5A
+    mov r13d, 8
+    call paint
+    FAULTS 14, 2, {fbstp [r12 - 8]}
+    EXPECT qword [r12 - 8], 3
+    dec dword [passes]
+    jnz .two
+    fnstsw ax
+    and eax, 0x3800
+    EXPECT eax, 7 << 11         ; nothing was popped
+    CLAIM "stores of 80 bits are two"
+    fninit
     mov dword [passes], PASSES
 .system:
     STORE 10, sgdt [rdi]

@@ -217,19 +217,22 @@ start64:
     mov rax, 0x1122334455667788
     movq xmm0, rax
     pxor xmm1, xmm1
-    mov edi, END - 4
-    mov dword [END - 4], 0
-    mov rax, 0x80800080                 ; bytes 0, 2, 3: all before the page end
+    mov edi, END - 16
+    mov dword [END - 16], 0
+    mov rax, 0x80800080                 ; bytes 0, 2, 3
     movq xmm1, rax
     WORKS maskmovdqu xmm0, xmm1
-    EXPECT dword [END - 4], 0x55660088
-    mov rax, 0x8000000080               ; byte 4 is behind it
-    movq xmm1, rax
+    EXPECT dword [END - 16], 0x55660088
+    mov edi, END - 4                    ; the same bytes, all before the page end: quadwords decide
     mov dword [END - 4], 0
     FAULTS 14, 2, {maskmovdqu xmm0, xmm1}
+    EXPECT dword [f_cr2], END + 4       ; the upper one first
     EXPECT dword [END - 4], 0           ; nothing was written
     movq mm0, [zero]
     movq mm1, [zero]
+    FAULTS 14, 2, {maskmovq mm0, mm1}
+    EXPECT dword [f_cr2], END
+    mov edi, END - 8
     WORKS maskmovq mm0, mm1
     emms
     AGAIN
