@@ -389,9 +389,7 @@ void Assembly::write_interpreted(const Interpreted& interpreted) {
 // The count was taken for the whole translation. Changes no flag.
 void Assembly::adjust_count(i32 by) {
     if (by != 0) {
-        e_.load(kT0, at_rsp(layout::kRemaining));
-        e_.lea(kT0, {.base = kT0, .disp = by});
-        e_.store(at_rsp(layout::kRemaining), kT0);
+        e_.lea(kBudget, {.base = kBudget, .disp = by});
     }
 }
 
@@ -478,7 +476,7 @@ void Assembly::prologue() {
 }
 
 u8* Assembly::take_budget() {
-    e_.alu_imm(5, at_rsp(layout::kRemaining), static_cast<i32>(count()));  // sub
+    e_.alu_imm(5, kBudget, static_cast<i32>(count()));  // sub
     return e_.jcc(cc::kS);
 }
 
@@ -487,7 +485,7 @@ const u8* Assembly::write_budget_spent(u8* spent, bool waits) {
     const u32 start =
         cache_.add(Exit{.rip = translation_.rip, .key = translation_.key, .waits = waits});
     Emitter::patch(spent, spent, e_.at());
-    e_.alu_imm(0, at_rsp(layout::kRemaining), static_cast<i32>(count()));  // add
+    e_.alu_imm(0, kBudget, static_cast<i32>(count()));  // add
     const u8* stale = e_.at();
     write_unlinked(start, StatusPlace::Saved);
     return stale;

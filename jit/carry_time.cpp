@@ -29,7 +29,7 @@ bool rdtsc(Assembly& a) {
     e.rr({.opcode = 0x85, .w = true}, kT1, kT1);  // test
     a.interpret_if(e.jcc(cc::kE));
     e.load(kRax, at_rsp(layout::kEnd));
-    e.rm({.opcode = 0x2B, .w = true}, kRax, at_rsp(layout::kRemaining));  // sub
+    e.rr({.opcode = 0x2B, .w = true}, kRax, kBudget);  // sub
     const auto left = static_cast<i32>(a.count() - a.index());
     e.lea(kRax, {.base = kRax, .disp = -left});
     e.rm({.opcode = 0x2B, .w = true}, kRax, of_line(kT1, offsetof(Clock::Line, base_count)));

@@ -131,10 +131,12 @@ inline constexpr i32 kBytes = 512 + 32;
 inline constexpr unsigned kStackSlots = TranslatedCode::kStackSlots;
 
 // Native homes of the guest's general registers: the same ones, except that RSP and R12 have moved
-// (RSP is the vCPU) and R13 to R15 stay in CpuState, which leaves two to compute with.
-inline constexpr u8 kT0 = kR14, kT1 = kR15;
+// (RSP is the vCPU) and R12 to R15 stay in CpuState, which leaves two to compute with and one for
+// TranslatedCode::remaining: each translation takes its instructions off, and in memory that were a
+// chain of stores and loads through all of them.
+inline constexpr u8 kT0 = kR14, kT1 = kR15, kBudget = kR13;
 inline constexpr std::array<u8, 16> kHome = {kRax, kRcx, kRdx, kRbx, kR12, kRbp,   kRsi,   kRdi,
-                                             8,    9,    10,   11,   kR13, kNoReg, kNoReg, kNoReg};
+                                             8,    9,    10,   11,   kNoReg, kNoReg, kNoReg, kNoReg};
 
 inline Mem at_rsp(i32 disp) {
     return {.base = kRsp, .disp = disp};

@@ -6,7 +6,7 @@
 namespace droste::jit {
 
 inline bool in_memory(unsigned guest) {
-    return guest >= 13 && guest < 16;
+    return guest >= 12 && guest < 16;
 }
 // AH, CH, DH, BH: not beside a REX prefix.
 inline bool high_byte(unsigned guest) {

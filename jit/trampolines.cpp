@@ -42,6 +42,7 @@ void load_registers(Emitter& e) {
             e.load(kHome[guest], at_rsp(layout::gpr(guest)));
         }
     }
+    e.load(kBudget, at_rsp(layout::kRemaining));
 }
 void store_registers(Emitter& e) {
     for (unsigned guest = 0; guest < kHome.size(); ++guest) {
@@ -49,6 +50,7 @@ void store_registers(Emitter& e) {
             e.store(at_rsp(layout::gpr(guest)), kHome[guest]);
         }
     }
+    e.store(at_rsp(layout::kRemaining), kBudget);
 }
 
 void return_to_engine(Emitter& e) {

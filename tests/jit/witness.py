@@ -112,7 +112,7 @@ claim("tb-size bounds code and tables", bound["code bytes present"] + bound["tab
 HEAD = r"^{}: translation of 0x0000000000100[0-9a-f]{{3}}, \d+ instructions?, \d+ bytes at 0x[0-9a-f]+$"
 LOGS = {
     "in_asm": [r"^  0x0000000000100[0-9a-f]{3}  sldt eax$"],
-    "out_asm": [r"^  0x0000000000100[0-9a-f]{3}  dec edx$", r"^    0x[0-9a-f]+  dec edx$", r"^    0x[0-9a-f]+  sub qword ptr \[rsp \+ 0x[0-9a-f]+\], ",
+    "out_asm": [r"^  0x0000000000100[0-9a-f]{3}  dec edx$", r"^    0x[0-9a-f]+  dec edx$", r"^    0x[0-9a-f]+  sub r13, ",
                 r"^  \(entry\)$", r"^  \(ways out\)$"],
     "op": [r"^  0x0000000000100[0-9a-f]{3}  sldt eax +interpreted, status flags \w[\w ]*, \d+ bytes$",
            r"^  0x0000000000100[0-9a-f]{3}  dec edx +carried over, status flags saved, \d+ bytes$",
