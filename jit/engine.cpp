@@ -24,10 +24,6 @@ namespace {
 
 // TranslatedCode::status: OF in bit 0, the others as LAHF puts them into AH, in bits 15:8.
 u32 pack_status(const LazyFlags& flags) {
-    constexpr LazyFlags kAllClear;  // what VM exits and many others leave
-    if (((flags.result ^ kAllClear.result) | (flags.carries ^ kAllClear.carries)) == 0) {
-        return 0;
-    }
     const u64 status = flags.status();
     return static_cast<u32>((status & 0xD5) << 8 | (status >> 11 & 1));
 }

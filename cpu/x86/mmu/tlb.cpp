@@ -416,6 +416,7 @@ void Tlb::protection_keys_changed(Vcpu& cpu, u32 changed) {
         });
         context->protection_keys = static_cast<u16>(context->protection_keys & ~keys);
     }
+    ++generation_;
 }
 
 void write_pkru(Vcpu& cpu, u32 value) {
@@ -461,6 +462,7 @@ void Tlb::page_became_code(PhysAddr page) {
     ++code_generation_;
     current_->code_generation = code_generation_;
     current_->epoch = ++epoch_;
+    ++generation_;
 }
 
 void Tlb::layout_changed() {

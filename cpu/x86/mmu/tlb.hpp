@@ -419,7 +419,8 @@ class Tlb final : public CodePages::Watcher {
     // A page just became code: no context may keep a write tag for it.
     void page_became_code(PhysAddr page) override;
     void layout_changed() override;
-    // Bumped by anything that may change what a code address maps to; the engine compares it.
+    // Bumped by anything that may change what an address maps to, or take a right to it away; the
+    // engine compares it.
     u64 generation() const { return generation_; }
     // A table that never hits: alignment checking and other all-slow modes point data_tlb at it.
     const DataTlb* empty_table() const { return &empty_; }

@@ -10,6 +10,8 @@
 //   CF = bit 63 of carries
 //   OF = bit 63 XOR bit 62 of carries   (carry out of, and carry into, the most significant bit)
 //   AF = bit 3 of carries
+// Flags that were given as such (POPF, a VM entry, behind translated code) are often asked for as
+// such again, with no arithmetic between: carries remembers them in bits that mean nothing else.
 // Only the status flags live here; all others are in CpuState::rflags_system.
 
 #include "core/bits.hpp"
@@ -25,6 +27,10 @@ struct LazyFlags {
     static constexpr u64 kCarryBit = bit(63);
     static constexpr u64 kOverflowXorCarry = bit(62);
     static constexpr u64 kSignFlip = bit(16);
+    // from_status() was given the status flags, which are in bits 43:32 as in RFLAGS.
+    static constexpr u64 kGiven = bit(44);
+    static constexpr unsigned kGivenShift = 32;
+    static constexpr u64 kMemory = u64{0x1FFF} << kGivenShift;
 
     u64 result = 1;
     u64 carries = 0;
@@ -38,6 +44,9 @@ struct LazyFlags {
 
     // The six flags at their RFLAGS positions.
     u64 status() const {
+        return (carries & kGiven) != 0 ? carries >> kGivenShift & rflags::kStatus : worked_out();
+    }
+    u64 worked_out() const {
         return (cf() ? rflags::kCf : 0) | (pf() ? rflags::kPf : 0) | (af() ? rflags::kAf : 0) |
                (zf() ? rflags::kZf : 0) | (sf() ? rflags::kSf : 0) | (of() ? rflags::kOf : 0);
     }
@@ -68,7 +77,7 @@ struct LazyFlags {
 
     // Sets CF and OF, keeps the others.
     void set_carry_overflow(bool carry, bool overflow) {
-        carries = (carries & ~(bit(63) | bit(62))) | (carry ? bit(63) : 0) |
+        carries = (carries & ~(bit(63) | bit(62) | kMemory)) | (carry ? bit(63) : 0) |
                   (carry != overflow ? bit(62) : 0);
     }
     // Sets CF, keeps the others (OF too).
@@ -86,7 +95,8 @@ constexpr LazyFlags of_low_byte(unsigned flags) {
     const u64 carries = ((flags & rflags::kCf) != 0 ? kCarryAndOverflowXorCarry : 0) |
                         ((flags & rflags::kSf) != 0 ? LazyFlags::kSignFlip : 0) |
                         (parity_differs ? bit(8) : 0) | ((flags & rflags::kAf) != 0 ? bit(3) : 0);
-    return {result, carries};
+    const u64 given = flags & rflags::kStatus;
+    return {result, carries | given << LazyFlags::kGivenShift | LazyFlags::kGiven};
 }
 inline constexpr auto kOfLowByte = [] {
     std::array<LazyFlags, 256> all;
@@ -100,7 +110,8 @@ inline constexpr auto kOfLowByte = [] {
 
 inline LazyFlags LazyFlags::from_status(u64 flags) {
     const LazyFlags& low = lazy_flags::kOfLowByte[flags & 0xFF];
-    return {low.result, low.carries ^ ((flags & rflags::kOf) << 51)};
+    const u64 overflow = flags & rflags::kOf;
+    return {low.result, low.carries ^ (overflow << 51 | overflow << kGivenShift)};
 }
 static_assert(rflags::kOf << 51 == LazyFlags::kOverflowXorCarry);
 
