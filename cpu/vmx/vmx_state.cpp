@@ -67,6 +67,11 @@ std::unique_ptr<VmxState> make_vmx(Vcpu& vcpu, VmxConfig config) {
 }
 
 Status VmxState::execute(Vcpu& vcpu, const Insn& insn) {
+    return insn.op == Op::VMRESUME && may_resume() ? resume_guest(*this, insn)
+                                                   : execute_any(vcpu, insn);
+}
+
+Status VmxState::execute_any(Vcpu& vcpu, const Insn& insn) {
     if (insn.op == Op::VMREAD ? vmread_directly(*this, insn)
                               : insn.op == Op::VMWRITE && vmwrite_directly(*this, insn)) {
         return Status::Next;
@@ -162,30 +167,12 @@ void VmxState::reset(Vcpu& /*vcpu*/) {
                           : kFeatureControlLock;
 }
 
-void VmxState::leave_non_root() {
-    if (non_root && cpu.non_root.vpid == 0) {
-        // "VM exits flush linear and combined mappings of VPID 0000H".
-        ++cpu.counters.tlb_flushes;
-        trace.flushed_on_exit();
-        cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VM exit without VPID flushes", cpu.index);
-        cpu.tlb.flush_vpid(0);
-    }
-    non_root = false;
-    guest.timer_active = false;
-    guest.delivering = false;
-    guest.shadow = nullptr;
-    refresh_view();
-    cpu.non_root.intercepts = nullptr;
-    cpu.non_root.second_stage = nullptr;
-    cpu.non_root.vpid = 0;
-    cpu.non_root.ept_root = 0;
-    cpu.non_root.apic_access_page = kNoTag;
-    cpu.non_root.attention_forced = 0;
-    cpu.non_root.step_forced = false;
-    constexpr u32 kOfGuest = attention::kVmx | attention::kInterruptWindow;
-    if ((cpu.attention.load(std::memory_order_relaxed) & kOfGuest) != 0) {
-        cpu.withdraw(kOfGuest);
-    }
+// "VM exits flush linear and combined mappings of VPID 0000H".
+void VmxState::flush_without_vpid() {
+    ++cpu.counters.tlb_flushes;
+    trace.flushed_on_exit();
+    cpu.log.write(LogCategory::Mmu, "vCPU {}: TLB: VM exit without VPID flushes", cpu.index);
+    cpu.tlb.flush_vpid(0);
 }
 
 // Null: it does not lie in memory, so each access asks for it.

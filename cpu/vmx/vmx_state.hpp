@@ -51,23 +51,19 @@ struct NonRoot {
     BoundVmcs* shadow = nullptr;  // what VMREAD/VMWRITE reach with VMCS shadowing
     PendingExit pending;
 
+    // Which of the members below hold something; they lie together, for begin().
     bool delivering = false;  // an event is going through the IDT: IDT-vectoring information
-    Event delivered_event;
-
-    MtfState mtf = MtfState::Off;
-    u64 mtf_icount = 0;
-
     bool timer_active = false;
-    u64 timer_start_ticks = 0;  // TSC >> rate at VM entry
+    MtfState mtf = MtfState::Off;
+    bool trap_pending = false;  // trap-like exits of APIC virtualization, made at the next boundary
+    bool iret_unblocked_nmi = false;  // by the IRET at ...
     u32 timer_start_value = 0;
 
-    // Trap-like exits of APIC virtualization, made at the next boundary.
-    bool trap_pending = false;
+    Event delivered_event;
+    u64 mtf_icount = 0;
+    u64 timer_start_ticks = 0;  // TSC >> rate at VM entry
     ExitInfo trap;
-
     u64 first_pause_tsc = 0, last_pause_tsc = 0;
-
-    bool iret_unblocked_nmi = false;  // by the IRET at ...
     u64 iret_rip = 0;
 
     u64 entry_icount = 0;  // for the trace
@@ -79,11 +75,11 @@ struct NonRoot {
         shadow = nullptr;
         pending.kind = PendingExit::Kind::None;
         delivering = false;
-        mtf = MtfState::Off;
         timer_active = false;
+        mtf = MtfState::Off;
         trap_pending = false;
-        first_pause_tsc = last_pause_tsc = 0;
         iret_unblocked_nmi = false;
+        first_pause_tsc = last_pause_tsc = 0;
     }
 };
 
@@ -139,9 +135,31 @@ class VmxState final : public VmxInstructions, private CodePages::Watcher {
 
     // Leaves non-root operation: seams and tags of the vCPU as in root operation, no translation
     // switched yet.
-    void leave_non_root();
+    void leave_non_root() {
+        if (non_root && cpu.non_root.vpid == 0) {
+            flush_without_vpid();
+        }
+        non_root = false;
+        guest.delivering = false;
+        guest.timer_active = false;
+        guest.shadow = nullptr;
+        refresh_view();
+        cpu.non_root = {};
+        constexpr u32 kOfGuest = attention::kVmx | attention::kInterruptWindow;
+        if ((cpu.attention.load(std::memory_order_relaxed) & kOfGuest) != 0) {
+            cpu.withdraw(kOfGuest);
+        }
+    }
     // Ends VMX operation (VMXOFF, reset, VMX abort).
     void leave_vmx_operation();
+    ExitInfo exiting;  // of an instruction that is intercepted: GuestIntercepts::instruction()
+
+    // Whether VMRESUME comes to a VM entry: the first of its checks hold.
+    bool may_resume() const {
+        return in_operation && !non_root && cpu.mode.long_mode64 && cpu.mode.cpl == 0 &&
+               current != nullptr && current->launch_state == LaunchState::Launched &&
+               !current->shadow && (cpu.state.interruptibility & blocking::kMovSs) == 0;
+    }
     // Brings `view` up to date: after a change of `current`, `non_root` or `guest.shadow`.
     void refresh_view() {
         if (non_root) {
@@ -158,6 +176,8 @@ class VmxState final : public VmxInstructions, private CodePages::Watcher {
     }
 
   private:
+    Status execute_any(Vcpu& vcpu, const Insn& insn);
+    void flush_without_vpid();
     const u8* guests_bitmap(PhysAddr address) const;
     void open_shadow_view();
     bool waits_for_sipi() const;  // the guest does

@@ -8,6 +8,7 @@
 #include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/entry/entry_load_state.hpp"
 #include "cpu/vmx/entry/entry_plain.hpp"
+#include "cpu/vmx/explain/exit_trace_steps.hpp"
 #include "cpu/vmx/explain/instruction_explain.hpp"
 #include "cpu/vmx/explain/vmcs_dump.hpp"
 #include "cpu/vmx/instructions/exec_vmx.hpp"
@@ -54,10 +55,7 @@ void explain_failure(const EntryContext& context, const FailedCheck& failed) {
                    [&] { return explain(context, failed); });
 }
 
-void remember_good_fields(VmxState& vmx) {
-    if (!vmx.dump_failed_entries) {
-        return;
-    }
+[[gnu::noinline]] void remember_good_fields(VmxState& vmx) {
     if (vmx.current->last_good == nullptr) {
         vmx.current->last_good = std::make_unique<Vmcs>();
     }
@@ -65,15 +63,15 @@ void remember_good_fields(VmxState& vmx) {
 }
 
 // The shadow VMCS that VMREAD and VMWRITE in the guest will reach.
-void bind_shadow_vmcs(VmxState& vmx) {
+[[gnu::noinline]] void bind_shadow_vmcs(VmxState& vmx) {
     const PhysAddr link = vmx.vmcs().vmcs_link_pointer;
-    if (vmx.guest.controls.has2(proc2::kVmcsShadowing) && link != kNoVmcs) {
+    if (link != kNoVmcs) {
         vmx.guest.shadow = &vmx.cache.bind(vmx.cpu, link, vmx.current, nullptr);
     }
 }
 
 // Runs the groups of checks that are stale. A Status: the VM entry failed.
-std::optional<Status> check(VmxState& vmx, const Insn& insn, u32 nmi_blocking) {
+[[gnu::noinline]] std::optional<Status> check(VmxState& vmx, const Insn& insn, u32 nmi_blocking) {
     const EntryContext context(vmx);
     u32& stale = vmx.current->stale_checks;
     for (const auto& [kind, error] :
@@ -96,6 +94,45 @@ std::optional<Status> check(VmxState& vmx, const Insn& insn, u32 nmi_blocking) {
     return std::nullopt;
 }
 
+// The VM-entry MSR-load area. False: the VM entry failed, and the host runs again.
+[[gnu::noinline]] bool load_guest_msrs(VmxState& vmx, u64 host_rip, u32 nmi_blocking) {
+    const Vmcs& v = vmx.vmcs();
+    const u32 number = load_msr_list(vmx, v.entry_msr_load_address, v.entry_msr_load_count);
+    if (number != 0) {
+        report_failure(vmx, host_rip, [&] { return explain_msr_loading(vmx, number); });
+        fail_vm_entry(vmx, ExitReason::MSR_LOADING, number, nmi_blocking);
+    }
+    return number == 0;
+}
+
+// Behind all checks.
+Status enter_checked(VmxState& vmx, u32 nmi_blocking) {
+    Vcpu& cpu = vmx.cpu;
+    BoundVmcs& bound = *vmx.current;
+    const Vmcs& v = bound.fields;
+    if (cpu.block != nullptr) {
+        cpu.close_block();  // from here on RIP changes, and the time is read behind that
+    }
+    const u64 host_rip = cpu.state.rip();
+    load_guest_state(vmx, cpu, bound);
+    if (v.entry_msr_load_count != 0 && !load_guest_msrs(vmx, host_rip, nmi_blocking)) {
+        return Status::Switched;
+    }
+    bound.launch_state = LaunchState::Launched;
+    if (vmx.guest.controls.has2(proc2::kVmcsShadowing)) {
+        bind_shadow_vmcs(vmx);
+    }
+    if (vmx.dump_failed_entries) [[unlikely]] {
+        remember_good_fields(vmx);
+    }
+    enter_guest_context(vmx, cpu, bound);
+    vmx.trace.entered(vmx);
+    if ((v.entry_interruption_info & interruption::kValid) != 0) {
+        inject_event(vmx);
+    }
+    return Status::Switched;
+}
+
 Status enter(VmxState& vmx, const Insn& insn) {
     const u32 nmi_blocking = vmx.cpu.state.interruptibility & blocking::kNmi;
     const bool unchecked = groups_to_check(vmx) != 0;
@@ -105,29 +142,7 @@ Status enter(VmxState& vmx, const Insn& insn) {
             return *failed;
         }
     }
-    if (vmx.cpu.block != nullptr) {
-        vmx.cpu.close_block();  // from here on RIP changes, and the time is read behind that
-    }
-    const u64 host_rip = vmx.cpu.state.rip();
-    load_guest_state(vmx);
-    const Vmcs& v = vmx.vmcs();
-    if (v.entry_msr_load_count != 0) {
-        if (const u32 number = load_msr_list(vmx, v.entry_msr_load_address, v.entry_msr_load_count);
-            number != 0) {
-            report_failure(vmx, host_rip, [&] { return explain_msr_loading(vmx, number); });
-            fail_vm_entry(vmx, ExitReason::MSR_LOADING, number, nmi_blocking);
-            return Status::Switched;
-        }
-    }
-    vmx.current->launch_state = LaunchState::Launched;
-    bind_shadow_vmcs(vmx);
-    remember_good_fields(vmx);
-    enter_guest_context(vmx);
-    vmx.trace.entered(vmx);
-    if ((v.entry_interruption_info & interruption::kValid) != 0) {
-        inject_event(vmx);
-    }
-    return Status::Switched;
+    return enter_checked(vmx, nmi_blocking);
 }
 
 Status launch_or_resume(VmxState& vmx, const Insn& insn, Launch launch) {
@@ -165,6 +180,10 @@ Status exec_vmlaunch(VmxState& vmx, const Insn& insn) {
 
 Status exec_vmresume(VmxState& vmx, const Insn& insn) {
     return launch_or_resume(vmx, insn, Launch::Resume);
+}
+
+Status resume_guest(VmxState& vmx, const Insn& insn) {
+    return enter(vmx, insn);
 }
 
 }  // namespace droste

@@ -10,5 +10,7 @@ class VmxState;
 
 Status exec_vmlaunch(VmxState& vmx, const Insn& insn);
 Status exec_vmresume(VmxState& vmx, const Insn& insn);
+// The rest of VMRESUME. Requires: VmxState::may_resume().
+Status resume_guest(VmxState& vmx, const Insn& insn);
 
 }  // namespace droste

@@ -176,11 +176,12 @@ u32 stale_by_writing(VmcsField field) {
     return tables().written_by[static_cast<std::size_t>(field)];
 }
 
-u32 stale_by_saving(const SavedChanges& changes) {
-    return (changes.cr0 ? stale_by_writing(guest_cr0) : 0) |
-           (changes.cr4 ? stale_by_writing(guest_cr4) : 0) |
-           (changes.ia32e_mode ? stale_by_writing(entry_controls) : 0) |
-           (changes.injection ? stale_by_writing(entry_interruption_info) : 0);
+u32 stale_by_saving(u32 changes) {
+    return ((changes & saved_change::kCr0) != 0 ? stale_by_writing(guest_cr0) : 0) |
+           ((changes & saved_change::kCr4) != 0 ? stale_by_writing(guest_cr4) : 0) |
+           ((changes & saved_change::kIa32eMode) != 0 ? stale_by_writing(entry_controls) : 0) |
+           ((changes & saved_change::kInjection) != 0 ? stale_by_writing(entry_interruption_info)
+                                                      : 0);
 }
 
 void inputs_changed(BoundVmcs& bound, u64 inputs) {

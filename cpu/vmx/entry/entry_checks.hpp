@@ -25,9 +25,9 @@
 #include "core/types.hpp"
 #include "cpu/vmx/vmcs/vmcs.hpp"
 #include "cpu/vmx/vmx_state.hpp"
+#include "cpu/x86/state/regs.hpp"
 
 #include <array>
-#include <bit>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -90,9 +90,10 @@ inline constexpr u8 kQualificationPdpte = 2, kQualificationNmi = 3, kQualificati
 // What a group looks at besides fields, and what it takes from fields that often change otherwise,
 // in one word: BoundVmcs::check_inputs is that of the last VM entry.
 namespace check_input {
-inline constexpr u64 kSecondary = 0xFFFF'FFFF;     // secondary controls, 0 unless activated
-inline constexpr u64 kIa32eMode = u64{1} << 32;    // the processor's EFER.LMA
-inline constexpr u64 kVirtual8086 = u64{1} << 33;  // RFLAGS.VM of the guest
+inline constexpr u64 kSecondary = 0xFFFF'FFFF;  // secondary controls, 0 unless activated
+inline constexpr unsigned kFlagsShift = 32;
+inline constexpr u64 kIa32eMode = efer::kLma << kFlagsShift;     // the processor's EFER.LMA
+inline constexpr u64 kVirtual8086 = rflags::kVm << kFlagsShift;  // RFLAGS.VM of the guest
 }  // namespace check_input
 
 struct CheckGroup {
@@ -144,15 +145,15 @@ inline constexpr u32 kStaleHostSegments = 1U << 20;   // BoundVmcs::host_segment
 // The bits that a write of `field` sets.
 u32 stale_by_writing(VmcsField field);
 // ... and those that a VM exit does, given what it found saved in the VMCS and now saves.
-struct SavedChanges {
-    bool cr0 = false;
-    bool cr4 = false;
-    bool ia32e_mode = false;  // EFER.LMA is not what "IA-32e mode guest" said
-    bool injection = false;   // an event was injected by the last VM entry
-};
-u32 stale_by_saving(const SavedChanges& changes);
-inline u32 stale_after_exit(const SavedChanges& changes) {
-    return kStaleAfterAnyExit | (std::bit_cast<u32>(changes) == 0 ? 0 : stale_by_saving(changes));
+namespace saved_change {
+inline constexpr u32 kCr0 = 1U << 0;
+inline constexpr u32 kCr4 = 1U << 1;
+inline constexpr u32 kIa32eMode = 1U << 2;  // EFER.LMA is not what "IA-32e mode guest" said
+inline constexpr u32 kInjection = 1U << 3;  // an event was injected by the last VM entry
+}  // namespace saved_change
+u32 stale_by_saving(u32 changes);
+inline u32 stale_after_exit(u32 changes) {
+    return kStaleAfterAnyExit | (changes == 0 ? 0 : stale_by_saving(changes));
 }
 
 struct FailedCheck {

@@ -21,7 +21,9 @@ inline bool in_reach(u64 address, unsigned linear_bits) {
 inline bool guest_rip_ok(const Vmcs& v, const ActiveControls& controls, unsigned linear_bits) {
     const bool code_64 = controls.has_entry(vm_entry_control::kIa32eModeGuest) &&
                          (v.guest_cs_access_rights & segment_rights::kL) != 0;
-    return code_64 ? in_reach(v.guest_rip, linear_bits) : (v.guest_rip >> 32) == 0;
+    constexpr u64 kHalf = u64{1} << 47;  // whose neighborhood is in reach on every processor
+    return code_64 ? v.guest_rip + kHalf < 2 * kHalf || in_reach(v.guest_rip, linear_bits)
+                   : (v.guest_rip >> 32) == 0;
 }
 
 // Requires: the guest is active, outside virtual-8086 mode, and no shadow blocks events.
@@ -63,9 +65,8 @@ inline u32 groups_to_check(VmxState& vmx) {
     const bool stale_controls = (bound.stale_checks & kStaleControls) != 0;
     const ActiveControls& controls = stale_controls ? bring_up_to_date(bound) : bound.controls;
     const Vmcs& v = bound.fields;
-    const u64 inputs = u64{controls.proc2} |
-                       ((vmx.cpu.state.efer & efer::kLma) != 0 ? check_input::kIa32eMode : 0) |
-                       ((v.guest_rflags & rflags::kVm) != 0 ? check_input::kVirtual8086 : 0);
+    const u64 flags = (vmx.cpu.state.efer & efer::kLma) | (v.guest_rflags & rflags::kVm);
+    const u64 inputs = u64{controls.proc2} | flags << check_input::kFlagsShift;
     if (inputs != bound.check_inputs) [[unlikely]] {
         inputs_changed(bound, inputs);
     }

@@ -3,6 +3,9 @@
 #include "core/assert.hpp"
 #include "core/log.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
+#include "cpu/vmx/exit/exit_load_host.hpp"
+#include "cpu/vmx/exit/exit_save_state.hpp"
+#include "cpu/vmx/explain/exit_trace_steps.hpp"
 #include "cpu/vmx/guest/boundary.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
 #include "cpu/vmx/vmx_state.hpp"
@@ -19,13 +22,8 @@ bool is_software_event(const Event& event) {
 }
 
 // "Information for VM Exits That Occur During Event Delivery".
-void record_idt_vectoring(VmxState& vmx) {
-    Vmcs& v = vmx.vmcs();
-    v.idt_vectoring_info = 0;
-    if (!vmx.guest.delivering) {
-        return;
-    }
-    const Event& event = vmx.guest.delivered_event;
+[[gnu::noinline]] void record_idt_vectoring(const NonRoot& guest, Vmcs& v) {
+    const Event& event = guest.delivered_event;
     v.idt_vectoring_info = interruption_info_of(event, event.has_error_code);
     if (event.has_error_code) {
         v.idt_vectoring_error_code = event.error_code;
@@ -35,8 +33,7 @@ void record_idt_vectoring(VmxState& vmx) {
     }
 }
 
-void record_exit(VmxState& vmx, const ExitInfo& info) {
-    Vmcs& v = vmx.vmcs();
+void record_exit(const NonRoot& guest, Vmcs& v, const ExitInfo& info) {
     v.exit_reason = static_cast<u32>(info.reason);
     v.exit_qualification = info.qualification;
     v.guest_linear_address = info.guest_linear;
@@ -45,7 +42,10 @@ void record_exit(VmxState& vmx, const ExitInfo& info) {
     v.exit_instruction_info = info.instruction_info;
     v.exit_interruption_info = info.interruption_info;
     v.exit_interruption_error_code = info.interruption_error_code;
-    record_idt_vectoring(vmx);
+    v.idt_vectoring_info = 0;
+    if (guest.delivering) [[unlikely]] {
+        record_idt_vectoring(guest, v);
+    }
 }
 
 // What the host finds blocked: NMIs if one caused the exit, or if blocking was real and is still in
@@ -58,14 +58,24 @@ u32 host_interruptibility(const VmxState& vmx, const ExitInfo& info) {
     return by_nmi ? blocking::kNmi : real ? vmx.cpu.state.interruptibility & blocking::kNmi : 0;
 }
 
-// Host state, then the host's MSR list, then root operation.
-void return_to_host(VmxState& vmx) {
-    load_host_state(vmx);
+[[gnu::noinline]] void load_host_msrs(VmxState& vmx) {
     const Vmcs& v = vmx.vmcs();
-    if (v.exit_msr_load_count != 0 &&
-        load_msr_list(vmx, v.exit_msr_load_address, v.exit_msr_load_count) != 0) {
+    if (load_msr_list(vmx, v.exit_msr_load_address, v.exit_msr_load_count) != 0) {
         vmx_abort(vmx, VmxAbort::LoadingHostMsrs);
     }
+}
+
+// Host state, then the host's MSR list, then root operation.
+[[gnu::always_inline]] inline void return_to_host(VmxState& vmx, Vcpu& cpu, BoundVmcs& bound) {
+    load_host_state(vmx, cpu, bound);
+    if (bound.fields.exit_msr_load_count != 0) {
+        load_host_msrs(vmx);
+    }
+}
+
+[[gnu::noinline]] bool guest_msrs_stored(VmxState& vmx) {
+    const Vmcs& v = vmx.vmcs();
+    return store_msr_list(vmx, v.exit_msr_store_address, v.exit_msr_store_count);
 }
 
 }  // namespace
@@ -100,29 +110,30 @@ u32 interruption_info_of(const Event& event, bool with_error_code) {
 
 void vm_exit(VmxState& vmx, const ExitInfo& info) {
     DROSTE_DEBUG_ASSERT(vmx.non_root);
-    if (vmx.cpu.block != nullptr) {
-        vmx.cpu.close_block();  // the time of the exit is read behind a change of RIP
+    Vcpu& cpu = vmx.cpu;
+    BoundVmcs& bound = *vmx.current;
+    Vmcs& fields = bound.fields;
+    if (cpu.block != nullptr) {
+        cpu.close_block();  // the time of the exit is read behind a change of RIP
     }
-    ++vmx.cpu.counters.vm_exits;
-    record_exit(vmx, info);
-    SavedChanges changes = save_guest_state(vmx, info);
-    Vmcs& fields = vmx.vmcs();
-    changes.injection = (fields.entry_interruption_info & interruption::kValid) != 0;
-    // "Clearing of the valid bit": what was injected is not injected again.
-    fields.entry_interruption_info &= ~interruption::kValid;
+    ++cpu.counters.vm_exits;
+    record_exit(vmx.guest, fields, info);
+    u32 changes = save_guest_state(vmx, cpu, bound, info);
+    if ((fields.entry_interruption_info & interruption::kValid) != 0) {
+        // "Clearing of the valid bit": what was injected is not injected again.
+        fields.entry_interruption_info &= ~interruption::kValid;
+        changes |= saved_change::kInjection;
+    }
     vmx.trace.exited(vmx, info, false);
-    vmx.current->stale_checks =
-        (vmx.current->stale_checks | stale_after_exit(changes)) & ~kStaleGuestSide;
-    vmx.current->guest_side.remember(vmx.cpu);
-    vmx.cpu.state.interruptibility = host_interruptibility(vmx, info);
+    bound.stale_checks = (bound.stale_checks | stale_after_exit(changes)) & ~kStaleGuestSide;
+    bound.guest_side.remember(cpu);
+    cpu.state.interruptibility = host_interruptibility(vmx, info);
     vmx.leave_non_root();
-    const Vmcs& v = vmx.vmcs();
-    if (v.exit_msr_store_count != 0 &&
-        !store_msr_list(vmx, v.exit_msr_store_address, v.exit_msr_store_count)) {
+    if (fields.exit_msr_store_count != 0 && !guest_msrs_stored(vmx)) {
         vmx_abort(vmx, VmxAbort::SavingGuestMsrs);
         return;
     }
-    return_to_host(vmx);
+    return_to_host(vmx, cpu, bound);
 }
 
 void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification, u32 nmi_blocking) {
@@ -136,7 +147,7 @@ void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification, u32 nmi_
     // "The state of blocking by NMI is what it was before VM entry"; no other blocking is left.
     vmx.cpu.state.interruptibility = nmi_blocking;
     vmx.leave_non_root();
-    return_to_host(vmx);
+    return_to_host(vmx, vmx.cpu, *vmx.current);
 }
 
 void vmx_abort(VmxState& vmx, VmxAbort reason) {

@@ -9,7 +9,6 @@
 
 namespace droste {
 
-struct SavedChanges;
 class VmxState;
 
 enum class ExitReason : u16 {
@@ -51,11 +50,6 @@ void vm_exit(VmxState& vmx, const ExitInfo& info);
 // A VM entry that failed while or after loading guest state: only reason and qualification, then
 // host state. `nmi_blocking`: what it was before the entry.
 void fail_vm_entry(VmxState& vmx, ExitReason reason, u64 qualification, u32 nmi_blocking);
-
-// exit_save_state.cpp: the guest-state area. SDM Vol. 3C, "Saving Guest State".
-SavedChanges save_guest_state(VmxState& vmx, const ExitInfo& info);
-// exit_load_host.cpp: SDM Vol. 3C, "Loading Host State".
-void load_host_state(VmxState& vmx);
 
 // The MSR areas (msr_lists.cpp). SDM Vol. 3C, "Loading MSRs", "Saving MSRs".
 // Number (1..) of the entry that cannot be loaded, or 0.

@@ -1,6 +1,5 @@
 #include "cpu/vmx/explain/exit_trace.hpp"
 
-#include "core/clock.hpp"
 #include "core/guest_memory.hpp"
 #include "cpu/vmx/entry/entry_checks.hpp"
 #include "cpu/vmx/vmcs/controls.hpp"
@@ -15,10 +14,6 @@
 namespace droste {
 
 namespace {
-
-bool starts_a_guest(ExitReason reason) {
-    return reason == ExitReason::VMLAUNCH || reason == ExitReason::VMRESUME;
-}
 
 // A VMCS region that holds nothing but its header: it was erased and not used since. `region` is a
 // page of RAM.
@@ -45,13 +40,8 @@ std::optional<u64> region_operand(Vcpu& cpu, const Insn& insn) {
 
 }  // namespace
 
-void ExitTrace::entering(VmxState& vmx) {
+void ExitTrace::entering_anew(VmxState& vmx) {
     BoundVmcs& bound = *vmx.current;
-    if ((bound.stale_checks & kStaleGuestSide) == 0 &&
-        levels_->same_again(bound.traced, vmx.cpu.state.cr3)) [[likely]] {
-        target_ = bound.traced.guest;
-        return;
-    }
     const Vmcs& v = bound.fields;
     const ActiveControls& controls = bound.controls;
     target_ = levels_->entered({vmx.current_pointer(), vmx.cpu.state.cr3,
@@ -84,41 +74,10 @@ unsigned ExitTrace::level_of_current(const VmxState& vmx) const {
     return vmx.non_root ? guest_.level : target_.level;
 }
 
-void ExitTrace::entered(VmxState& vmx) {
-    const u64 now_ns = vmx.cpu.clock.ns_at(vmx.cpu.icount);
-    guest_ = target_;
-    ++entries_[guest_.level];
-    if (between_ != nullptr) {
-        const u64 instructions = vmx.cpu.icount - exit_icount_;
-        const u64 ns = now_ns - last_exit_.exit_ns;
-        between_->instructions += instructions;
-        between_->ns += ns;
-        between_ = nullptr;
-        if (sink_ != nullptr) {
-            sink_->vm_entry(last_exit_, guest_.level, instructions, ns, now_ns);
-        }
-    }
-    vmx.guest.entry_icount = vmx.cpu.icount;
-    vmx.guest.entry_ns = now_ns;
-}
-
-void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) {
-    Vcpu& cpu = vmx.cpu;
-    const u64 now_ns = cpu.clock.ns_at(cpu.icount);
-    last_exit_.level = entry_failure ? target_.level : guest_.level;
-    last_exit_.reason = info.reason;
-    last_exit_.exit_ns = now_ns;
-    between_ = &costs_[last_exit_.level][static_cast<std::size_t>(info.reason)];
-    ++between_->count;
-    if (starts_a_guest(info.reason)) {
-        levels_->launched(guest_.id, vmx.vmcs().guest_cr3, vmx.vmcs().guest_rip);
-        launches_[guest_.level] = guest_.id;
-    }
-    if (sink_ != nullptr) {
-        report(vmx, info, entry_failure);
-    }
-    exit_icount_ = cpu.icount;
-    guest_ = {};
+// The guest started one of its own.
+void ExitTrace::launched(const VmxState& vmx) {
+    levels_->launched(guest_.id, vmx.vmcs().guest_cr3, vmx.vmcs().guest_rip);
+    launches_[guest_.level] = guest_.id;
 }
 
 void ExitTrace::report(VmxState& vmx, const ExitInfo& info, bool entry_failure) {

@@ -78,12 +78,13 @@ class ExitTrace {
     // One table of levels for all logical processors of a machine.
     void share_levels(const ExitTrace& other) { levels_ = other.levels_; }
 
+    // The three steps of every stay in a guest are inline (exit_trace_steps.hpp).
     // L1 tries a VM entry on the current VMCS, whose digest of controls is up to date; its own
     // registers are still there.
-    void entering(VmxState& vmx);
+    inline void entering(VmxState& vmx);
     // Requires, as exited(): the block is closed, so that icount is exact.
-    void entered(VmxState& vmx);
-    void exited(VmxState& vmx, const ExitInfo& info, bool entry_failure);
+    inline void entered(VmxState& vmx);
+    inline void exited(VmxState& vmx, const ExitInfo& info, bool entry_failure);
     // A guest executes VMPTRLD or VMCLEAR, and will exit.
     void named_region(VmxState& vmx, const Insn& insn);
     // The region of a VMCS was erased: a new one begins.
@@ -104,6 +105,8 @@ class ExitTrace {
     const GuestLevels& levels() const { return *levels_; }
 
   private:
+    void entering_anew(VmxState& vmx);
+    void launched(const VmxState& vmx);
     void report(VmxState& vmx, const ExitInfo& info, bool entry_failure);
 
     VmExitSink* sink_ = nullptr;

@@ -161,46 +161,15 @@ bool take_external_interrupt(VmxState& vmx) {
     return true;
 }
 
-// update_attention() where nothing is stepped, which it mostly finds in a guest just entered.
-void await_events(Vcpu& cpu) {
-    const CpuState& s = cpu.state;
-    constexpr u64 kStepping = rflags::kTf | rflags::kRf;
-    constexpr u64 kBreakpoints = 0xFF;
-    const bool stepped = s.pending_debug != 0 || (s.rflags_system & kStepping) != 0 ||
-                         (s.interruptibility & kShadows) != 0 || cpu.non_root.step_forced ||
-                         (s.dr7 & kBreakpoints) != 0;
-    if (stepped || s.activity != Activity::Active) [[unlikely]] {
-        update_attention(cpu);
-        return;
-    }
-    const bool masked = (s.rflags_system & rflags::kIf) == 0;
-    const bool nmi_blocked = (s.interruptibility & blocking::kNmi) != 0;
-    cpu.attention_mask = ~((masked ? attention::kInterrupt | attention::kInterruptWindow : 0U) |
-                           (nmi_blocked ? attention::kNmi : 0U)) |
-                         cpu.non_root.attention_forced;
-    if ((cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0) {
-        cpu.withdraw(attention::kStep);
-    }
-    DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
-}
-
 }  // namespace
 
-void arm_boundary(VmxState& vmx) {
+void arm_by_controls(VmxState& vmx) {
     Vcpu& cpu = vmx.cpu;
     NonRoot& guest = vmx.guest;
     const ActiveControls& controls = guest.controls;
     const CpuState& s = cpu.state;
-    u32 forced = attention::kVmx;
-    if (controls.has_pin(pin::kExternalInterruptExiting) && awake(s)) {
-        forced |= attention::kInterrupt;
-    }
     if (controls.has_pin(pin::kVirtualNmis) && s.activity != Activity::WaitForSipi) {
-        forced |= attention::kNmi;
-    }
-    cpu.non_root.attention_forced = forced;
-    if (s.activity == Activity::WaitForSipi) {
-        cpu.withdraw(attention::kInit);  // of root operation; see VmxState::loses_init
+        cpu.non_root.attention_forced |= attention::kNmi;
     }
     guest.mtf = controls.has(proc::kMonitorTrapFlag) ? MtfState::Armed : MtfState::Off;
     cpu.non_root.step_forced = guest.mtf != MtfState::Off;
@@ -216,7 +185,16 @@ void arm_boundary(VmxState& vmx) {
         cpu.request(attention::kVmx);
     }
     evaluate_apic_after_entry(vmx);
-    await_events(cpu);
+}
+
+void arm_inactive(VmxState& vmx) {
+    Vcpu& cpu = vmx.cpu;
+    if (!awake(cpu.state)) {
+        cpu.non_root.attention_forced &= ~attention::kInterrupt;
+    }
+    if (cpu.state.activity == Activity::WaitForSipi) {
+        cpu.withdraw(attention::kInit);  // of root operation; see VmxState::loses_init
+    }
 }
 
 bool GuestIntercepts::boundary(Vcpu& cpu) {

@@ -43,10 +43,7 @@ u64 Ept::tag_of(u64 pointer, bool mode_based_execute) {
            (mode_based_execute ? kModeBased : 0);
 }
 
-void Ept::activate(u64 pointer, bool mode_based_execute) {
-    if (pointer == pointer_ && mode_based_execute == mode_based_execute_ && tag_ != 0) {
-        return;
-    }
+void Ept::activate_another(u64 pointer, bool mode_based_execute) {
     pointer_ = pointer;
     tag_ = tag_of(pointer, mode_based_execute);
     accessed_dirty_ = (pointer & eptp::kAccessedDirty) != 0;

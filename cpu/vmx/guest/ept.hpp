@@ -39,7 +39,11 @@ class Ept final : public SecondStage {
     bool translate_for_debug(Vcpu& cpu, GuestPhysAddr address, StageTwoResult& result) override;
 
     // The EPT pointer in force (VM entry, EPTP switching).
-    void activate(u64 pointer, bool mode_based_execute);
+    void activate(u64 pointer, bool mode_based_execute) {
+        if (pointer != pointer_ || mode_based_execute != mode_based_execute_ || tag_ == 0) {
+            activate_another(pointer, mode_based_execute);
+        }
+    }
     u64 pointer() const { return pointer_; }
     u64 tag() const { return tag_; }  // tag_of() that pointer
     // What tags translations made under it: never 0. EP4TA in bits 51:12, settings that change
@@ -88,6 +92,7 @@ class Ept final : public SecondStage {
         u64 qualification = 0;  // bits 2:0
     };
 
+    void activate_another(u64 pointer, bool mode_based_execute);
     Need need_of(const StageTwoAccess& access) const;
     WalkResult walk(Vcpu& cpu, GuestPhysAddr address, Walk& walk) const;
     bool misconfigured(u64 entry, unsigned level) const;

@@ -16,11 +16,18 @@ namespace droste {
 
 namespace {
 
+enum class When : u8 {
+    Asked,  // if a control of the row is 1
+    Always,
+    Otherwise,  // ... or for a reason of its own
+};
+
 struct Row {
     Interceptable kind;
     ExitReason reason;
     u32 primary = 0;    // exits if one of these primary controls is 1
     u32 secondary = 0;  // ... or one of these secondary ones
+    When when = primary == 0 && secondary == 0 ? When::Always : When::Asked;
 };
 
 using K = Interceptable;
@@ -33,17 +40,17 @@ constexpr auto kRows = std::to_array<Row>({
     {K::INVPCID, R::INVPCID, proc::kInvlpgExiting},
     {K::MONITOR, R::MONITOR, proc::kMonitorExiting},
     {K::MWAIT, R::MWAIT, proc::kMwaitExiting},
-    {K::PAUSE, R::PAUSE, proc::kPauseExiting},
+    {K::PAUSE, R::PAUSE, proc::kPauseExiting, 0, When::Otherwise},
     {K::RDPMC, R::RDPMC, proc::kRdpmcExiting},
     {K::RDRAND, R::RDRAND, 0, proc2::kRdrandExiting},
     {K::RDSEED, R::RDSEED, 0, proc2::kRdseedExiting},
     {K::RDTSC, R::RDTSC, proc::kRdtscExiting},
     {K::RDTSCP, R::RDTSCP, proc::kRdtscExiting},
-    {K::RSM, R::RSM},
+    {K::RSM, R::RSM, 0, 0, When::Otherwise},
     {K::WBINVD, R::WBINVD, 0, proc2::kWbinvdExiting},
     {K::XSETBV, R::XSETBV},
-    {K::XSAVES, R::XSAVES},
-    {K::XRSTORS, R::XRSTORS},
+    {K::XSAVES, R::XSAVES, 0, 0, When::Otherwise},
+    {K::XRSTORS, R::XRSTORS, 0, 0, When::Otherwise},
     {K::GETSEC, R::GETSEC},
     {K::SGDT, R::GDTR_OR_IDTR, 0, proc2::kDescriptorTableExiting},
     {K::SIDT, R::GDTR_OR_IDTR, 0, proc2::kDescriptorTableExiting},
@@ -84,17 +91,38 @@ bool pause_loop_exits(VmxState& vmx) {
     return now - guest.first_pause_tsc > vmx.vmcs().ple_window;
 }
 
-bool exits(VmxState& vmx, const Row& row, u64 operand) {
-    const ActiveControls& controls = vmx.guest.controls;
-    switch (row.kind) {
-    case K::RSM: return false;  // #UD outside SMM, in non-root operation too
-    case K::PAUSE: return controls.has(row.primary) || pause_loop_exits(vmx);
+[[gnu::noinline]] bool exits_for_a_reason_of_its_own(VmxState& vmx, K kind, u64 operand) {
+    switch (kind) {
+    case K::PAUSE: return pause_loop_exits(vmx);
     case K::XSAVES:
     case K::XRSTORS: return (operand & vmx.cpu.state.xss & vmx.vmcs().xss_exiting_bitmap) != 0;
-    default: break;
+    default: return false;  // RSM is #UD outside SMM, in non-root operation too
     }
-    const bool unconditional = row.primary == 0 && row.secondary == 0;
-    return unconditional || controls.has(row.primary) || controls.has2(row.secondary);
+}
+
+bool exits(VmxState& vmx, const Row& row, u64 operand) {
+    const ActiveControls& controls = vmx.guest.controls;
+    if (controls.has(row.primary) || controls.has2(row.secondary)) {
+        return true;
+    }
+    return row.when == When::Always ||
+           (row.when == When::Otherwise && exits_for_a_reason_of_its_own(vmx, row.kind, operand));
+}
+
+// The exit of an instruction with an operand tells more than its length.
+[[gnu::noinline]] bool
+exit_with_operand(VmxState& vmx, const Insn& insn, const Row& row, u64 operand) {
+    ExitInfo info = exit_by_instruction(row.reason, insn);
+    if (insn.modrm != 0 || insn.mem()) {
+        fill_operand_information(vmx.cpu, insn, info);
+    }
+    if (row.kind == K::INVLPG) {
+        info.qualification = vmx.cpu.mode.long_mode64 ? operand : static_cast<u32>(operand);
+    } else if (row.kind == K::MWAIT) {
+        info.qualification = operand & 1;  // address-range monitoring armed
+    }
+    vm_exit(vmx, info);
+    return true;
 }
 
 }  // namespace
@@ -109,7 +137,10 @@ ActiveControls active_controls(const Vmcs& vmcs) {
     return controls;
 }
 
-bool GuestIntercepts::instruction(Vcpu& cpu, const Insn& insn, Interceptable kind, u64 operand) {
+bool GuestIntercepts::instruction(Vcpu& /*cpu*/,
+                                  const Insn& insn,
+                                  Interceptable kind,
+                                  u64 operand) {
     if (kind == Interceptable::VMX) {
         return false;  // VMX instructions exit by themselves: exec_vmx.cpp
     }
@@ -117,16 +148,11 @@ bool GuestIntercepts::instruction(Vcpu& cpu, const Insn& insn, Interceptable kin
     if (!exits(vmx_, row, operand)) {
         return false;
     }
-    ExitInfo info = exit_by_instruction(row.reason, insn);
-    if (insn.modrm != 0 || insn.mem()) {
-        fill_operand_information(cpu, insn, info);
+    if (insn.modrm != 0 || insn.mem() || kind == K::MWAIT) {
+        return exit_with_operand(vmx_, insn, row, operand);
     }
-    if (kind == K::INVLPG) {
-        info.qualification = cpu.mode.long_mode64 ? operand : static_cast<u32>(operand);
-    } else if (kind == K::MWAIT) {
-        info.qualification = operand & 1;  // address-range monitoring armed
-    }
-    vm_exit(vmx_, info);
+    vmx_.exiting = exit_by_instruction(row.reason, insn);
+    vm_exit(vmx_, vmx_.exiting);
     return true;
 }
 

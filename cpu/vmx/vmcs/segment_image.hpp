@@ -12,11 +12,23 @@ namespace droste {
 
 class SegmentImage {
   public:
-    void copy_from(const CpuState& s) { copy(lanes_, first(s)); }
-    void copy_to(CpuState& s) const { copy(first(s), lanes_); }
+    void copy_from(const CpuState& s) {
+        const Lane* from = first(s);
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < kLanes; ++i) {
+            lanes_[i] = from[i];
+        }
+    }
+    void copy_to(CpuState& s) const {
+        Lane* to = first(s);
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < kLanes; ++i) {
+            to[i] = lanes_[i];
+        }
+    }
     bool equals(const CpuState& s) const {
         const Lane* other = first(s);
-        Lane differs{};
+        OwnLane differs{};
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < kLanes; ++i) {
             differs |= lanes_[i] ^ other[i];
@@ -26,6 +38,8 @@ class SegmentImage {
 
   private:
     using Lane [[gnu::vector_size(16), gnu::aligned(8), gnu::may_alias]] = u64;
+    // Their addresses are multiples of 16, so that instructions take them as operands.
+    using OwnLane [[gnu::vector_size(16), gnu::may_alias]] = u64;
 
     static constexpr std::size_t kBytes =
         offsetof(CpuState, idtr) + sizeof(DescriptorTable) - offsetof(CpuState, seg);
@@ -40,14 +54,7 @@ class SegmentImage {
     static Lane* first(CpuState& s) {
         return reinterpret_cast<Lane*>(&s.seg);
     }
-    static void copy(Lane* to, const Lane* from) {
-#pragma GCC unroll 16
-        for (std::size_t i = 0; i < kLanes; ++i) {
-            to[i] = from[i];
-        }
-    }
-
-    Lane lanes_[kLanes] = {};  // attributes do not survive as an argument of std::array
+    OwnLane lanes_[kLanes] = {};  // attributes do not survive as an argument of std::array
 };
 
 }  // namespace droste

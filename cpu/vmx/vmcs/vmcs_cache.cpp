@@ -16,35 +16,6 @@ std::span<u8> bytes_of(VmcsImage& image) {
 
 }  // namespace
 
-namespace {
-
-constexpr u64 kModeFlags = rflags::kVm | rflags::kAc;
-
-}  // namespace
-
-void RememberedSide::remember(Vcpu& cpu) {
-    const CpuState& s = cpu.state;
-    context = &cpu.tlb.current();
-    // Control-flow enforcement has state of its own in MSRs; it is worked out each time.
-    epoch = (s.cr4 & cr4::kCet) == 0 ? cpu.tlb.epoch() : 0;
-    efer = s.efer;
-    xcr0 = s.xcr0;
-    rflags = s.rflags_system;
-    mode = cpu.mode;
-}
-
-bool RememberedSide::restore(Vcpu& cpu) const {
-    const CpuState& s = cpu.state;
-    const u64 differs =
-        (efer ^ s.efer) | (xcr0 ^ s.xcr0) | ((rflags ^ s.rflags_system) & kModeFlags);
-    if (differs != 0 || !cpu.tlb.return_to(context, epoch)) {
-        return false;
-    }
-    ++cpu.counters.context_switches;
-    cpu.mode = mode;
-    return true;
-}
-
 BoundVmcs* VmcsCache::find(PhysAddr address) {
     for (BoundVmcs& entry : entries_) {
         if (entry.address == address) {

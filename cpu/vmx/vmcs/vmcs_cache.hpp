@@ -43,9 +43,29 @@ struct RememberedSide {
     ModeState mode;
 
     // Requires: derived state and the context are up to date.
-    void remember(Vcpu& cpu);
+    void remember(Vcpu& cpu) {
+        const CpuState& s = cpu.state;
+        context = &cpu.tlb.current();
+        // Control-flow enforcement has state of its own in MSRs; it is worked out each time.
+        epoch = (s.cr4 & cr4::kCet) == 0 ? cpu.tlb.epoch() : 0;
+        efer = s.efer;
+        xcr0 = s.xcr0;
+        rflags = s.rflags_system;
+        mode = cpu.mode;
+    }
     // Puts them back, if what was loaded since is as it was then; false: nothing is done.
-    bool restore(Vcpu& cpu) const;
+    bool restore(Vcpu& cpu) const {
+        constexpr u64 kModeFlags = rflags::kVm | rflags::kAc;
+        const CpuState& s = cpu.state;
+        const u64 differs =
+            (efer ^ s.efer) | (xcr0 ^ s.xcr0) | ((rflags ^ s.rflags_system) & kModeFlags);
+        if (differs != 0 || !cpu.tlb.return_to(context, epoch)) {
+            return false;
+        }
+        ++cpu.counters.context_switches;
+        cpu.mode = mode;
+        return true;
+    }
 };
 
 struct BoundVmcs {
