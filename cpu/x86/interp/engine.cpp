@@ -190,7 +190,8 @@ void Interpreter::log_entered(Vcpu& cpu, unsigned instructions) {
 
 // The block at RIP. Status::Fault: cpu.fault is set. `out` stays null when the code does not lie in
 // RAM or ROM.
-Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) const {
+Status
+Interpreter::find_block_anywhere(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) const {
     const LinearAddr linear = linear_rip(cpu);
     if ((linear & kPageMask) != page.linear_page || generation != cpu.tlb.generation()) {
         if (const Status status = fetch_page(cpu, linear, page); status != Status::Next) {
@@ -232,9 +233,11 @@ Status Interpreter::find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*
     return Status::Next;
 }
 
+namespace {
+
 // Executes a block from its start, at most `most` (1 or more) of its instructions. Returns the last
-// one's status; a fault has been delivered.
-Status Interpreter::interpret_block(Vcpu& cpu, const Block& block, u64 most) {
+// one's status; a fault has been delivered. Inline: it is most of what the interpreter's loop does.
+[[gnu::always_inline]] inline Status run_block(Vcpu& cpu, const Block& block, u64 most) {
     const Insn* insn = block.insns;
     cpu.block = &block;
     cpu.block_end = insn + std::min<u64>(block.count, most);
@@ -266,11 +269,17 @@ Status Interpreter::interpret_block(Vcpu& cpu, const Block& block, u64 most) {
     case Status::Fault:
         cpu.icount += done;
         cpu.block = nullptr;
-        fault(cpu, insn->length);
+        Interpreter::fault(cpu, insn->length);
         break;
     }
     cpu.block = nullptr;
     return status;
+}
+
+}  // namespace
+
+Status Interpreter::interpret_block(Vcpu& cpu, const Block& block, u64 most) {
+    return run_block(cpu, block, most);
 }
 
 namespace {
@@ -373,7 +382,7 @@ Interpreter::look_up(Vcpu& cpu, u64 limit, bool log_entries, RunResult& result) 
 
 RunResult Interpreter::run(Vcpu& cpu, u64 budget) {
     return run_loop(cpu, budget, [&cpu](const Block& block, u64 limit) {
-        return interpret_block(cpu, block, limit - cpu.icount);
+        return run_block(cpu, block, limit - cpu.icount);
     });
 }
 

@@ -33,7 +33,20 @@ class Interpreter final : public ExecutionEngine {
     // The block at RIP. `page` is the code page of the last one, still good if `generation` is that
     // of the TLB. Fault: cpu.fault is set. `out` stays null when the code does not lie in RAM or
     // ROM, or runs over the code segment's limit.
-    Status find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) const;
+    Status find_block(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) const {
+        const LinearAddr linear = linear_rip(cpu);
+        if ((linear & kPageMask) == page.linear_page && generation == cpu.tlb.generation() &&
+            page.native != nullptr) [[likely]] {
+            Block* const block = cpu.blocks->find(page.page | (linear % kPageBytes),
+                                                  cpu.mode.key & mode_key::kDecode);
+            if (block != nullptr && block->second_page == Block::kInvalid &&
+                within_limit(cpu, cpu.state.rip(), block->bytes)) [[likely]] {
+                out = block;
+                return Status::Next;
+            }
+        }
+        return find_block_anywhere(cpu, page, generation, out);
+    }
     // Executes one decoded instruction at RIP and accounts for it: RIP and icount are those of the
     // next one, or of the handler of its fault.
     static Status interpret_one(Vcpu& cpu, const Insn& insn);
@@ -69,6 +82,9 @@ class Interpreter final : public ExecutionEngine {
         unsigned count = 0;
     };
 
+    // find_block() wherever the code lies and whether or not it is decoded.
+    [[gnu::noinline]] Status
+    find_block_anywhere(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) const;
     Status decode_block(
         Vcpu& cpu, const CodePage& page, LinearAddr linear, DecodeMode mode, Block*& out) const;
     static Status decode_one(Vcpu& cpu,
