@@ -135,8 +135,8 @@ inline constexpr unsigned kStackSlots = TranslatedCode::kStackSlots;
 // TranslatedCode::remaining: each translation takes its instructions off, and in memory that were a
 // chain of stores and loads through all of them.
 inline constexpr u8 kT0 = kR14, kT1 = kR15, kBudget = kR13;
-inline constexpr std::array<u8, 16> kHome = {kRax, kRcx, kRdx, kRbx, kR12, kRbp,   kRsi,   kRdi,
-                                             8,    9,    10,   11,   kNoReg, kNoReg, kNoReg, kNoReg};
+inline constexpr std::array<u8, 16> kHome = {
+    kRax, kRcx, kRdx, kRbx, kR12, kRbp, kRsi, kRdi, 8, 9, 10, 11, kNoReg, kNoReg, kNoReg, kNoReg};
 
 inline Mem at_rsp(i32 disp) {
     return {.base = kRsp, .disp = disp};
