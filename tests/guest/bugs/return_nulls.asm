@@ -72,12 +72,7 @@ start64:
     mov es, eax
     mov eax, gs
     EXPECT eax, 3
-    push qword DATA3
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push qword .ring3
-    iretq
+    TO_USER .ring3
 .ring3:
     mov r8d, gs
     mov r9d, es

@@ -29,7 +29,7 @@ VECTOR  equ 0x31
 
 start64:
 %include "claims.inc"
-    mov qword [hook], note_event
+    mov qword [hook], note_interrupt
     mov ecx, 0x1B
     rdmsr
     or eax, 0xC00                       ; x2APIC
@@ -156,14 +156,3 @@ start64:
     CLAIM "POPF and IRET"
     jmp finish
 
-; An interrupt: where it came, and its end; it returns there.
-note_event:
-    mov eax, [rbx + F_RIP]
-    mov [resume], rax
-    call note_fault
-    mov ecx, 0x80B
-    xor eax, eax
-    xor edx, edx
-    wrmsr
-    cmp eax, eax
-    ret

@@ -321,12 +321,7 @@ start64:
     SET_MSR 0xC0000084, 0x40601         ; FMASK: AC, DF, IF, CF
     mov r9d, first
     mov r10d, second
-    push qword DATA3
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push qword .ring3
-    iretq
+    TO_USER .ring3
 .ring3:
     REPEATEDLY
     mov r8, rsp
@@ -505,12 +500,4 @@ elsewhere: dq 3, 4
 note_event:
     cmp dword [rbx + F_VECTOR], VECTOR
     jne note_fault
-    mov eax, [rbx + F_RIP]
-    mov [resume], rax
-    call note_fault
-    mov ecx, 0x80B
-    xor eax, eax
-    xor edx, edx
-    wrmsr
-    cmp eax, eax
-    ret
+    jmp note_interrupt

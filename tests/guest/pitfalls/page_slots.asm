@@ -18,25 +18,6 @@ ONE     equ 0x301000                    ; frames; linear addresses for ring 0, t
 TWO     equ 0x302000
 RIVAL   equ 0x800000                    ; added: the same page, in the same entry of the TLB
 
-%macro AT_RING3 0
-    push qword DATA3
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push qword %%user
-    iretq
-%%user:
-%endmacro
-%macro AT_RING0 0
-    RING0 %%done
-%%done:
-%endmacro
-%macro PKRU 1
-    mov eax, %1
-    xor ecx, ecx
-    xor edx, edx
-    wrpkru
-%endmacro
 ; So often that what misses once a round is remembered all the same.
 %macro OFTEN 1
     mov r12d, 1000

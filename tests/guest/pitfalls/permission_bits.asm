@@ -47,12 +47,6 @@ USER     equ 0x242000           ; user code
     or eax, %2
     mov cr4, rax
 %endmacro
-%macro PKRU 1
-    mov eax, %1
-    xor ecx, ecx
-    xor edx, edx
-    wrpkru
-%endmacro
 
 start64:
 %include "claims.inc"
@@ -196,12 +190,7 @@ start64:
     OPEN_GATE 0x3B
     REPEATEDLY
     GIVES -1, loads_super
-    push qword DATA3
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push qword .ring3
-    iretq
+    TO_USER .ring3
 .ring3:
     GIVES 5, loads_super
     GIVES 7, stores_super
@@ -213,12 +202,8 @@ start64:
     AGAIN
     CLAIM "rings_by_turns"
 
-    push qword DATA3                    ; user code that runs hot; nothing but WRPKRU stands between two accesses
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push qword .keys
-    iretq
+    ; user code that runs hot; nothing but WRPKRU stands between two accesses
+    TO_USER .keys
 .keys:
     mov ebx, KEYED + 8
     xor ecx, ecx

@@ -23,15 +23,6 @@ OTHER   equ 0x220000                    ; a frame that no page maps: all zero
 CODE_AT equ USER_A + 0x400              ; code on a shadow-stack page
 READONLY equ 0x201800
 
-; Runs the lines up to AT_RING0 at ring 3.
-%macro AT_RING3 0
-    TO_USER %%user
-%%user:
-%endmacro
-%macro AT_RING0 0
-    RING0 %%done
-%%done:
-%endmacro
 %macro EXPECT_SSP 1
     xor eax, eax
     rdsspq rax

@@ -32,12 +32,7 @@ start64:
     SET_MSR 0xC0000081, (CODE3 - 16) << 48 | CODE0 << 32
     SET_MSR 0xC0000082, handler
     SET_MSR 0xC0000084, 0x700
-    push qword DATA3
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push qword .ring3
-    iretq
+    TO_USER .ring3
 .ring3:
 
 ; R8: what the handler does at level 0. RSP is the user's: handlers use no stack.
@@ -245,12 +240,7 @@ start64:
     mov rax, cr0
     or eax, 0x40000                     ; AM
     mov cr0, rax
-    push qword DATA3
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push qword .alignment3
-    iretq
+    TO_USER .alignment3
 .alignment3:
     REPEATEDLY
     mov ebx, USER + 1                   ; and nothing else that is not aligned as long as AC is set
@@ -379,12 +369,7 @@ start64:
 .ud:
     EXPECT dword [f_vector], 6
     EXPECT dword [f_rip], .sysret_faults
-    push qword DATA3
-    push qword STACK3
-    push qword 2
-    push qword CODE3
-    push r12
-    iretq
+    TO_USER r12
 
 handler:
     jmp r8
@@ -392,17 +377,7 @@ handler:
 ; An interrupt returns where it came, a fault behind the instruction.
 note_event:
     cmp dword [rbx + F_VECTOR], VECTOR
-    jne .fault
-    mov eax, [rbx + F_RIP]
-    mov [resume], rax
-    call note_fault
-    mov ecx, 0x80B
-    xor eax, eax
-    xor edx, edx
-    wrmsr
-    cmp eax, eax
-    ret
-.fault:
+    je note_interrupt
     cmp dword [rbx + F_VECTOR], 1
     jne note_fault
     call note_fault
