@@ -19,8 +19,7 @@ void sahf(Emitter& e) {
 void Assembly::save_status() {
     e_.mov(kT0, kRax);
     lahf(e_);
-    e_.xr({.opcode = static_cast<u8>(0x90 | cc::kO), .map = OpcodeMap::Map0F, .byte = true}, 0,
-          kRax);  // seto al
+    e_.setcc(cc::kO, kRax);
     // All 32 bits, whatever is above: a load of more than was stored would wait for the store.
     e_.store32(at_rsp(layout::kStatus), kRax);
     e_.mov(kRax, kT0);
@@ -226,7 +225,7 @@ void Assembly::refill_if(u8* place, unsigned slot, const Address& address, const
 }
 
 void Assembly::write_refill(const Refill& refill) {
-    Emitter::patch(refill.place, refill.place, e_.at());
+    e_.lands_here(refill.place);
     at_ = refill.item;
     stack_ahead_ = refill.stack_ahead;
     stack_settled_ = refill.stack_settled;
@@ -356,7 +355,7 @@ void Assembly::end_item() {
 }
 
 void Assembly::write_interpreted(const Interpreted& interpreted) {
-    Emitter::patch(interpreted.place, interpreted.place, e_.at());
+    e_.lands_here(interpreted.place);
     move_home(interpreted.stack_ahead);
     if (interpreted.x87.last != nullptr) {
         write_x87_pointers(interpreted.x87, 0);
@@ -373,7 +372,7 @@ void Assembly::write_interpreted(const Interpreted& interpreted) {
         // Changes flags, so they come after it.
         u8* behind = e_.lea_rip(kT0);
         jump_to_trampoline(cache_.trampolines().load_x87);
-        Emitter::patch(behind, behind, e_.at());
+        e_.lands_here(behind);
     }
     if (end.status == StatusPlace::Native || end.status == StatusPlace::Both) {
         load_status();
@@ -484,7 +483,7 @@ u8* Assembly::take_budget() {
 const u8* Assembly::write_budget_spent(u8* spent, bool waits) {
     const u32 start =
         cache_.add(Exit{.rip = translation_.rip, .key = translation_.key, .waits = waits});
-    Emitter::patch(spent, spent, e_.at());
+    e_.lands_here(spent);
     e_.alu_imm(0, kBudget, static_cast<i32>(count()));  // add
     const u8* stale = e_.at();
     write_unlinked(start, StatusPlace::Saved);
@@ -502,7 +501,7 @@ void Assembly::write_tracked_entry() {
 
 void Assembly::finish() {
     for (const SideExit& side : side_exits_) {
-        Emitter::patch(side.place, side.place, e_.at());
+        e_.lands_here(side.place);
         move_home(side.stack_ahead);
         adjust_count(static_cast<i32>(count() - side.retired));
         write_exit(side.rip, side.status);
@@ -514,11 +513,11 @@ void Assembly::finish() {
         write_interpreted(interpreted);
     }
     for (const Load& load : loads_) {
-        Emitter::patch(load.place, load.place, e_.at());
+        e_.lands_here(load.place);
         jump_to_load(load.routine, load.behind);
     }
     for (const Unlinked& unlinked : unlinked_) {
-        Emitter::patch(unlinked.place, unlinked.place, e_.at());
+        e_.lands_here(unlinked.place);
         cache_.exit(unlinked.exit).unlinked = cache_.executable(e_.at());
         write_unlinked(unlinked.exit, unlinked.status);
     }

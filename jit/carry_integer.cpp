@@ -187,14 +187,15 @@ bool test(Assembly& a) {
            two_operands(a, {.opcode = by_width(0x84, insn.width), .bytes = insn.width});
 }
 
-bool shift(Assembly& a, unsigned extension, bool reads_status) {
+bool shift(Assembly& a) {
     const Insn& insn = a.insn();
     const bool by_cl = insn.form == Form::EC;
     if (!by_cl && insn.form != Form::EI) {
         return false;
     }
-    return one_operand(a, by_width(by_cl ? 0xD2 : 0xC0, insn.width), extension, Use2::Modify,
-                       insn.width, reads_status, by_cl ? 0 : 1);
+    const bool reads_status = insn.op == Op::RCL || insn.op == Op::RCR;
+    return one_operand(a, by_width(by_cl ? 0xD2 : 0xC0, insn.width), shift_extension(insn.op),
+                       Use2::Modify, insn.width, reads_status, by_cl ? 0 : 1);
 }
 
 bool double_shift(Assembly& a, u8 opcode) {
@@ -464,13 +465,13 @@ bool carry_over_integer(Assembly& a) {
     case Op::IMUL: return multiply(a);
     case Op::DIV:
     case Op::IDIV: return divide(a);
-    case Op::ROL: return shift(a, 0, false);
-    case Op::ROR: return shift(a, 1, false);
-    case Op::RCL: return shift(a, 2, true);
-    case Op::RCR: return shift(a, 3, true);
-    case Op::SHL: return shift(a, 4, false);
-    case Op::SHR: return shift(a, 5, false);
-    case Op::SAR: return shift(a, 7, false);
+    case Op::ROL:
+    case Op::ROR:
+    case Op::RCL:
+    case Op::RCR:
+    case Op::SHL:
+    case Op::SHR:
+    case Op::SAR: return shift(a);
     case Op::SHLD: return double_shift(a, 0xA4);
     case Op::SHRD: return double_shift(a, 0xAC);
     case Op::BT: return bit_test(a, 0);

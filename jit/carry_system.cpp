@@ -49,7 +49,7 @@ bool sti(Assembly& a) {
     set(e, system_flag(rflags::kIf));
     open_interrupt_window(e);
     e.store_imm32(at_rsp(layout::kInterruptibility), blocking::kSti);
-    here(e, enabled);
+    e.lands_here(enabled);
     a.begin_shadow();
     return true;
 }
@@ -88,7 +88,7 @@ bool access_control(Assembly& a) {
         clear(e, system_flag(rflags::kAc));
         e.alu_imm(5, at_rsp(layout::kDataTlb), kTableBytes);  // sub
     }
-    here(e, as_before);
+    e.lands_here(as_before);
     return true;
 }
 

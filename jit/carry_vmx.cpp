@@ -143,7 +143,7 @@ bool vmwrite(Assembly& a) {
         e.rm(by_word(0x89, field.bytes), value, there);
         e.alu_imm(1, {.base = kT0, .disp = -static_cast<i32>(VmcsView::kStaleBefore)},
                   static_cast<i32>(field.stale), false);
-        Emitter::patch(same, same, e.at());
+        e.lands_here(same);
     }
     succeed(a);
     return true;
@@ -195,17 +195,17 @@ void store_any(Assembly& a) {
         e.rm(by_word(0x89, bytes), value, {.base = kT1});
         if (bytes != 8) {
             stored[i] = e.jmp();
-            Emitter::patch(other, other, e.at());
+            e.lands_here(other);
         }
     }
-    Emitter::patch(stored[0], stored[0], e.at());
-    Emitter::patch(stored[1], stored[1], e.at());
+    e.lands_here(stored[0]);
+    e.lands_here(stored[1]);
     e.load32(kT0, at_rsp(layout::kScratch + static_cast<i32>(offsetof(VmcsFieldPlace, stale))));
     load_pointer(e, kT1, layout::kVmcsView, offsetof(VmcsView, fields));
     e.rm({.opcode = 0x09}, kT0,  // or
          {.base = kT1, .disp = -static_cast<i32>(VmcsView::kStaleBefore)});
     for (u8* place : same) {
-        Emitter::patch(place, place, e.at());
+        e.lands_here(place);
     }
 }
 

@@ -66,7 +66,7 @@ struct VexOpcode {
 // Conditions by the low nibble of Jcc.
 namespace cc {
 inline constexpr u8 kO = 0, kNO = 1, kB = 2, kAE = 3, kE = 4, kNE = 5, kBE = 6, kA = 7, kS = 8,
-                    kNS = 9;
+                    kNS = 9, kP = 10;
 }  // namespace cc
 
 class Emitter {
@@ -182,6 +182,13 @@ class Emitter {
         return rel32(target);
     }
     void jmp_mem(const Mem& mem) { xm({.opcode = 0xFF}, 4, mem); }
+    // Whether the condition holds, into a byte register.
+    void setcc(unsigned condition, unsigned to) {
+        xr({.opcode = static_cast<u8>(0x90 | condition), .map = OpcodeMap::Map0F, .byte = true}, 0,
+           to);
+    }
+    // The branch, whose displacement this is, leads here.
+    void lands_here(u8* displacement) { patch(displacement, displacement, at_); }
     static void patch(u8* displacement, const u8* place, const u8* target) {
         const auto distance = static_cast<i32>(target - (place + 4));
         std::memcpy(displacement, &distance, 4);

@@ -127,6 +127,9 @@ class Engine final : public ExecutionEngine {
     Translation* translation_of(Vcpu& cpu, Block& block);
     void know(const Translation& translation);
     static const DataTlb& slots_table(const TlbContext& context, unsigned level);
+    static void catch_up(OwnedJumpTable& jumps, const TlbContext& context, unsigned level) {
+        jumps.slots().catch_up(context, slots_table(context, level));
+    }
     void put_in_force(Vcpu& cpu, OwnedJumpTable& jumps);
     void with_slots_if_hot(Vcpu& cpu, Block& block, Translation*& translation);
     bool misses_too_often(u32 site, u64 now);
@@ -200,7 +203,7 @@ void Engine::put_in_force(Vcpu& cpu, OwnedJumpTable& jumps) {
     cpu.translated.jump_table = jumps.table();
     OwnedJumpTable* const other = jump_tables_.other_level(cpu, context, jumps.key());
     if (other != nullptr) {
-        other->slots().catch_up(context, slots_table(context, cpu.mode.cpl ^ 3U));
+        catch_up(*other, context, cpu.mode.cpl ^ 3U);
     }
     cpu.translated.other_jump_table = other != nullptr ? other->table() : nullptr;
 }
@@ -289,7 +292,7 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
         note_target(cpu, jumps, *translation, endbranch != nullptr);
     }
     last_exit_ = kNoExit;
-    jumps.slots().catch_up(cpu.tlb.current(), slots_table(cpu.tlb.current(), cpu.mode.cpl));
+    catch_up(jumps, cpu.tlb.current(), cpu.mode.cpl);
     put_in_force(cpu, jumps);
     TranslatedCode& translated = cpu.translated;
     translated.remaining = static_cast<i64>(std::min(limit - cpu.icount, kSlice));
@@ -390,8 +393,7 @@ const u8* Engine::go_on_anywhere(Vcpu& cpu) {
             if (code == nullptr) {
                 return nullptr;
             }
-            const TlbContext& context = cpu.tlb.current();
-            jumps.slots().catch_up(context, slots_table(context, cpu.mode.cpl));
+            catch_up(jumps, cpu.tlb.current(), cpu.mode.cpl);
             return enter_at(cpu, jumps, code);
         }
         Interpreter::fault(cpu, 0);

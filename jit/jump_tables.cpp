@@ -68,7 +68,7 @@ OwnedJumpTable& JumpTables::new_table(void*& owner) {
 
 OwnedJumpTable& JumpTables::current(Vcpu& cpu, u32 key) {
     TlbContext& context = cpu.tlb.current();
-    void*& slot = context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0];
+    void*& slot = context.jump_tables[place_of(cpu.mode.cpl)];
     if (slot == nullptr) {
         slot = &new_table(slot);
     }
@@ -88,8 +88,7 @@ OwnedJumpTable* JumpTables::other_level(const Vcpu& cpu, const TlbContext& conte
     if ((key & kSameAtBoth) != 64) {
         return nullptr;
     }
-    auto* other = static_cast<OwnedJumpTable*>(context.jump_tables[cpu.mode.cpl == 3 ? 0 : 1]);
-    return other != nullptr && holds(*other, context, key ^ mode_key::kUser) ? other : nullptr;
+    return up_to_date(context, cpu.mode.cpl == 3 ? 0 : 3, key ^ mode_key::kUser);
 }
 
 void KnownTargets::note(u64 rip, PhysAddr start, u32 key, const u8* code) {

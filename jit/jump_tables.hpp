@@ -76,15 +76,19 @@ class JumpTables {
     OwnedJumpTable& current(Vcpu& cpu, u32 key);
     // The same; null if it has yet to be made, or what it holds is out of date.
     OwnedJumpTable* up_to_date(Vcpu& cpu, u32 key) const {
-        const TlbContext& context = cpu.tlb.current();
-        auto* table = static_cast<OwnedJumpTable*>(context.jump_tables[cpu.mode.cpl == 3 ? 1 : 0]);
-        return table != nullptr && holds(*table, context, key) ? table : nullptr;
+        return up_to_date(cpu.tlb.current(), cpu.mode.cpl, key);
     }
     // That of the other of levels 0 and 3 in 64-bit code, `key` being the mode of this one; null if
     // what it holds is out of date.
     OwnedJumpTable* other_level(const Vcpu& cpu, const TlbContext& context, u32 key) const;
 
   private:
+    // Where an address space keeps that of a level.
+    static std::size_t place_of(unsigned level) { return level == 3 ? 1 : 0; }
+    OwnedJumpTable* up_to_date(const TlbContext& context, unsigned level, u32 key) const {
+        auto* table = static_cast<OwnedJumpTable*>(context.jump_tables[place_of(level)]);
+        return table != nullptr && holds(*table, context, key) ? table : nullptr;
+    }
     bool holds(const OwnedJumpTable& table, const TlbContext& context, u32 key) const {
         return table.execute_epochs_.upper == context.execute_epochs.upper &&
                (table.execute_epochs_.lower == context.execute_epochs.lower || !table.has_lower_) &&

@@ -197,44 +197,49 @@ choice_hash(const ChoiceRow& row, unsigned log2, const std::function<void(Choice
 NativeChoices::NativeChoices(const NativeFeatures& native) {
     static const NativeChoices kAsked = ask();
     *this = kAsked;
-    for (const ChoiceRow& row : kRows) {
-        for (unsigned log2 = 0; log2 < kWidths; ++log2) {
-            const std::size_t form = at(row.op, 1U << log2);
-            if (!native.has(NativeFeatures::Trait::UndefinedFlags)) {
-                other_flags_.set(form);
-            }
-            if (!native.has(NativeFeatures::Trait::UndefinedResults)) {
-                other_results_.set(form);
-            }
-        }
+    if (!native.has(NativeFeatures::Trait::UndefinedFlags)) {
+        other_flags_ = all_forms();
+    }
+    if (!native.has(NativeFeatures::Trait::UndefinedResults)) {
+        other_results_ = all_forms();
     }
     conditions_are_ours_ =
         conditions_are_ours_ && native.has(NativeFeatures::Trait::UndefinedResults);
 }
 
+NativeChoices::Forms NativeChoices::all_forms() {
+    Forms forms;
+    for (const ChoiceRow& row : kRows) {
+        for (unsigned log2 = 0; log2 < kWidths; ++log2) {
+            forms.set(at(row.op, 1U << log2));
+        }
+    }
+    return forms;
+}
+
 NativeChoices NativeChoices::ask() {
     NativeChoices found;
     auto memory = CodeMemory::create(kPageBytes);
-    std::optional<NativeRunner> native;
-    if (memory) {
-        native.emplace(memory.value());
+    if (!memory) {
+        found.other_flags_ = found.other_results_ = all_forms();
+        found.conditions_are_ours_ = false;
+        return found;
     }
+    NativeRunner native(memory.value());
     const CpuFeatures features = native_cpuid_features();
     for (const ChoiceRow& row : kRows) {
-        const bool asks = native && (!row.feature || features.has(*row.feature));
+        if (row.feature && !features.has(*row.feature)) {
+            continue;
+        }
         for (unsigned log2 = 0; log2 < kWidths; ++log2) {
             const std::size_t form = at(row.op, 1U << log2);
-            if (!native) {
-                found.other_flags_.set(form);
-                found.other_results_.set(form);
-            }
             const std::vector<u8> code = choice_code(row, log2);
-            if (!asks || code.empty()) {
+            if (code.empty()) {
                 continue;
             }
-            native->load(harness(code));
+            native.load(harness(code));
             const ChoiceHash theirs =
-                choice_hash(row, log2, [&](ChoiceRegisters& r) { native->run(&r); });
+                choice_hash(row, log2, [&](ChoiceRegisters& r) { native.run(&r); });
             if (theirs.flags != row.ours[log2].flags) {
                 found.other_flags_.set(form);
             }
@@ -243,7 +248,7 @@ NativeChoices NativeChoices::ask() {
             }
         }
     }
-    found.conditions_are_ours_ = native && conditions_unchanged(*native);
+    found.conditions_are_ours_ = conditions_unchanged(native);
     return found;
 }
 

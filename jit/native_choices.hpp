@@ -89,6 +89,7 @@ class NativeChoices {
         return static_cast<std::size_t>(op) * kWidths + log2;
     }
     using Forms = std::bitset<static_cast<std::size_t>(Op::kCount) * kWidths>;
+    static Forms all_forms();  // of the table
     Forms other_flags_;
     Forms other_results_;
     bool conditions_are_ours_ = true;

@@ -33,10 +33,6 @@ void set_bits(Emitter& e, u8 bits) {
 void clear_bits(Emitter& e, u8 bits) {
     clear(e, {kOthers, bits});
 }
-void set_byte(Emitter& e, u8 condition, u8 to) {
-    e.xr({.opcode = static_cast<u8>(0x90 | condition), .map = OpcodeMap::Map0F, .byte = true}, 0,
-         to);
-}
 void or_others(Emitter& e, u8 from) {
     e.rm({.opcode = 0x08, .byte = true}, from, kOthers);
 }
@@ -47,16 +43,6 @@ void shift_byte_left(Emitter& e, u8 reg, u8 by) {
 
 bool sets_af(Op op) {
     return op == Op::SHL || op == Op::SHR || op == Op::SAR;
-}
-
-unsigned extension(Op op) {
-    switch (op) {
-    case Op::ROL: return 0;
-    case Op::ROR: return 1;
-    case Op::SHL: return 4;
-    case Op::SHR: return 5;
-    default: return 7;  // SAR
-    }
 }
 
 // The native flags are those of the shift, but for AF.
@@ -79,9 +65,9 @@ bool shift_by_constant(Assembly& a) {
         }
         const u8 reg = in_register(a, insn.rm, kT0);
         provide_status(a, false);
-        e.xr(by_width(0xC0, insn.width), extension(insn.op), reg);
+        e.xr(by_width(0xC0, insn.width), shift_extension(insn.op), reg);
         e.byte(count - 1);
-        e.xr(by_width(0xD0, insn.width), extension(insn.op), reg);
+        e.xr(by_width(0xD0, insn.width), shift_extension(insn.op), reg);
         written(a, insn.rm, kT0);
         a.set_status(StatusPlace::Native);
     } else if (!carry_over_integer(a)) {
@@ -115,16 +101,16 @@ bool shift_by_cl(Assembly& a) {
     }
     e.mov(kT1, kRcx);
     e.lea(kRcx, {.base = kRcx, .disp = -1});
-    e.xr(by_width(0xD2, insn.width), extension(insn.op), reg);
+    e.xr(by_width(0xD2, insn.width), shift_extension(insn.op), reg);
     e.mov(kRcx, kT1);
-    e.xr(by_width(0xD0, insn.width), extension(insn.op), reg);
+    e.xr(by_width(0xD0, insn.width), shift_extension(insn.op), reg);
     written(a, insn.rm, kT0);
     a.set_status(StatusPlace::Native);
     a.need_saved_status();
     if (sets_af(insn.op)) {
         set_bits(e, kAf);
     }
-    here(e, by_0);
+    e.lands_here(by_0);
     a.set_status(StatusPlace::Saved);
     return true;
 }
@@ -148,7 +134,7 @@ bool product(Assembly& a) {
         return false;
     }
     Emitter& e = a.emitter();
-    set_byte(e, cc::kB, kT0);
+    e.setcc(cc::kB, kT0);
     e.xm({.opcode = 0x90 | cc::kO, .map = OpcodeMap::Map0F, .byte = true}, 0, kOverflow);
     clear_bits(e, kCf);
     or_others(e, kT0);
@@ -171,8 +157,8 @@ bool count_zeros(Assembly& a) {
         return false;
     }
     Emitter& e = a.emitter();
-    set_byte(e, cc::kB, kT0);
-    set_byte(e, cc::kE, kT1);
+    e.setcc(cc::kB, kT0);
+    e.setcc(cc::kE, kT1);
     shift_byte_left(e, kT1, kZfShift);
     e.rr({.opcode = 0x08, .byte = true}, kT1, kT0);
     e.rm({.opcode = 0x88, .byte = true}, kT0, kOthers);
@@ -190,7 +176,7 @@ bool bits(Assembly& a) {
     a.need_saved_status();
     const u8 result = in_register(a, to_reg ? insn.reg : insn.vvvv, kT1);
     e.rr({.opcode = 0x84, .byte = true}, result, result);  // test
-    set_byte(e, 0xA, kT0);                                 // setp
+    e.setcc(cc::kP, kT0);
     shift_byte_left(e, kT0, kPfShift);
     if (insn.op == Op::BEXTR) {
         clear_bits(e, kPf | kSf);

@@ -42,6 +42,19 @@ inline bool takes_rex(unsigned guest) {
     return !high_byte(guest) && (in_memory(guest) || native(guest) >= 8);
 }
 
+// ModRM.reg of shifts and rotates.
+constexpr unsigned shift_extension(Op op) {
+    switch (op) {
+    case Op::ROL: return 0;
+    case Op::ROR: return 1;
+    case Op::RCL: return 2;
+    case Op::RCR: return 3;
+    case Op::SHL: return 4;
+    case Op::SHR: return 5;
+    default: return 7;  // SAR
+    }
+}
+
 // Writes the immediate of an instruction with a `width`-byte operand, at most 4 bytes.
 inline void immediate(Assembly& a, unsigned width, u64 value) {
     switch (width) {

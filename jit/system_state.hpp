@@ -39,11 +39,6 @@ inline void test(Emitter& e, const FlagByte& flag) {
     e.byte(flag.bit);
 }
 
-// A branch leads here.
-inline void here(Emitter& e, u8* displacement) {
-    Emitter::patch(displacement, displacement, e.at());
-}
-
 // The bits of TranslatedCode::status that stand in AH for SF, ZF, AF, PF and CF; OF's place.
 inline constexpr i32 kStatusInAh = 0xD5;
 inline constexpr u8 kAhShift = 8, kOverflowShift = 11;

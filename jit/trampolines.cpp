@@ -111,7 +111,7 @@ make_trampolines(CodeMemory& memory, bool avx, InterpretFn interpret, Trampoline
     e.store(at_rsp(layout::kTarget), kRax);
     load_registers(e);
     e.jmp_mem(at_rsp(layout::kTarget));
-    Emitter::patch(ended, ended, e.at());
+    e.lands_here(ended);
     e.load_imm(kRax, kNoSite);
     return_to_engine(e);
 

@@ -46,7 +46,7 @@ void store_vector_if_native(Emitter& e, bool avx) {
         e.byte(0x77);
     }
     e.store_imm8(at_rsp(layout::kVectorNative), 0);
-    Emitter::patch(in_memory, in_memory, e.at());
+    e.lands_here(in_memory);
 }
 
 }  // namespace droste::jit

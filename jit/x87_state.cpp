@@ -97,7 +97,7 @@ void store_x87_if_native(Emitter& e) {
     e.load_imm(kRax, reinterpret_cast<std::uintptr_t>(&take_x87));
     e.xr({.opcode = 0xFF}, 2, kRax);  // call rax
     e.mov(kRsp, kRbx);
-    Emitter::patch(in_memory, in_memory, e.at());
+    e.lands_here(in_memory);
 }
 
 }  // namespace droste::jit

@@ -48,10 +48,6 @@ DecodeMode decode_mode(const Vcpu& cpu) {
     return {cpu.mode.code_bits, !cpu.mode.protected_mode || cpu.mode.virtual8086};
 }
 
-u32 block_key(const Vcpu& cpu) {
-    return cpu.mode.key & mode_key::kDecode;
-}
-
 }  // namespace
 
 // A fault counts as an instruction: delivering one takes time, and a guest that does nothing but

@@ -37,8 +37,8 @@ class Interpreter final : public ExecutionEngine {
         const LinearAddr linear = linear_rip(cpu);
         if ((linear & kPageMask) == page.linear_page && generation == cpu.tlb.generation() &&
             page.native != nullptr) [[likely]] {
-            Block* const block = cpu.blocks->find(page.page | (linear % kPageBytes),
-                                                  cpu.mode.key & mode_key::kDecode);
+            Block* const block =
+                cpu.blocks->find(page.page | (linear % kPageBytes), block_key(cpu));
             if (block != nullptr && block->second_page == Block::kInvalid &&
                 within_limit(cpu, cpu.state.rip(), block->bytes)) [[likely]] {
                 out = block;
@@ -82,6 +82,9 @@ class Interpreter final : public ExecutionEngine {
         unsigned count = 0;
     };
 
+    static u32 block_key(const Vcpu& cpu) {
+        return cpu.mode.key & mode_key::kDecode;
+    }
     // find_block() wherever the code lies and whether or not it is decoded.
     [[gnu::noinline]] Status
     find_block_anywhere(Vcpu& cpu, CodePage& page, u64 generation, Block*& out) const;
