@@ -192,12 +192,12 @@ int run(CommandLine& line) {
             return user_error(created.error());
         }
         Pc& pc = *created.value();
+        explainer.value()->attach(pc);
         if (lockstep) {
             if (const auto started = lockstep->start(pc, control); !started) {
                 return user_error(started.error());
             }
         }
-        explainer.value()->attach(pc);
         for (const std::string& note : consoles.notes()) {
             tell(fmt::format("{}\n", note));
         }

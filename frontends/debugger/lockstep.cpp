@@ -1,13 +1,12 @@
 #include "frontends/debugger/lockstep.hpp"
 
 #include "core/event_queue.hpp"
-#include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "frontends/debugger/cpu_difference.hpp"
+#include "frontends/debugger/dead_status.hpp"
 #include "frontends/debugger/guest_code.hpp"
 #include "frontends/debugger/memory_compare.hpp"
-#include "jit/status_effect.hpp"
 
 #include <algorithm>
 #include <array>
@@ -45,40 +44,6 @@ u64 comparable_status_flags() {
     }
     const u32 family = (eax >> 8 & 0xF) + (eax >> 20 & 0xFF);
     return family >= kFirstZen ? rflags::kStatus : 0;
-}
-
-// The status flags that the code at `rip` may read before it overwrites them, as the translator
-// decides it.
-u64 live_status(Vcpu& cpu, u64 rip) {
-    constexpr unsigned kFarEnough = 64;
-    std::vector<jit::StatusEffect> effects;
-    while (effects.size() < kFarEnough) {
-        const CodeBytes code = fetch_code(cpu, rip);
-        Insn insn;
-        if (decode(std::span<const u8>(code.bytes).first(code.count), {cpu.mode.code_bits, false},
-                   cpu.features, insn) != DecodeResult::Ok) {
-            break;
-        }
-        const jit::StatusEffect& effect = effects.emplace_back(jit::status_effect(insn));
-        if (effect.writes_all || (effect.reads && !effect.reads_only_carry)) {
-            break;
-        }
-        rip += insn.length;
-    }
-    auto live = jit::LiveStatus::All;
-    for (std::size_t i = effects.size(); i-- > 0;) {
-        live = jit::live_before(effects[i], live);
-    }
-    return live == jit::LiveStatus::All     ? rflags::kStatus
-           : live == jit::LiveStatus::Carry ? rflags::kCf
-                                            : 0;
-}
-
-// Two values of RFLAGS that differ in status flags only.
-bool images_of_rflags(u64 one, u64 other) {
-    constexpr u64 kNever = ~rflags::kWritable & ~rflags::kFixed1;
-    return (one & rflags::kFixed1) != 0 && (one & kNever) == 0 &&
-           ((one ^ other) & ~rflags::kStatus) == 0;
 }
 
 bool event_is_put_off(const Vcpu& cpu) {
@@ -122,6 +87,7 @@ Expected<void> Lockstep::start(Pc& leader, RunControl& control) {
     follower_ = std::move(created).value();
     leader_ = &leader;
     control_ = &control;
+    exits_ = std::make_unique<LockstepExits>(leader, *follower_);
     for (const auto& cpu : leader.vcpus()) {
         auto followed = std::make_unique<FollowedEngine>(*this);
         FollowedEngine& engine = *followed;
@@ -401,7 +367,8 @@ void Lockstep::finish() {
 std::string Lockstep::summary() const {
     return fmt::format(
         "lockstep: {} instructions, {} comparisons, {} of dead status flags let pass{}",
-        instructions_, comparisons_, excused_, differs() ? "" : ", no difference");
+        instructions_, comparisons_, excused_ + (exits_ == nullptr ? 0 : exits_->excused()),
+        differs() ? "" : ", no difference");
 }
 
 }  // namespace droste

@@ -11,8 +11,8 @@
 // tells (RunShadow). Input from outside is taken when both are at the same instruction (CharTwin).
 //
 // Status flags that nobody reads before they are overwritten need not be right in translated code
-// (docs/jit/flags.md), and may be seen by a debugger or in the frame of an exception. Where that
-// can be shown the follower takes the leader's; it is counted.
+// (docs/jit/flags.md), and may be seen by a debugger, in the frame of an exception or in a VMCS
+// (LockstepExits). Where that can be shown the follower takes the leader's; it is counted.
 //
 // Compared are the registers of the vCPU that ran, the bytes around what its registers point to,
 // what serial ports send, and now and then all of RAM.
@@ -25,6 +25,7 @@
 #include "core/log.hpp"
 #include "frontends/debugger/char_twin.hpp"
 #include "frontends/debugger/disassembler.hpp"
+#include "frontends/debugger/lockstep_exits.hpp"
 #include "frontends/debugger/lockstep_options.hpp"
 #include "frontends/debugger/translation_listing.hpp"
 #include "frontends/machine/pc.hpp"
@@ -98,6 +99,7 @@ class Lockstep final : public RunShadow, public jit::Listener {
     Log log_;
     RunControl follower_control_;
     std::unique_ptr<Pc> follower_;
+    std::unique_ptr<LockstepExits> exits_;  // uses follower_
     Pc* leader_ = nullptr;
     RunControl* control_ = nullptr;
     Disassembler disassembler_;

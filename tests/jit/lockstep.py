@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""lockstep.py DROSTE KERNEL [--linux]: translator and interpreter agree in lockstep, and a difference is found where one is planted.
+"""lockstep.py DROSTE KERNEL [--linux|--nested]: translator and interpreter agree in lockstep, and a difference is found where one is planted.
 
-KERNEL is translated.asm. With --linux a kernel boots to userland instead, with one CPU and with two."""
+KERNEL is translated.asm. With --linux a kernel boots to userland instead, with one CPU and with two; with --nested KVM in it boots a guest."""
 import os
 import re
 import subprocess
@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 from claims import claim, finish
 
 droste, kernel = sys.argv[1:3]
+TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 DIFFERENCE = 12
 
 
@@ -64,24 +65,43 @@ def stack():
     return int(re.search(r"RSP=([0-9a-f]{16})", text).group(1), 16)
 
 
-def linux():
-    boot = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "boot")
-    cache = os.environ.get("DROSTE_GUESTS", os.path.join(boot, "../../build/guests"))
-    if subprocess.run(["sh", os.path.join(boot, "guests.sh"), cache, "vmlinuz-6.1", "busybox"], check=False).returncode != 0:
+def guest_images(*names):
+    """The folder that has them."""
+    cache = os.environ.get("DROSTE_GUESTS", os.path.join(TESTS, "../build/guests"))
+    if subprocess.run(["sh", os.path.join(TESTS, "boot/guests.sh"), cache, *names], check=False).returncode != 0:
         print("skipped: no guest image, no network")
         sys.exit(77)
+    return cache
+
+
+def boots(name, cache, initramfs, userland, *options):
+    outcome = run("", "-kernel", os.path.join(cache, "vmlinuz-6.1"), "-initrd", initramfs, "-no-reboot",
+                  "-append", "console=ttyS0 poweroff panic=-1", "-serial", "stdio", *options, seconds=1500)
+    agrees(name, outcome, "Kernel panic")
+    claim(f"{name} reaches userland", userland in outcome[1], outcome[1][-300:])
+
+
+def linux():
+    cache = guest_images("vmlinuz-6.1", "busybox")
     with tempfile.TemporaryDirectory() as scratch:
         initramfs = os.path.join(scratch, "initramfs.cpio")
-        subprocess.run(["sh", os.path.join(boot, "make_initramfs.sh"), os.path.join(cache, "busybox"), initramfs], check=True)
+        subprocess.run(["sh", os.path.join(TESTS, "boot/make_initramfs.sh"), os.path.join(cache, "busybox"), initramfs], check=True)
         for cpus in ("1", "2"):
-            outcome = run("", "-kernel", os.path.join(cache, "vmlinuz-6.1"), "-initrd", initramfs, "-m", "256", "-smp", cpus, "-no-reboot",
-                          "-append", "console=ttyS0 poweroff panic=-1", "-serial", "stdio", seconds=1500)
-            agrees(f"Linux with {cpus} CPUs", outcome, "Kernel panic")
-            claim(f"Linux with {cpus} CPUs reaches userland", "DROSTE-USERLAND" in outcome[1], outcome[1][-300:])
+            boots(f"Linux with {cpus} CPUs", cache, initramfs, "DROSTE-USERLAND", "-m", "256", "-smp", cpus)
+
+
+def nested():
+    cache = guest_images("vmlinuz-6.1", "busybox", "kvm-6.1")
+    with tempfile.TemporaryDirectory() as scratch:
+        initramfs = os.path.join(scratch, "initramfs.cpio")
+        subprocess.run(["sh", os.path.join(TESTS, "nested/make_nested_initramfs.sh"), "-g", cache, "-l", "2", initramfs], check=True)
+        boots("Linux under KVM", cache, initramfs, "LEVEL-2-USERLAND", "-m", "1024", "-cpu", "nested,+vmx", "-icount-ns", "1")
 
 
 if sys.argv[3:] == ["--linux"]:
     linux()
+elif sys.argv[3:] == ["--nested"]:
+    nested()
 else:
     guests()
     planted()

@@ -75,6 +75,7 @@ struct ExitCost {
 class ExitTrace {
   public:
     void set_sink(VmExitSink* sink) { sink_ = sink; }
+    VmExitSink* sink() const { return sink_; }
     // One table of levels for all logical processors of a machine.
     void share_levels(const ExitTrace& other) { levels_ = other.levels_; }
 
