@@ -345,6 +345,13 @@ constexpr auto kOtherVendors = std::to_array<AcceptedRow>({
      "CR2 of a masked store that goes over the end of a page into one that faults: the last byte "
      "stored on Intel, the first byte of that page on AMD"},
     {[](const Insn& insn, const Outcome& g, const Outcome& n) {
+         return insn.op == Op::VCVTPS2PH && insn.mem() && n.state.vector != kNoFault &&
+                g.state.vector != kNoFault;
+     },
+     "VCVTPS2PH converts before it stores on Intel: #XM comes first, and a store that faults has "
+     "set "
+     "MXCSR's flags; AMD's faults first and leaves MXCSR"},
+    {[](const Insn& insn, const Outcome& g, const Outcome& n) {
          return (insn.op == Op::FSTP || insn.op == Op::FBSTP) && insn.mem_bytes == 10 &&
                 g.state.vector == kPfVector && n.state.vector == kPfVector;
      },

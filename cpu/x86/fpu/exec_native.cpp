@@ -102,28 +102,15 @@ Status exec_store(Vcpu& cpu, const Insn& insn) {
         return status;
     }
     alignas(32) std::array<u8, Bytes> operand;
-    const u32 mxcsr = cpu.state.mxcsr;
+    // VCVTPS2PH's conversion comes before its store, as on Intel CPUs: #XM before a fault of the
+    // store, and behind such a fault MXCSR has the conversion's flags.
     const u64 result = call(thunk, cpu, insn, operand.data());
     if (!Plain && (thunk.traits & Thunk::kUsesMxcsr) != 0 && (result & Thunk::kException) != 0)
         [[unlikely]] {
-        // A fault of the store comes first: "Prioritization of Concurrent Events".
-        const u32 flagged = std::exchange(cpu.state.mxcsr, mxcsr);
-        LinearAddr linear = 0;
-        const auto seg = static_cast<SegReg>(insn.seg);
-        if (const Status status =
-                linear_address(cpu, seg, effective_offset(cpu, insn), Bytes, true, linear);
-            status != Status::Next) {
-            return status;
-        }
-        if (const Status status = probe_store(cpu, linear, Bytes, seg); status != Status::Next) {
-            return status;
-        }
-        cpu.state.mxcsr = flagged;
         return simd_exception(cpu, thunk);
     }
     if (const Status status = store_vector<Bytes>(cpu, insn, operand); status != Status::Next)
         [[unlikely]] {
-        cpu.state.mxcsr = mxcsr;
         if (!Plain && (thunk.traits & Thunk::kUsesMmx) != 0) {
             x87::set_top(cpu.state.x87, 0);  // the tags still are what they were
         }

@@ -112,7 +112,7 @@ TEST_CASE("a store that raises #XM writes nothing", "[fpu][f16c]") {
     CHECK(guest.peek<u64>(FpuGuest::kData) == 0x1122334455667788);
 }
 
-TEST_CASE("a store that faults leaves MXCSR as it was", "[fpu][f16c]") {
+TEST_CASE("VCVTPS2PH converts before it stores", "[fpu][f16c]") {
     FpuGuest guest;
     if (!guest.cpu().features.has(Feature::F16C)) {
         return;
@@ -120,7 +120,12 @@ TEST_CASE("a store that faults leaves MXCSR as it was", "[fpu][f16c]") {
     guest.state().gpr[RDI] = FpuGuest::kReadOnly;
     guest.set_xmm<float>(0, {1.0F, 1.00001F, 1.0F, 1.0F});
     CHECK(guest.fault({0xC4, 0xE3, 0x79, 0x1D, 0x07, 0x00}) == kPf);  // vcvtps2ph [rdi], xmm0, 0
-    CHECK(guest.state().mxcsr == kAllMasked);
+    CHECK(guest.state().mxcsr == (kAllMasked | kPrecision));
+
+    guest.state().gpr[RDI] = FpuGuest::kReadOnly;
+    guest.state().mxcsr = kAllMasked & ~(kPrecision << 7);
+    CHECK(guest.fault({0xC4, 0xE3, 0x79, 0x1D, 0x07, 0x00}) == kXm);
+    CHECK(guest.state().mxcsr == ((kAllMasked & ~(kPrecision << 7)) | kPrecision));
 }
 
 TEST_CASE("COMISS of a signaling NaN with the exception unmasked leaves the flags", "[fpu][sse]") {
