@@ -132,7 +132,7 @@ class Engine final : public ExecutionEngine {
     }
     void put_in_force(Vcpu& cpu, OwnedJumpTable& jumps);
     void with_slots_if_hot(Vcpu& cpu, Block& block, Translation*& translation);
-    bool misses_too_often(u32 site, u64 now);
+    bool misses_too_often(u32 site, bool grown, u64 now);
     Status interpret(Vcpu& cpu, const Block& block, u64 most);
 
     Interpreter interpreter_{kMaxBlockInsns};
@@ -147,7 +147,7 @@ class Engine final : public ExecutionEngine {
     HalfEpochs stack_epochs_;
     const unsigned threshold_;
     struct Missing {
-        u32 times = 0;
+        u32 times = 0;  // weighted
         u64 since = 0;  // an instruction count
     };
     std::unordered_map<u32, Missing> missing_;  // by site
@@ -413,17 +413,20 @@ const u8* Engine::enter_at(Vcpu& cpu, OwnedJumpTable& jumps, const u8* code) {
     return code;
 }
 
-// The site's slot has missed PageSlots::kPatience times more, and cannot grow. A look into the TLB
-// is cheaper than a slot that misses in 7 % of the accesses; a site that does so seldom does not
-// matter.
-bool Engine::misses_too_often(u32 site, u64 now) {
+// The site's slot has missed PageSlots::kPatience times more. A look into the TLB is cheaper than a
+// slot that misses in 7 % of the accesses; a site that does so seldom does not matter. One that
+// has grown is given more time, but not for ever: where pages lie scattered in native memory, as a
+// nested guest's do, it finds a neighbor or two again and again, and goes on missing.
+bool Engine::misses_too_often(u32 site, bool grown, u64 now) {
     constexpr u32 kMostTimes = 8;
+    constexpr u32 kMoreWhileGrowing = 4;
     constexpr u64 kWithin = 500'000;  // instructions
     Missing& missing = missing_[site];
     if (missing.times == 0 || now - missing.since > kWithin) {
         missing = {.times = 0, .since = now};
     }
-    return ++missing.times == kMostTimes;
+    missing.times += grown ? 1 : kMoreWhileGrowing;
+    return missing.times >= kMostTimes * kMoreWhileGrowing;
 }
 
 // Instructions of a translation by the interpreter: because they are not translated, or because an
@@ -462,7 +465,7 @@ const u8* Engine::resume(Vcpu& cpu, const Site& site) {
         const bool grown =
             &table == cpu.mode.data_tlb &&
             static_cast<JumpTable*>(translated.jump_table)->slots.grow(site.slot, table);
-        if (!grown && misses_too_often(translated.site, cpu.icount)) {
+        if (misses_too_often(translated.site, grown, cpu.icount)) {
             code_->without_slot(site.rip);
             ++code_->counted().killed_for_slots;
             code_->kill(translation);

@@ -224,6 +224,25 @@ slots:
     jnz .round
     ret
 
+; The same, and each page has one beside it that the access reached, too: two and two.
+pairs:
+    mov ebp, 10000
+.round:
+    mov rdi, SLED
+    mov edx, 128
+.page:
+    mov rax, [rdi]
+    add rdi, 3 * 4096
+    cmp edx, 65
+    jne .next
+    mov rdi, SLED + 4096
+.next:
+    dec edx
+    jnz .page
+    dec ebp
+    jnz .round
+    ret
+
 ; An instruction that is not translated.
 odd:
     mov edx, HOT
@@ -468,6 +487,7 @@ words:
     ON 'touch', touch
     ON 'windows', windows
     ON 'slots', slots
+    ON 'pairs', pairs
     ON 'odd', odd
     ON 'rewrite', rewrite
     ON 'layout', layout

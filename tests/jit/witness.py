@@ -103,6 +103,8 @@ claim("with a threshold that nothing reaches all is interpreted",
       rows(cold.stderr)["translations made"] == 0 and rows(cold.stderr)["interpreted, %"] > 99, cold.stderr)
 claim("time of translations: none without any, some with them",
       rows(cold.stderr)["translation time, ns"] == 0 and seen["hot"]["translation time, ns"] > 0, cold.stderr)
+pairs = rows(run("pairs", "--stats").stderr)
+claim("a page slot that finds a neighbor at each miss, and goes on missing, goes", pairs["killed: slots miss"] >= 1, pairs)
 at_once = rows(run("cold", "--stats", accel="jit,threshold=0").stderr)
 claim("with threshold 0 code is translated that runs once", at_once["translations made"] >= 64, at_once)
 bound = seen["room, little room"]
