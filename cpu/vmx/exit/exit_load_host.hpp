@@ -9,6 +9,7 @@
 #include "cpu/vmx/vmcs/preserved_bits.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/mmu/paging.hpp"
+#include "cpu/x86/system/attention.hpp"
 #include "cpu/x86/system/boundary.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 
@@ -38,19 +39,17 @@ load_host_registers(VmxState& vmx, CpuState& s, const Vmcs& v, bool host_64) {
     }
 }
 
-inline bool host_uses_pae_paging(const CpuState& s) {
-    return (s.efer & efer::kLma) == 0 && (s.cr0 & cr0::kPg) != 0 && (s.cr4 & cr4::kPae) != 0;
+inline bool host_uses_pae_paging(const CpuState& s, bool host_64) {
+    return !host_64 && (s.cr0 & cr0::kPg) != 0 && (s.cr4 & cr4::kPae) != 0;
 }
 
-// What update_attention() comes to in the state just loaded: RFLAGS.IF, TF and RF are clear, nothing
-// waits for a boundary or is stepped over, and root operation holds INIT back.
+// update_attention() in the state just loaded: nothing is forced, root operation holds INIT back,
+// nothing is stepped.
 inline void await_host_events(Vcpu& cpu) {
-    const bool nmi_blocked = (cpu.state.interruptibility & blocking::kNmi) != 0;
-    cpu.attention_mask = ~(attention::kInterrupt | attention::kInterruptWindow | attention::kInit |
-                           (nmi_blocked ? attention::kNmi : 0U));
-    if ((cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0) {
-        cpu.withdraw(attention::kStep);
-    }
+    cpu.attention_mask =
+        attention_accepted(Activity::Active, rflags::kFixed1, cpu.state.interruptibility) &
+        ~attention::kInit;
+    request_step(cpu, false);
     DROSTE_DEBUG_ASSERT(attention_is_current(cpu));
 }
 
@@ -70,7 +69,7 @@ inline void await_host_events(Vcpu& cpu) {
     s.activity = Activity::Active;
     s.pending_debug = 0;
     cpu.step.marks = step_mark::kNoSingleStep;  // a trap flag belongs to the guest's instruction
-    if (host_uses_pae_paging(s) && load_pdptes(cpu, s.cr3) != Status::Next) {
+    if (host_uses_pae_paging(s, host_64) && load_pdptes(cpu, s.cr3) != Status::Next) {
         vmx_abort(vmx, VmxAbort::HostPdptes);
     }
     if ((bound.stale_checks & kStaleHostSide) != 0 || !bound.host_side.restore(cpu)) {

@@ -11,6 +11,7 @@
 #include "core/log.hpp"
 #include "cpu/x86/apic/local_apic.hpp"
 #include "cpu/x86/seams/intercept.hpp"
+#include "cpu/x86/system/attention.hpp"
 #include "cpu/x86/system/debug_traps.hpp"
 #include "cpu/x86/system/deliver.hpp"
 #include "cpu/x86/system/segment.hpp"
@@ -20,11 +21,6 @@ namespace droste {
 namespace {
 
 constexpr u32 kShadows = blocking::kSti | blocking::kMovSs;
-
-bool interrupts_accepted(const CpuState& s) {
-    const bool awake = s.activity == Activity::Active || s.activity == Activity::Hlt;
-    return awake && (s.rflags_system & rflags::kIf) != 0;
-}
 
 // SDM Vol. 3A, "MP Initialization Protocol Algorithm": CS:IP = vector * 100h : 0.
 void start_up(Vcpu& cpu) {
@@ -135,8 +131,8 @@ bool service_boundary(Vcpu& cpu) {
         take_nmi(cpu);
         return true;
     }
-    if ((pending & attention::kInterrupt) != 0 && interrupts_accepted(s) &&
-        (s.interruptibility & kShadows) == 0) {
+    if ((pending & attention::kInterrupt) != 0 &&
+        interrupts_accepted(s.activity, s.rflags_system) && (s.interruptibility & kShadows) == 0) {
         return take_interrupt(cpu);
     }
     return false;
@@ -144,28 +140,20 @@ bool service_boundary(Vcpu& cpu) {
 
 namespace {
 
-u32 wanted_mask(const Vcpu& cpu) {
-    const CpuState& s = cpu.state;
-    u32 mask = ~0U;
-    if (!interrupts_accepted(s)) {
-        mask &= ~(attention::kInterrupt | attention::kInterruptWindow);
-    }
-    if ((s.interruptibility & blocking::kNmi) != 0 || s.activity == Activity::WaitForSipi) {
-        mask &= ~attention::kNmi;
-    }
-    mask |= cpu.non_root.attention_forced;
-    return cpu.vmx == nullptr ? mask : mask & ~cpu.vmx->held_back(cpu);
+u32 held_back(const Vcpu& cpu) {
+    return cpu.vmx == nullptr ? 0 : cpu.vmx->held_back(cpu);
 }
 
 }  // namespace
 
 void update_attention(Vcpu& cpu) {
-    cpu.attention_mask = wanted_mask(cpu);
-    refresh_step_request(cpu);
+    update_attention(cpu, held_back(cpu));
 }
 
 bool attention_is_current(const Vcpu& cpu) {
-    return cpu.attention_mask == wanted_mask(cpu) && step_request_is_current(cpu);
+    const bool steps = (cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0;
+    return cpu.attention_mask == (attention_accepted(cpu) & ~held_back(cpu)) &&
+           (steps || !step_needed(cpu));
 }
 
 }  // namespace droste

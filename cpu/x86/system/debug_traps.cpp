@@ -10,6 +10,7 @@
 #include "cpu/x86/system/debug_traps.hpp"
 
 #include "core/bits.hpp"
+#include "cpu/x86/system/attention.hpp"
 #include "cpu/x86/system/deliver.hpp"
 
 #include <algorithm>
@@ -65,7 +66,9 @@ void hold_debug_trap(Vcpu& cpu, u64 conditions) {
     }
 }
 
-bool step_needed(const Vcpu& cpu) {
+}  // namespace
+
+bool step_needed_for(const Vcpu& cpu) {
     const CpuState& s = cpu.state;
     if (s.pending_debug != 0) {
         return true;
@@ -76,23 +79,6 @@ bool step_needed(const Vcpu& cpu) {
     return (s.rflags_system & (rflags::kTf | rflags::kRf)) != 0 ||
            (s.interruptibility & (blocking::kSti | blocking::kMovSs)) != 0 ||
            cpu.non_root.step_forced || code_breakpoints_enabled(s);
-}
-
-}  // namespace
-
-void refresh_step_request(Vcpu& cpu) {
-    const bool requested = (cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0;
-    const bool needed = step_needed(cpu);
-    if (needed && !requested) {
-        cpu.request(attention::kStep);
-    } else if (!needed && requested) {
-        cpu.withdraw(attention::kStep);
-    }
-}
-
-bool step_request_is_current(const Vcpu& cpu) {
-    const bool requested = (cpu.attention.load(std::memory_order_relaxed) & attention::kStep) != 0;
-    return requested || !step_needed(cpu);
 }
 
 bool code_breakpoint_hit(Vcpu& cpu) {

@@ -23,11 +23,6 @@ namespace debugctl {
 inline constexpr u64 kLbr = 1U << 0, kBtf = 1U << 1;
 }  // namespace debugctl
 
-// Sets or withdraws attention::kStep; part of update_attention().
-void refresh_step_request(Vcpu& cpu);
-// False: a single step is due that nobody requested. Part of attention_is_current().
-bool step_request_is_current(const Vcpu& cpu);
-
 // What a #DB carries in DR6 format: B0-B3, BD, BS, BT.
 inline constexpr u64 kDebugConditions = 0xF | dr6::kBd | dr6::kBs | dr6::kBt;
 
