@@ -152,13 +152,16 @@ class VmxState final : public VmxInstructions, private CodePages::Watcher {
     }
     // Ends VMX operation (VMXOFF, reset, VMX abort).
     void leave_vmx_operation();
-    ExitInfo exiting;  // of an instruction that is intercepted: GuestIntercepts::instruction()
+    // Of an instruction without operand that is intercepted (intercepts.cpp): reason and length, the
+    // rest is always 0.
+    ExitInfo exiting;
 
-    // Whether VMRESUME comes to a VM entry: the first of its checks hold.
+    // Whether VMRESUME comes to a VM entry: the first of its checks hold. A VMCS is current in VMX
+    // operation only.
     bool may_resume() const {
-        return in_operation && !non_root && cpu.mode.long_mode64 && cpu.mode.cpl == 0 &&
-               current != nullptr && current->launch_state == LaunchState::Launched &&
-               !current->shadow && (cpu.state.interruptibility & blocking::kMovSs) == 0;
+        return current != nullptr && !non_root && cpu.mode.long_mode64 && cpu.mode.cpl == 0 &&
+               current->launch_state == LaunchState::Launched && !current->shadow &&
+               (cpu.state.interruptibility & blocking::kMovSs) == 0;
     }
     // Brings `view` up to date: after a change of `current`, `non_root` or `guest.shadow`.
     void refresh_view() {

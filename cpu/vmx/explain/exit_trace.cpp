@@ -80,9 +80,11 @@ void ExitTrace::launched(const VmxState& vmx) {
     launches_[guest_.level] = guest_.id;
 }
 
-void ExitTrace::report(VmxState& vmx, const ExitInfo& info, bool entry_failure) {
+void ExitTrace::report(VmxState& vmx, const ExitInfo& info, unsigned level, bool entry_failure) {
     const Vcpu& cpu = vmx.cpu;
     last_exit_.vcpu = cpu.index;
+    last_exit_.level = level;
+    last_exit_.reason = info.reason;
     last_exit_.entry_failure = entry_failure;
     last_exit_.qualification = info.qualification;
     last_exit_.guest_rip = vmx.vmcs().guest_rip;

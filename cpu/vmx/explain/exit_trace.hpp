@@ -108,7 +108,7 @@ class ExitTrace {
   private:
     void entering_anew(VmxState& vmx);
     void launched(const VmxState& vmx);
-    void report(VmxState& vmx, const ExitInfo& info, bool entry_failure);
+    void report(VmxState& vmx, const ExitInfo& info, unsigned level, bool entry_failure);
 
     VmExitSink* sink_ = nullptr;
     std::shared_ptr<GuestLevels> levels_ = std::make_shared<GuestLevels>();
@@ -119,7 +119,7 @@ class ExitTrace {
     std::array<u64, kMaxLevels> entries_{};
     u64 entry_flushes_ = 0, exit_flushes_ = 0;
     ExitCost* between_ = nullptr;  // of the last VM exit, until the next VM entry
-    VmExitRecord last_exit_;       // without a sink: level, reason and time alone
+    VmExitRecord last_exit_;       // without a sink: its time alone
     u64 exit_icount_ = 0;
 };
 

@@ -40,16 +40,15 @@ inline void ExitTrace::entered(VmxState& vmx) {
 
 inline void ExitTrace::exited(VmxState& vmx, const ExitInfo& info, bool entry_failure) {
     const Vcpu& cpu = vmx.cpu;
-    last_exit_.level = entry_failure ? target_.level : guest_.level;
-    last_exit_.reason = info.reason;
+    const unsigned level = entry_failure ? target_.level : guest_.level;
     last_exit_.exit_ns = cpu.clock.ns_at(cpu.icount);
-    between_ = &costs_[last_exit_.level][static_cast<std::size_t>(info.reason)];
+    between_ = &costs_[level][static_cast<std::size_t>(info.reason)];
     ++between_->count;
     if (info.reason == ExitReason::VMLAUNCH || info.reason == ExitReason::VMRESUME) [[unlikely]] {
         launched(vmx);
     }
     if (sink_ != nullptr) [[unlikely]] {
-        report(vmx, info, entry_failure);
+        report(vmx, info, level, entry_failure);
     }
     exit_icount_ = cpu.icount;
     guest_ = {};

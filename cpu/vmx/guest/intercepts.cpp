@@ -62,6 +62,7 @@ constexpr auto kRows = std::to_array<Row>({
     {K::LTR, R::LDTR_OR_TR, 0, proc2::kDescriptorTableExiting},
     {K::TPAUSE, R::TPAUSE, proc::kRdtscExiting},
     {K::UMWAIT, R::UMWAIT, proc::kRdtscExiting},
+    {K::VMX, R::VMCALL, 0, 0, When::Otherwise},  // exit by themselves: exec_vmx.cpp
 });
 
 constexpr bool rows_in_order() {
@@ -96,7 +97,7 @@ bool pause_loop_exits(VmxState& vmx) {
     case K::PAUSE: return pause_loop_exits(vmx);
     case K::XSAVES:
     case K::XRSTORS: return (operand & vmx.cpu.state.xss & vmx.vmcs().xss_exiting_bitmap) != 0;
-    default: return false;  // RSM is #UD outside SMM, in non-root operation too
+    default: return false;  // RSM is #UD outside SMM, in non-root operation too; VMX: their row
     }
 }
 
@@ -107,6 +108,13 @@ bool exits(VmxState& vmx, const Row& row, u64 operand) {
     }
     return row.when == When::Always ||
            (row.when == When::Otherwise && exits_for_a_reason_of_its_own(vmx, row.kind, operand));
+}
+
+bool exit_without_operand(VmxState& vmx, const Insn& insn, const Row& row) {
+    vmx.exiting.reason = row.reason;
+    vmx.exiting.instruction_length = insn.length;
+    vm_exit(vmx, vmx.exiting);
+    return true;
 }
 
 // The exit of an instruction with an operand tells more than its length.
@@ -125,6 +133,16 @@ exit_with_operand(VmxState& vmx, const Insn& insn, const Row& row, u64 operand) 
     return true;
 }
 
+[[gnu::noinline]] bool exits_now(VmxState& vmx, const Insn& insn, const Row& row, u64 operand) {
+    if (!exits(vmx, row, operand)) {
+        return false;
+    }
+    if (insn.modrm != 0 || insn.mem() || row.kind == K::MWAIT) {
+        return exit_with_operand(vmx, insn, row, operand);
+    }
+    return exit_without_operand(vmx, insn, row);
+}
+
 }  // namespace
 
 ActiveControls active_controls(const Vmcs& vmcs) {
@@ -141,19 +159,11 @@ bool GuestIntercepts::instruction(Vcpu& /*cpu*/,
                                   const Insn& insn,
                                   Interceptable kind,
                                   u64 operand) {
-    if (kind == Interceptable::VMX) {
-        return false;  // VMX instructions exit by themselves: exec_vmx.cpp
-    }
     const Row& row = kRows[static_cast<std::size_t>(kind)];
-    if (!exits(vmx_, row, operand)) {
-        return false;
+    if (row.when == When::Always && insn.modrm == 0 && !insn.mem()) [[likely]] {
+        return exit_without_operand(vmx_, insn, row);  // CPUID
     }
-    if (insn.modrm != 0 || insn.mem() || kind == K::MWAIT) {
-        return exit_with_operand(vmx_, insn, row, operand);
-    }
-    vmx_.exiting = exit_by_instruction(row.reason, insn);
-    vm_exit(vmx_, vmx_.exiting);
-    return true;
+    return exits_now(vmx_, insn, row, operand);
 }
 
 bool GuestIntercepts::instruction_enabled(const Vcpu& /*cpu*/, Interceptable kind) const {
