@@ -336,6 +336,7 @@ bool carry_over_vector(Assembly& a);
 bool carry_over_x87(Assembly& a);
 bool carry_over_system(Assembly& a);
 bool carry_over_syscall(Assembly& a);
+bool carry_over_string(Assembly& a);
 bool carry_over_time(Assembly& a);
 bool carry_over_vmx(Assembly& a);
 // Whether x87 and MMX instructions may be carried over in this mode.

@@ -76,6 +76,8 @@ inline constexpr i32 kAttentionForced =
     static_cast<i32>(offsetof(Vcpu, non_root) + offsetof(NonRootView, attention_forced));
 inline constexpr i32 kIntercepts =
     static_cast<i32>(offsetof(Vcpu, non_root) + offsetof(NonRootView, intercepts));
+inline constexpr i32 kRepeatingAt =
+    static_cast<i32>(offsetof(Vcpu, step) + offsetof(StepMemory, repeating_at));
 inline constexpr i32 kOthersWait = offsetof(Vcpu, others_wait);
 inline constexpr i32 kVmx = offsetof(Vcpu, vmx);
 inline constexpr i32 kVmcsView = offsetof(VmxInstructions, view);

@@ -55,7 +55,8 @@ constexpr auto kRows = std::to_array<Row>({
     {Op::STC, Kind::Carry},      {Op::CMC, Kind::Some},        {Op::LAHF, Kind::Reads},
     {Op::SAHF, Kind::Some},      {Op::NOP, Kind::None},        {Op::ENDBR, Kind::None},
     {Op::PREFETCH, Kind::None},  {Op::PREFETCHW, Kind::None},  {Op::LFENCE, Kind::None},
-    {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},
+    {Op::MFENCE, Kind::None},    {Op::SFENCE, Kind::None},     {Op::MOVS, Kind::None},
+    {Op::STOS, Kind::None},
 });
 
 constexpr auto kSystemRows = std::to_array<Row>({

@@ -135,7 +135,7 @@ bool carry_over(Assembly& a) {
     }
     return carry_over_integer(a) || carry_over_move(a) || carry_over_branch(a) ||
            carry_over_vector(a) || carry_over_x87(a) || carry_over_system(a) ||
-           carry_over_syscall(a) || carry_over_time(a) || carry_over_vmx(a);
+           carry_over_syscall(a) || carry_over_string(a) || carry_over_time(a) || carry_over_vmx(a);
 }
 
 void report(Vcpu& cpu,

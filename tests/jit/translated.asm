@@ -421,6 +421,56 @@ mix:
     inc r13
     ret
 
+; A digest of repeated string instructions: none to 127 elements anywhere in a page and over its end, the two sides perhaps one
+; within the other, flags kept.
+%macro REPEATED 1
+    imul r12, r8
+    mov rcx, r12
+    shr rcx, 57
+    mov edi, r12d
+    shr edi, 20
+    add edi, SLED
+    mov rsi, r12
+    shr rsi, 44
+    and esi, 0xFFF
+    add esi, SLED + 0x400
+    cmp r12, r9
+    mov rax, r12
+    rep %1
+    adc r9, rdi
+    add r9, rcx
+    rol r9, 7
+    xor r9, rsi
+%endmacro
+strings:
+    mov r12, 0x123456789ABCDEF1
+    mov r8, 0x9E3779B97F4A7C15
+    xor r9d, r9d
+    mov ebp, 2000
+.again:
+    REPEATED stosb
+    REPEATED movsb
+    REPEATED stosw
+    REPEATED movsw
+    REPEATED stosd
+    REPEATED movsd
+    REPEATED stosq
+    REPEATED movsq
+    std
+    REPEATED movsd
+    cld
+    dec ebp
+    jnz .again
+    mov esi, SLED
+    mov ecx, 0x2000 / 8
+.sum:
+    rol r9, 5
+    add r9, [rsi]
+    add esi, 8
+    loop .sum
+    mov rax, r9
+    jmp digest
+
 ; Interrupts in the midst of hot code, and while it waits in HLT.
 ticks:
     mov al, 0xFF
@@ -496,6 +546,7 @@ words:
     ON 'behind', behind
     ON 'bits', bits_and_carries
     ON 'mix', mix
+    ON 'strings', strings
     ON 'ticks', ticks
     ON 'reset', reset
 words_end:

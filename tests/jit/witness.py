@@ -103,6 +103,9 @@ claim("with a threshold that nothing reaches all is interpreted",
       rows(cold.stderr)["translations made"] == 0 and rows(cold.stderr)["interpreted, %"] > 99, cold.stderr)
 claim("time of translations: none without any, some with them",
       rows(cold.stderr)["translation time, ns"] == 0 and seen["hot"]["translation time, ns"] > 0, cold.stderr)
+strings = rows(run("strings", "--stats").stderr)
+claim("repeated string instructions are carried over where they stay in a page upwards",
+      strings["not carried over"] < 1000 and 2000 < strings["access not plain"] < 8000, strings)
 pairs = rows(run("pairs", "--stats").stderr)
 claim("a page slot that finds a neighbor at each miss, and goes on missing, goes", pairs["killed: slots miss"] >= 1, pairs)
 at_once = rows(run("cold", "--stats", accel="jit,threshold=0").stderr)
@@ -164,7 +167,7 @@ def unchanging(result):
                                    if re.match(r"(instructions|exceptions|port accesses|virtual time)", line))
 
 
-for word in ("bits", "mix"):
+for word in ("bits", "mix", "strings"):
     expected = unchanging(run(word, "--stats", accel="interp"))
     claim(f"{word} prints a digest", re.match(r"[0-9a-f]{16}\n", expected), expected)
     for hidden in ("", "-bmi1", "-bmi2", "-lzcnt", "-adx", "-undefined-flags", "-undefined-results", "-bmi1,-bmi2,-lzcnt,-adx"):
