@@ -25,6 +25,17 @@ void Assembly::save_status() {
     e_.mov(kRax, kT0);
 }
 
+void Assembly::save_status_with_af() {
+    constexpr i32 kAf = 0x1000;
+    e_.mov(kT0, kRax);
+    lahf(e_);
+    e_.setcc(cc::kO, kRax);
+    e_.alu_imm(1, kRax, kAf, false);  // or: not in memory, where it would be half of what is loaded
+    e_.store32(at_rsp(layout::kStatus), kRax);
+    e_.mov(kRax, kT0);
+    status_ = StatusPlace::Saved;
+}
+
 // CF alone stands in all bits. Of the other flags nobody asks.
 void Assembly::save_live_status() {
     if (!item().only_carry_live_before) {
@@ -152,6 +163,7 @@ void Assembly::begin(unsigned index) {
     items_[index].code_at = static_cast<u32>(e_.size());
     items_[index].status_place = status_;
     accesses_ = 0;
+    keeps_saved_status_ = false;
     if (insn().map != OpcodeMap::X87 || insn().op == Op::FNSTSW) {
         settle_x87_pointers();
     }

@@ -122,6 +122,11 @@ class Assembly {
     // They are needed in TranslatedCode::status.
     void need_saved_status();
 
+    // Those that the item keeps stay there: they are not needed in RFLAGS.
+    void keep_saved_status() { keeps_saved_status_ = true; }
+    bool keeps_saved_status() const { return keeps_saved_status_; }
+    // The native ones are saved, but for AF, which is set; whatever is native then.
+    void save_status_with_af();
     // --- RSP ---
     // RSP moves in steps that are known, so its home is written only when it must be right. The
     // guest's RSP is the home plus so many bytes:
@@ -278,6 +283,7 @@ class Assembly {
     i32 item_stack_ahead_ = 0;  // before the present item
     u32 first_insn_ = 0;
     std::vector<ItemEnd> ends_;
+    bool keeps_saved_status_ = false;  // the present item
     std::vector<Refill> refills_;
     // The vector, the x87 registers are known to be in the native ones.
     bool vector_ = false, x87_ = false;

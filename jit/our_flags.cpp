@@ -50,9 +50,7 @@ void shifted(Assembly& a) {
     if (!sets_af(a.insn().op)) {
         return;
     }
-    a.need_saved_status();
-    set_bits(a.emitter(), kAf);
-    a.set_status(StatusPlace::Saved);
+    a.save_status_with_af();
 }
 
 bool shift_by_constant(Assembly& a) {
@@ -106,9 +104,10 @@ bool shift_by_cl(Assembly& a) {
     e.xr(by_width(0xD0, insn.width), shift_extension(insn.op), reg);
     written(a, insn.rm, kT0);
     a.set_status(StatusPlace::Native);
-    a.need_saved_status();
     if (sets_af(insn.op)) {
-        set_bits(e, kAf);
+        a.save_status_with_af();
+    } else {
+        a.need_saved_status();
     }
     e.lands_here(by_0);
     a.set_status(StatusPlace::Saved);
@@ -126,6 +125,7 @@ bool shift(Assembly& a) {
 // What it keeps is in TranslatedCode::status before it.
 bool carry_over_keeping(Assembly& a) {
     a.need_saved_status();
+    a.keep_saved_status();
     return carry_over_integer(a);
 }
 

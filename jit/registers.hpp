@@ -67,7 +67,7 @@ inline void immediate(Assembly& a, unsigned width, u64 value) {
 // Before an instruction that reads flags, or keeps some that are still needed.
 inline void provide_status(Assembly& a, bool reads) {
     const Item& item = a.item();
-    if (reads || (item.effect.keeps() && item.status_live_before)) {
+    if (reads || (item.effect.keeps() && item.status_live_before && !a.keeps_saved_status())) {
         a.need_native_status();
     }
 }
