@@ -215,8 +215,10 @@ Window* Assembly::next_window() {
     if (accesses_ == 2) {
         return nullptr;
     }
-    const int number = windows_.of_item[at_][accesses_++];
-    return number == kNoWindow ? nullptr : &windows_.windows[static_cast<std::size_t>(number)];
+    const WindowPlan::Use& use = windows_.of_item[at_][accesses_++];
+    stepped_ = use.stepped;
+    return use.window == kNoWindow ? nullptr
+                                   : &windows_.windows[static_cast<std::size_t>(use.window)];
 }
 
 unsigned Assembly::slot_for(bool stack, const Access& access) {
@@ -242,8 +244,9 @@ void Assembly::write_refill(const Refill& refill) {
     stack_ahead_ = refill.stack_ahead;
     stack_settled_ = refill.stack_settled;
     compute(*this, refill.address);
+    const bool own = refill.slot >= kStackSlots && refill.address.window != kNoWindow;
     interpreted_.push_back({probe(*this, refill.access), refill.item, refill.item_stack_ahead,
-                            refill.address.window, refill.x87});
+                            refill.address.window, refill.x87, 0, own ? refill.slot : 0});
     if (refill.slot < kStackSlots) {
         write_stack_refill(refill);
         return;
@@ -377,6 +380,7 @@ void Assembly::write_interpreted(const Interpreted& interpreted) {
     const u32 site = new_site(interpreted.first, last, true);
     cache_.site(site).window = interpreted.window != kNoWindow && interpreted.slot == 0;
     cache_.site(site).slot = interpreted.slot;
+    cache_.site(site).window_slot = interpreted.window_slot;
     jump_to_interpret(site);
     cache_.site(site).resume = cache_.executable(e_.at());
     move_home(-end.stack_ahead);

@@ -38,6 +38,7 @@ struct Item {
     StatusPlace status_place = StatusPlace::Saved;
     bool carried_over = false;
     bool shadowed = false;  // by the STI before it
+    bool repeats = false;   // a conditional branch: what follows it is where it leads if taken
     // VMREAD and VMWRITE (carry_vmx.hpp): the field that is known to be named, or any.
     VmcsFieldPlace vmcs_field;
     u16 vmcs_encoding = 0;
@@ -121,12 +122,12 @@ class Assembly {
     void need_native_status();
     // They are needed in TranslatedCode::status.
     void need_saved_status();
-
     // Those that the item keeps stay there: they are not needed in RFLAGS.
     void keep_saved_status() { keeps_saved_status_ = true; }
     bool keeps_saved_status() const { return keeps_saved_status_; }
     // The native ones are saved, but for AF, which is set; whatever is native then.
     void save_status_with_af();
+
     // --- RSP ---
     // RSP moves in steps that are known, so its home is written only when it must be right. The
     // guest's RSP is the home plus so many bytes:
@@ -143,6 +144,8 @@ class Assembly {
     // --- windows ---
     // That of the item's next access, in order; null if it has none.
     Window* next_window();
+    // How far its registers have come since their first access in it (WindowPlan::Use).
+    i64 stepped() const { return stepped_; }
     // As interpret_if(), for the check of a window.
     void interpret_window_if(u8* place, Window& window);
 
@@ -152,7 +155,7 @@ class Assembly {
         enum class Kind : u8 { Operand, Window, Base } kind = Kind::Operand;
         int window = kNoWindow;
         u8 base = 0;
-        i32 disp = 0;
+        i32 disp = 0;  // of a window: Assembly::stepped()
     };
     // The slot of an access: its own, or that of a kernel's stack.
     static constexpr unsigned kNoSlot = SlotNumbers::kNone;
@@ -223,8 +226,9 @@ class Assembly {
         unsigned first;
         i32 stack_ahead;
         int window;
-        X87Pointers x87;  // before the first
-        u32 slot = 0;     // which has missed often
+        X87Pointers x87;      // before the first
+        u32 slot = 0;         // which has missed often
+        u32 window_slot = 0;  // of the window, or 0
     };
     // What holds behind an item's code.
     struct ItemEnd {
@@ -277,13 +281,14 @@ class Assembly {
     Emitter e_;
     unsigned at_ = 0;
     unsigned accesses_ = 0;  // of the item, so far
+    i64 stepped_ = 0;        // at the last of them
     StatusPlace status_ = StatusPlace::Saved;
+    bool keeps_saved_status_ = false;  // the present item
     i32 stack_ahead_ = 0;
     i32 stack_settled_ = 0;
     i32 item_stack_ahead_ = 0;  // before the present item
     u32 first_insn_ = 0;
     std::vector<ItemEnd> ends_;
-    bool keeps_saved_status_ = false;  // the present item
     std::vector<Refill> refills_;
     // The vector, the x87 registers are known to be in the native ones.
     bool vector_ = false, x87_ = false;

@@ -84,6 +84,10 @@ bool jcc(Assembly& a) {
         return false;
     }
     a.need_native_status();
+    if (item.repeats) {
+        a.leave_if(a.emitter().jcc((item.insn->opcode & 0xF) ^ 1), item.next_rip(), a.index() + 1);
+        return true;
+    }
     settle_if_last(a);
     u8* place = a.emitter().jcc(item.insn->opcode & 0xF);
     a.leave_if(place, item.target(), a.index() + 1);

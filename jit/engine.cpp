@@ -11,6 +11,7 @@
 #include "jit/layout.hpp"
 #include "jit/native_cpu.hpp"
 #include "jit/translator.hpp"
+#include "jit/windows.hpp"
 #include "jit/x87_state.hpp"
 
 #include <algorithm>
@@ -127,6 +128,7 @@ class Engine final : public ExecutionEngine {
     Translation* translation_of(Vcpu& cpu, Block& block);
     void know(const Translation& translation);
     static const DataTlb& slots_table(const TlbContext& context, unsigned level);
+    static bool grow_slot(Vcpu& cpu, u32 slot);
     static void catch_up(OwnedJumpTable& jumps, const TlbContext& context, unsigned level) {
         jumps.slots().catch_up(context, slots_table(context, level));
     }
@@ -429,6 +431,16 @@ bool Engine::misses_too_often(u32 site, bool grown, u64 now) {
     return missing.times >= kMostTimes * kMoreWhileGrowing;
 }
 
+// Whether a conditional branch in the midst of a translation has led to what follows there. One to
+// the start ends a round of a loop, and is followed by the next one (Item::repeats).
+bool led_on(const Vcpu& cpu, const Insn& insn, Status status, u64 start) {
+    const u64 rip = cpu.state.rip();
+    if (status == Status::Next) {
+        return ((rip + insn.imm) & cpu.mode.rip_mask) != start;
+    }
+    return status == Status::Branch && rip == start;
+}
+
 // Instructions of a translation by the interpreter: because they are not translated, or because an
 // access needs more than a hit in the TLB. Returns where to go on.
 const u8* Engine::interpret_site(Vcpu& cpu) {
@@ -445,8 +457,12 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
             site.shadowed && done == 0 && (cpu.state.interruptibility & blocking::kSti) != 0;
         last_status_ = shadowed ? Interpreter::step_decoded(cpu, *insn)
                                 : Interpreter::interpret_one(cpu, *insn);
-        if (last_status_ != Status::Next || site.translation->dead || attention_wanted(cpu) ||
-            !before.holds(cpu) || cpu.icount > cpu.translated.end) {
+        bool follows = last_status_ == Status::Next;
+        if (insn->op == Op::Jcc && site.left - done > 1) {
+            follows = led_on(cpu, *insn, last_status_, site.translation->rip);
+        }
+        if (!follows || site.translation->dead || attention_wanted(cpu) || !before.holds(cpu) ||
+            cpu.icount > cpu.translated.end) {
             return go_on(cpu);
         }
         if (++done == site.count) {
@@ -456,15 +472,19 @@ const u8* Engine::interpret_site(Vcpu& cpu) {
     }
 }
 
+// False: it cannot take in more pages.
+bool Engine::grow_slot(Vcpu& cpu, u32 slot) {
+    const DataTlb& table = slots_table(cpu.tlb.current(), cpu.mode.cpl);
+    return &table == cpu.mode.data_tlb &&
+           static_cast<JumpTable*>(cpu.translated.jump_table)->slots.grow(slot, table);
+}
+
 // Behind the site's instructions, in the same translation.
 const u8* Engine::resume(Vcpu& cpu, const Site& site) {
     TranslatedCode& translated = cpu.translated;
     Translation& translation = *site.translation;
     if (site.slot != 0) {
-        const DataTlb& table = slots_table(cpu.tlb.current(), cpu.mode.cpl);
-        const bool grown =
-            &table == cpu.mode.data_tlb &&
-            static_cast<JumpTable*>(translated.jump_table)->slots.grow(site.slot, table);
+        const bool grown = grow_slot(cpu, site.slot);
         if (misses_too_often(translated.site, grown, cpu.icount)) {
             code_->without_slot(site.rip);
             ++code_->counted().killed_for_slots;
@@ -477,8 +497,13 @@ const u8* Engine::resume(Vcpu& cpu, const Site& site) {
     }
     translated.remaining = static_cast<i64>(translated.end - cpu.icount - left);
     translated.status = pack_status(cpu.state.flags);
+    if (site.window_slot != 0) {
+        (void)grow_slot(cpu, site.window_slot);  // the window may lie in two pages
+    }
     if (site.window && ++translation.window_misses == kMostWindowMisses) {
-        translation.block->without_windows = true;
+        Block& block = *translation.block;
+        block.windows_dropped =
+            static_cast<u8>(block.windows_dropped == 0 ? WindowKinds::Fixed : WindowKinds::None);
         ++code_->counted().killed_for_windows;
         code_->kill(translation);
     }

@@ -59,15 +59,15 @@ void compute_address(Assembly& a) {
     }
 }
 
-// t1 := the lowest address of a window.
-void compute_window(Assembly& a, const Window& window) {
+// t1 := the lowest address of a window, its registers having been stepped so far.
+void compute_window(Assembly& a, const Window& window, i64 stepped) {
     const OperandAccess& by = window.by;
     const i64 settled = by.base == RSP ? a.stack_settled() : 0;
     a.emitter().lea(kT1,
                     {.base = address_register(a, by.base, kT1),
                      .index = address_register(a, by.index, kT0),
                      .scale = by.scale,
-                     .disp = static_cast<i32>(window.low - settled)},
+                     .disp = static_cast<i32>(window.low - settled - stepped)},
                     a.code64());
 }
 
@@ -118,7 +118,9 @@ void compute(Assembly& a, const Assembly::Address& address) {
     Emitter& e = a.emitter();
     switch (address.kind) {
     case Assembly::Address::Kind::Operand: compute_address(a); break;
-    case Assembly::Address::Kind::Window: compute_window(a, a.window(address.window)); break;
+    case Assembly::Address::Kind::Window:
+        compute_window(a, a.window(address.window), address.disp);
+        break;
     case Assembly::Address::Kind::Base:
         e.lea(kT1, {.base = address.base, .disp = address.disp}, a.code64());
         break;
@@ -206,7 +208,10 @@ Mem check_window(Assembly& a, Window& window, i64 disp) {
     a.clobber_status();
     window.checked = true;
     window.checked_at = a.index();
-    check(a, {.kind = Assembly::Address::Kind::Window, .window = a.number_of(window)},
+    check(a,
+          {.kind = Assembly::Address::Kind::Window,
+           .window = a.number_of(window),
+           .disp = static_cast<i32>(a.stepped())},
           whole(window), window.by.base == RSP);
     e.store(kept, kT0);
     return in_window(a, window, disp);

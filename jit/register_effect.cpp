@@ -202,25 +202,29 @@ RegisterEffect stack_effect(const Insn& insn, const CodeMode& mode) {
     return effect;
 }
 
-// ADD and SUB of a constant to RSP, LEA RSP, [RSP + constant].
-bool moves_stack(const Insn& insn, unsigned word, i32& by) {
+// A register that a constant is added to, and the constant; else kZeroSlot.
+struct Step {
+    u8 reg = kZeroSlot;
+    i32 by = 0;
+};
+
+// ADD and SUB of a constant, LEA of a register from itself.
+Step step_of(const Insn& insn, unsigned word) {
     if (insn.opsize != word || insn.width != word) {
-        return false;
+        return {};
     }
     const auto fits = [](i64 value) { return value >= -(1 << 20) && value <= 1 << 20; };
     const i64 immediate =
         word == 8 ? static_cast<i64>(insn.imm) : static_cast<i32>(static_cast<u32>(insn.imm));
     if ((insn.op == Op::ADD || insn.op == Op::SUB) && insn.form == Form::EI && !insn.mem() &&
-        insn.rm == RSP && fits(immediate)) {
-        by = static_cast<i32>(insn.op == Op::ADD ? immediate : -immediate);
-        return true;
+        fits(immediate)) {
+        return {insn.rm, static_cast<i32>(insn.op == Op::ADD ? immediate : -immediate)};
     }
-    if (insn.op == Op::LEA && insn.reg == RSP && insn.base == RSP && insn.index == kZeroSlot &&
+    if (insn.op == Op::LEA && insn.base == insn.reg && insn.index == kZeroSlot &&
         insn.addrsize == word && fits(insn.disp)) {
-        by = static_cast<i32>(insn.disp);
-        return true;
+        return {insn.reg, static_cast<i32>(insn.disp)};
     }
-    return false;
+    return {};
 }
 
 // Carried out on vector registers, with at most one general register and a memory operand.
@@ -274,8 +278,14 @@ RegisterEffect register_effect(const Insn& insn, const CodeMode& mode) {
     }
     RegisterEffect effect;
     effect.known = true;
-    if (moves_stack(insn, mode.word, effect.moves_stack)) {
+    const Step step = step_of(insn, mode.word);
+    if (step.reg == RSP) {
+        effect.moves_stack = step.by;
         return effect;
+    }
+    if (step.reg < 16 && mode.word == 8) {
+        effect.stepped = step.reg;
+        effect.step = step.by;
     }
     if ((kind & kWritesE) != 0 && !insn.mem()) {
         effect.writes |= bit_of(insn.rm);

@@ -24,6 +24,9 @@ struct RegisterEffect {
     bool known = false;   // else: anything may happen
     u16 writes = 0;       // general registers, a bit each; RSP only if it is not just moved
     i32 moves_stack = 0;  // RSP is changed by so much
+    // So is another register, which is one of those written: the whole of it, in 64-bit code.
+    u8 stepped = kZeroSlot;
+    i32 step = 0;
     std::array<OperandAccess, 2> accesses;  // in the order in which they are checked
     unsigned count = 0;
 };

@@ -83,6 +83,7 @@ struct Site {
     bool carried_over = false;   // only if its access is not a plain one
     bool shadowed = false;       // the first one is in the shadow of an STI
     u32 slot = 0;                // or because this page slot has missed often
+    u32 window_slot = 0;         // the page slot of that window, or 0
 };
 
 }  // namespace droste::jit

@@ -16,6 +16,8 @@
 #include "jit/vector_state.hpp"
 #include "jit/x87_state.hpp"
 
+#include <algorithm>
+#include <cstdlib>
 #include <span>
 #include <utility>
 #include <vector>
@@ -111,6 +113,51 @@ std::vector<Block*> collect(Vcpu& cpu, Block& first, std::vector<Item>& items) {
         block = found;
     }
     return blocks;
+}
+
+// Whether a check of an access can do for the next round of a loop, too: its address is the same, or
+// a little further.
+bool rounds_share(const std::vector<Item>& items) {
+    constexpr i32 kMostStep = 256;
+    unsigned changed = 0;
+    for (const Item& item : items) {
+        const RegisterEffect& effect = item.registers;
+        if (!effect.known) {
+            return false;
+        }
+        const bool near = effect.stepped < 16 && std::abs(effect.step) <= kMostStep;
+        changed |= effect.writes & ~(near ? 1U << effect.stepped : 0U);
+    }
+    const auto follows = [&](unsigned reg) { return reg >= 16 || (changed >> reg & 1) == 0; };
+    for (const Item& item : items) {
+        for (unsigned k = 0; k < item.registers.count; ++k) {
+            const OperandAccess& access = item.registers.accesses[k];
+            if (access.bytes != 0 && follows(access.base) && follows(access.index)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+// A loop that is one run is repeated a few times: its rounds share checks and the budget's.
+void repeat(const Block& block, u64 start, std::vector<Item>& items) {
+    constexpr std::size_t kMostRounds = 4, kMostRepeated = 40;
+    const std::size_t round = items.size();
+    if (block.windows_dropped != 0 || block.second_page != Block::kInvalid ||
+        round * 2 > kMostRepeated || items.back().insn->op != Op::Jcc ||
+        items.back().target() != start || !rounds_share(items)) {
+        return;
+    }
+    const std::size_t rounds = std::min(kMostRounds, kMostRepeated / round);
+    items.reserve(rounds * round);
+    for (std::size_t i = 1; i < rounds; ++i) {
+        items.back().repeats = true;
+        for (std::size_t k = 0; k < round; ++k) {
+            items.push_back(items[k]);
+            items.back().repeats = false;
+        }
+    }
 }
 
 void find_live_status(std::vector<Item>& items) {
@@ -213,6 +260,7 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
     if (blocks.empty()) {
         return nullptr;
     }
+    repeat(block, cpu.state.rip(), items);
     find_live_status(items);
     find_vmcs_fields(cpu, items);
     code.reserve(items.size());
@@ -221,7 +269,7 @@ Translation* translate(CodeCache& code, Vcpu& cpu, Block& block) {
     translation.key = translation_key(cpu);
     translation.block = &block;
     translation.count = static_cast<u32>(items.size());
-    WindowPlan windows = plan_windows(items, !block.without_windows);
+    WindowPlan windows = plan_windows(items, static_cast<WindowKinds>(block.windows_dropped));
     Assembly a{code, translation, items, windows, cpu.features};
     a.prologue();
     bool left = false;

@@ -10,15 +10,22 @@ namespace droste::jit {
 namespace {
 
 constexpr i64 kMostBytes = 1024;
+constexpr i64 kMostDisplacement = 0x7FFF'FFFF - 2 * kMostBytes;
+constexpr i64 kLeastDisplacement = -kMostDisplacement;
 
 class Planner {
   public:
-    explicit Planner(std::vector<Window>& windows) : windows_(windows) {}
+    Planner(std::vector<Window>& windows, bool steps) : windows_(windows), steps_(steps) {}
 
-    int place(OperandAccess access, unsigned item) {
-        if (access.base == RSP) {
-            access.disp += moved_;
+    WindowPlan::Use place(OperandAccess access, unsigned item) {
+        const i64 stepped =
+            stepped_[access.base] +
+            (access.index == kZeroSlot ? 0 : stepped_[access.index] << access.scale);
+        // The lowest byte of a window must be in reach of each access.
+        if (access.disp < kLeastDisplacement || access.disp > kMostDisplacement) {
+            return {};
         }
+        access.disp += stepped + (access.base == RSP ? moved_ : 0);
         for (std::size_t i = windows_.size(); i-- > 0;) {
             Window& w = windows_[i];
             const i64 low = std::min(w.low, access.disp);
@@ -31,7 +38,7 @@ class Planner {
                 w.write |= access.write;
                 w.last = item;
                 ++w.uses;
-                return static_cast<int>(i);
+                return {static_cast<int>(i), stepped};
             }
         }
         windows_.push_back({.by = access,
@@ -43,7 +50,7 @@ class Planner {
                             .write = access.write,
                             .uses = 1,
                             .last = item});
-        return static_cast<int>(windows_.size() - 1);
+        return {static_cast<int>(windows_.size() - 1), stepped};
     }
 
     void after(const RegisterEffect& effect) {
@@ -51,12 +58,19 @@ class Planner {
             for (u32& version : versions_) {
                 ++version;
             }
+            stepped_ = {};
             moved_ = 0;
             return;
         }
         for (unsigned reg = 0; reg < 16; ++reg) {
-            if ((effect.writes >> reg & 1) != 0) {
+            if ((effect.writes >> reg & 1) == 0) {
+                continue;
+            }
+            if (steps_ && reg == effect.stepped) {
+                stepped_[reg] += effect.step;
+            } else {
                 ++versions_[reg];
+                stepped_[reg] = 0;
             }
         }
         moved_ = (effect.writes >> RSP & 1) != 0 ? 0 : moved_ + effect.moves_stack;
@@ -83,19 +97,21 @@ class Planner {
     }
 
     std::vector<Window>& windows_;
+    bool steps_;
     std::array<u32, 16> versions_{};
+    std::array<i64, 16> stepped_{};
     i64 moved_ = 0;
 };
 
 }  // namespace
 
-WindowPlan plan_windows(const std::vector<Item>& items, bool wanted) {
+WindowPlan plan_windows(const std::vector<Item>& items, WindowKinds wanted) {
     WindowPlan plan;
-    plan.of_item.resize(items.size(), {kNoWindow, kNoWindow});
-    if (!wanted) {
+    plan.of_item.resize(items.size());
+    if (wanted == WindowKinds::None) {
         return plan;
     }
-    Planner planner{plan.windows};
+    Planner planner{plan.windows, wanted == WindowKinds::All};
     for (unsigned i = 0; i < items.size(); ++i) {
         const RegisterEffect& effect = items[i].registers;
         for (unsigned k = 0; k < effect.count; ++k) {
@@ -121,9 +137,10 @@ WindowPlan plan_windows(const std::vector<Item>& items, bool wanted) {
         }
     }
     for (auto& of_item : plan.of_item) {
-        for (int& window : of_item) {
-            if (window != kNoWindow && plan.windows[static_cast<std::size_t>(window)].uses == 0) {
-                window = kNoWindow;
+        for (WindowPlan::Use& use : of_item) {
+            if (use.window != kNoWindow &&
+                plan.windows[static_cast<std::size_t>(use.window)].uses == 0) {
+                use.window = kNoWindow;
             }
         }
     }

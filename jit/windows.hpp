@@ -11,7 +11,8 @@
 // the window's last access. A translation whose windows fail often is made again without them.
 //
 // RSP moves by known amounts, so accesses by RSP are told apart by where RSP was at first: pushes,
-// pops and the locals between them are one window.
+// pops and the locals between them are one window. So are, in 64-bit code, accesses by a register
+// that a constant is added to in between: an element and its neighbor in an unrolled loop.
 //
 // Rejected: two versions of the code, with windows and without (twice the code, and the second is
 // seldom run); a check of each access against a remembered page (half as fast where it hits, and
@@ -28,7 +29,7 @@ namespace droste::jit {
 struct Item;
 
 struct Window {
-    OperandAccess by;  // registers; RSP's displacement counts from where RSP was at first
+    OperandAccess by;  // registers; displacements count from where they were at first
     std::array<u32, 2> versions{};
     i64 low = 0, high = 0;   // [low, high), displacements
     unsigned alignment = 0;  // at least one access must be aligned to so many bytes
@@ -47,10 +48,20 @@ inline constexpr int kNoWindow = -1;
 
 struct WindowPlan {
     std::vector<Window> windows;
-    std::vector<std::array<int, 2>> of_item;  // by access of the item
+    struct Use {
+        int window = kNoWindow;
+        i64 stepped = 0;  // how far the sum of the registers but RSP has come since the first
+    };
+    std::vector<std::array<Use, 2>> of_item;  // by access of the item
 };
 
-// No windows at all if not `wanted`.
-WindowPlan plan_windows(const std::vector<Item>& items, bool wanted);
+// Which are wanted; the later ones are for translations whose windows failed often.
+enum class WindowKinds : u8 {
+    All,
+    Fixed,  // a register that is stepped has changed
+    None,
+};
+
+WindowPlan plan_windows(const std::vector<Item>& items, WindowKinds wanted);
 
 }  // namespace droste::jit

@@ -147,7 +147,7 @@ class Writer final : public ProgramWriter {
             }
             return;
         }
-        switch (below(depth < 2 ? 22 : 19)) {
+        switch (below(depth < 2 ? 23 : 20)) {
         case 0: jump_forward(); break;
         case 1:
         case 2: jump_if(); break;
@@ -159,9 +159,10 @@ class Writer final : public ProgramWriter {
         case 8: strings(); break;
         case 9: prefixed(); break;
         case 10: absolute(); break;
-        case 19: call(); break;
-        case 20:
-        case 21: loop(depth); break;
+        case 11: stepped(); break;
+        case 20: call(); break;
+        case 21:
+        case 22: loop(depth); break;
         default: plain(); break;
         }
     }
@@ -173,6 +174,46 @@ class Writer final : public ProgramWriter {
             static constexpr std::array<u8, 3> kPrefixes = {0x64, 0x65, 0x67};
             Bytes& bytes = pieces().back().bytes;
             bytes.insert(bytes.begin(), kPrefixes[below(3)]);
+        }
+    }
+
+    // Accesses by a register that a constant is added to in between, and mostly taken off again: in a
+    // loop it moves on.
+    void stepped() {
+        const u8 base = one_in(2) ? base1_ : base2_;
+        const u8 rex = base >= 8 ? 0x49 : 0x48;
+        const u8 low = base & 7;
+        const auto access = [&] {
+            // mov, add, xor, cmp, test: no register is changed
+            static constexpr std::array<u8, 5> kOpcodes = {0x89, 0x01, 0x31, 0x3B, 0x85};
+            piece({rex, kOpcodes[below(5)], static_cast<u8>(0x40 | below(8) << 3 | low)});
+            finish_operand(base);
+        };
+        const auto step = [&](u8 by) {
+            switch (below(3)) {
+            case 0: piece({rex, 0x83, static_cast<u8>(0xC0 | low), by}); break;
+            case 1: {
+                const auto down = static_cast<u8>(0x100 - by);
+                piece({rex, 0x83, static_cast<u8>(0xE8 | low), down});
+                break;
+            }
+            default: {  // lea base, [base + by]
+                Piece& p = piece({static_cast<u8>(base >= 8 ? 0x4D : 0x48), 0x8D,
+                                  static_cast<u8>(0x40 | low << 3 | low)});
+                if (low == 4) {
+                    p.bytes.push_back(0x24);
+                }
+                p.bytes.push_back(by);
+            }
+            }
+        };
+        const auto by = static_cast<u8>(1 + below(127));
+        access();
+        step(by);
+        access();
+        if (!one_in(4)) {
+            step(static_cast<u8>(0x100 - by));
+            access();
         }
     }
 

@@ -145,7 +145,7 @@ Block* BlockCache::insert(PhysAddr start,
     block.count = static_cast<u16>(count);
     block.bytes = static_cast<u16>(bytes);
     block.heat = 0;
-    block.without_windows = false;
+    block.windows_dropped = 0;
     for (BlockPart& part : block.parts) {
         part.block = &block;
     }

@@ -56,7 +56,8 @@ struct Block {
     // A translator's: what it has made of the block, and how often it was interpreted before.
     void* translations = nullptr;
     u32 heat = 0;
-    bool without_windows = false;
+    // How much checks are not to be shared by accesses (jit/windows.hpp): it did not pay.
+    u8 windows_dropped = 0;
 
     static constexpr PhysAddr kInvalid = ~PhysAddr{0};
 };
