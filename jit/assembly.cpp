@@ -304,6 +304,23 @@ void Assembly::write_stack_refill(const Refill& refill) {
     Emitter::patch(back, back, refill.back);
 }
 
+void Assembly::compare_entry() {
+    e_.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0});
+    u8* place = e_.jcc(cc::kNE);
+    second_looks_.push_back({place, e_.at(), at_, item_stack_ahead_, x87_before_});
+}
+
+void Assembly::write_second_look(const SecondLook& look) {
+    e_.lands_here(look.place);
+    for (const u8 step : JumpTable::kSteps) {
+        e_.alu_imm(6, kT0, step);  // xor
+        e_.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0});
+        u8* found = e_.jcc(cc::kE);
+        Emitter::patch(found, found, look.back);
+    }
+    interpreted_.push_back({e_.jmp(), look.item, look.item_stack_ahead, kNoWindow, look.x87});
+}
+
 void Assembly::interpret_window_if(u8* place, Window& window) {
     interpreted_.push_back({place, at_, item_stack_ahead_, number_of(window), x87_before_});
 }
@@ -427,8 +444,8 @@ void Assembly::link_at(u8* place, u64 rip, StatusPlace status) {
     unlinked_.push_back({place, number, status});
 }
 
-// Where the jump table says. Returns where the branch that finds nothing has its displacement; the
-// status flags are Saved or Dead.
+// Where the jump table says. Returns where the branch that does not find it in its own place has its
+// displacement; the status flags are Saved or Dead.
 u8* Assembly::jump_through_table(u64 rip) {
     const auto entry = static_cast<i32>(JumpTable::index(rip) * sizeof(JumpTable::Entry));
     e_.load(kT0, at_rsp(layout::kJumpTable));
@@ -437,6 +454,15 @@ u8* Assembly::jump_through_table(u64 rip) {
     u8* miss = e_.jcc(cc::kNE);
     e_.jmp_mem({.base = kT0, .disp = entry + 8});
     return miss;
+}
+
+// From there: by another place of the row, or to the engine as the exit of that number.
+void Assembly::jump_through_row(u8* miss, u64 rip, u32 exit) {
+    const auto entry = static_cast<i32>(JumpTable::index(rip) * sizeof(JumpTable::Entry));
+    e_.lands_here(miss);
+    e_.store_imm32(at_rsp(layout::kSite), exit);
+    e_.lea(kT0, {.base = kT0, .disp = entry});
+    jump_to_trampoline(cache_.trampolines().leave_by_row);
 }
 
 // A jump that can be linked, or a look into the jump table.
@@ -450,7 +476,7 @@ void Assembly::write_exit(u64 rip, StatusPlace status) {
     }
     u8* miss = jump_through_table(rip);
     const u32 number = cache_.add(Exit{.rip = rip, .key = translation_.key});
-    unlinked_.push_back({miss, number, StatusPlace::Saved});
+    unlinked_.push_back({miss, number, StatusPlace::Saved, true});
 }
 
 void Assembly::leave_to(u64 rip, unsigned retired) {
@@ -495,10 +521,8 @@ u8* Assembly::take_budget() {
     return e_.jcc(cc::kS);
 }
 
-// Where to go from `spent`, a branch of take_budget().
-const u8* Assembly::write_budget_spent(u8* spent, bool waits) {
-    const u32 start =
-        cache_.add(Exit{.rip = translation_.rip, .key = translation_.key, .waits = waits});
+// Where to go from `spent`, a branch of take_budget(): by the exit of that number.
+const u8* Assembly::write_budget_spent(u8* spent, u32 start) {
     e_.lands_here(spent);
     e_.alu_imm(0, kBudget, static_cast<i32>(count()));  // add
     const u8* stale = e_.at();
@@ -512,7 +536,9 @@ void Assembly::write_tracked_entry() {
     u8* spent = take_budget();
     u8* body = e_.jmp();
     Emitter::patch(body, body, body_);
-    translation_.stale_tracked = cache_.executable(write_budget_spent(spent, true));
+    const u32 start =
+        cache_.add(Exit{.rip = translation_.rip, .key = translation_.key, .waits = true});
+    translation_.stale_tracked = cache_.executable(write_budget_spent(spent, start));
 }
 
 void Assembly::finish() {
@@ -525,6 +551,9 @@ void Assembly::finish() {
     for (const Refill& refill : refills_) {
         write_refill(refill);
     }
+    for (const SecondLook& look : second_looks_) {
+        write_second_look(look);
+    }
     for (const Interpreted& interpreted : interpreted_) {
         write_interpreted(interpreted);
     }
@@ -533,14 +562,18 @@ void Assembly::finish() {
         jump_to_load(load.routine, load.behind);
     }
     for (const Unlinked& unlinked : unlinked_) {
+        if (unlinked.by_table) {
+            jump_through_row(unlinked.place, cache_.exit(unlinked.exit).rip, unlinked.exit);
+            continue;
+        }
         e_.lands_here(unlinked.place);
         cache_.exit(unlinked.exit).unlinked = cache_.executable(e_.at());
         write_unlinked(unlinked.exit, unlinked.status);
     }
-    const u8* stale = write_budget_spent(budget_spent_, false);
-    translation_.stale = cache_.executable(stale);
+    const u32 start = cache_.add(Exit{.rip = translation_.rip, .key = translation_.key});
+    translation_.stale = cache_.executable(write_budget_spent(budget_spent_, start));
     if (stale_ != nullptr) {
-        Emitter::patch(stale_, stale_, stale);
+        jump_through_row(stale_, translation_.rip, start);
     }
     if (tracked() && items_.front().insn->op == Op::ENDBR) {
         write_tracked_entry();

@@ -200,6 +200,9 @@ class Assembly {
     }
     // The same for good: nothing else is written for the item.
     void interpret();
+    // t1 holds an address, t0 points at its place in a jump table: afterwards at its entry. If there
+    // is none the interpreter executes the item, as by interpret_if().
+    void compare_entry();
     // Writes what interpret_if() promised; behind the item's code.
     void end_item();
     // Leaves for `rip`, `retired` instructions of the translation having been executed. Jumps
@@ -230,6 +233,14 @@ class Assembly {
         u32 slot = 0;         // which has missed often
         u32 window_slot = 0;  // of the window, or 0
     };
+    // A branch to where the rest of the row is looked at.
+    struct SecondLook {
+        u8* place;
+        u8* back;
+        unsigned item;
+        i32 item_stack_ahead;
+        X87Pointers x87;
+    };
     // What holds behind an item's code.
     struct ItemEnd {
         u8* at = nullptr;
@@ -251,12 +262,14 @@ class Assembly {
     void link_at(u8* place, u64 rip, StatusPlace status);
     void write_exit(u64 rip, StatusPlace status);
     u8* jump_through_table(u64 rip);
+    void jump_through_row(u8* miss, u64 rip, u32 exit);
     [[nodiscard]] u8* take_budget();
-    const u8* write_budget_spent(u8* spent, bool waits);
+    const u8* write_budget_spent(u8* spent, u32 start);
     void write_tracked_entry();
     void write_unlinked(u32 number, StatusPlace status);
     void write_interpreted(const Interpreted& interpreted);
     void write_refill(const Refill& refill);
+    void write_second_look(const SecondLook& look);
     void write_stack_refill(const Refill& refill);
     void go_on_if_ac(const Refill& refill);
     u32 new_site(unsigned first, unsigned last, bool carried_over);
@@ -290,6 +303,7 @@ class Assembly {
     u32 first_insn_ = 0;
     std::vector<ItemEnd> ends_;
     std::vector<Refill> refills_;
+    std::vector<SecondLook> second_looks_;
     // The vector, the x87 registers are known to be in the native ones.
     bool vector_ = false, x87_ = false;
     std::vector<Load> loads_;
@@ -301,6 +315,7 @@ class Assembly {
         u8* place;
         u32 exit;
         StatusPlace status;
+        bool by_table = false;  // its place in the jump table is another's
     };
     std::vector<Unlinked> unlinked_;
     u8* budget_spent_ = nullptr;

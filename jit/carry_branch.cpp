@@ -28,8 +28,7 @@ void look_up_target(Assembly& a, bool endbranch) {
         e.xr({.opcode = 0xBA, .map = OpcodeMap::Map0F, .w = true}, 7, kT1);  // btc
         e.byte(JumpTable::kTrackedBit);
     }
-    e.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0});
-    a.interpret_if(e.jcc(cc::kNE));
+    a.compare_entry();
 }
 
 // Whether an indirect jump or call waits for ENDBR. With NOTRACK that depends on an MSR.

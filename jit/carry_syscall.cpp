@@ -27,8 +27,7 @@ constexpr u8 kR11 = 11;
 void look_up_at_other_level(Assembly& a) {
     Emitter& e = a.emitter();
     find_entry(e, layout::kOtherJumpTable);
-    e.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0});
-    a.interpret_if(e.jcc(cc::kNE));
+    a.compare_entry();
 }
 
 void interpret_unless(Assembly& a, const FlagByte& flag) {

@@ -3,47 +3,90 @@
 #include "core/assert.hpp"
 #include "cpu/x86/vcpu.hpp"
 
-#include <cstring>
+#include <memory>
 
 namespace droste::jit {
 
 namespace {
 
-// Zeros that are not touched yet.
+// Zeros that are not touched yet, aligned.
 template <typename T>
-std::unique_ptr<T, FreeMemory> untouched() {
-    void* memory = std::calloc(1, sizeof(T));
+T* untouched(void*& memory) {
+    std::size_t room = sizeof(T) + alignof(T);
+    memory = std::calloc(1, room);
     DROSTE_ASSERT(memory != nullptr);
-    return std::unique_ptr<T, FreeMemory>{static_cast<T*>(memory)};
+    void* aligned = memory;
+    return static_cast<T*>(std::align(alignof(T), sizeof(T), aligned, room));
 }
 
+// No address that is looked for in the row.
 constexpr u64 empty_entry(unsigned index) {
-    return index == 0 ? kNoTag : 0;
+    return JumpTable::row(index) == 0 ? kNoTag : 0;
 }
 
 }  // namespace
 
-OwnedJumpTable::OwnedJumpTable(void*& owner) : table_(untouched<JumpTable>()), owner_(&owner) {
-    table_->entries[0].rip = empty_entry(0);
+OwnedJumpTable::OwnedJumpTable(void*& owner) : owner_(&owner) {
+    void* memory = nullptr;
+    table_ = untouched<JumpTable>(memory);
+    memory_.reset(memory);
+    for (unsigned index = 0; index < JumpTable::kRow; ++index) {
+        table_->entries[index].rip = empty_entry(index);
+    }
+}
+
+void OwnedJumpTable::put(unsigned index, const JumpTable::Entry& entry) {
+    JumpTable::Entry& at = table_->entries[index];
+    if (at.rip == empty_entry(index)) {
+        filled_.push_back(static_cast<u16>(index));
+    }
+    at = entry;
+}
+
+// An empty place in the row of that one; JumpTable::kEntries if there is none.
+unsigned OwnedJumpTable::empty_in_row(unsigned index) const {
+    for (unsigned i = 0; i < JumpTable::kRow; ++i) {
+        if (table_->entries[index ^ i].rip == empty_entry(index)) {
+            return index ^ i;
+        }
+    }
+    return JumpTable::kEntries;
 }
 
 void OwnedJumpTable::fill(u64 rip, const u8* code) {
-    const unsigned index = JumpTable::index(rip);
-    table_->entries[index] = {rip, code};
+    const unsigned own = JumpTable::index(rip);
     has_lower_ = has_lower_ || rip >> 63 == 0;
-    if (filled_.size() < JumpTable::kEntries) {
-        filled_.push_back(static_cast<u16>(index));
+    for (unsigned i = 0; i < JumpTable::kRow; ++i) {
+        if (JumpTable::Entry& entry = table_->entries[own ^ i]; entry.rip == rip) {
+            entry.code = code;
+            return;
+        }
+    }
+    // Whoever is there moves on; for the last one there is no room.
+    unsigned other = empty_in_row(own);
+    if (other == JumpTable::kEntries) {
+        other = own ^ (1 + next_moved_++ % (JumpTable::kRow - 1));
+    }
+    if (other != own) {
+        put(other, table_->entries[own]);
+    }
+    put(own, {rip, code});
+}
+
+void OwnedJumpTable::fill_if_empty(u64 rip, const u8* code) {
+    const unsigned own = JumpTable::index(rip);
+    if (find(rip) != nullptr) {
+        return;
+    }
+    if (const unsigned empty = empty_in_row(own); empty != JumpTable::kEntries) {
+        put(empty, {rip, code});
+        has_lower_ = has_lower_ || rip >> 63 == 0;
     }
 }
 
 void OwnedJumpTable::clear() {
-    if (filled_.size() < JumpTable::kEntries) {
-        for (const u16 index : filled_) {
-            table_->entries[index].rip = empty_entry(index);
-        }
-    } else {
-        table_->entries.fill({});
-        table_->entries[0].rip = empty_entry(0);
+    for (const u16 index : filled_) {
+        table_->entries[index].rip = empty_entry(index);
     }
     filled_.clear();
     pages_.fill(0);
@@ -120,9 +163,9 @@ const u8* KnownTargets::fill(OwnedJumpTable& jumps, u64 rip, PhysAddr start, u32
         const bool wanted = page.linear + target.offset == rip;
         if (wanted) {
             found = target.code;
-        }
-        if (whole || wanted) {
-            jumps.fill(page.linear + target.offset, target.code);
+            jumps.fill(rip, target.code);
+        } else if (whole) {
+            jumps.fill_if_empty(page.linear + target.offset, target.code);
         }
     }
     return found;

@@ -9,8 +9,8 @@
 //                 table is empty, costs a look at the page tables for each page of code, not one at
 //                 the decoded block, its translations and their uses for each target.
 //
-// Both are direct-mapped, and big: two hot targets in one place cost more than memory does, which is
-// not touched before it is used.
+// Both are big: two hot targets in one place cost more than memory does, which is not touched before
+// it is used.
 
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"
@@ -34,15 +34,23 @@ class OwnedJumpTable {
   public:
     explicit OwnedJumpTable(void*& owner);
 
-    JumpTable* table() const { return table_.get(); }
+    JumpTable* table() const { return table_; }
     PageSlots& slots() { return table_->slots; }
     u32 key() const { return key_; }  // the mode its code was made for
     // Null: nothing is known.
     const u8* find(u64 rip) const {
-        const JumpTable::Entry& entry = table_->entries[JumpTable::index(rip)];
-        return entry.rip == rip ? entry.code : nullptr;
+        const unsigned own = JumpTable::index(rip);
+        for (unsigned i = 0; i < JumpTable::kRow; ++i) {
+            if (const JumpTable::Entry& entry = table_->entries[own ^ i]; entry.rip == rip) {
+                return entry.code;
+            }
+        }
+        return nullptr;
     }
+    // In its own place; whose that was moves to another of the row.
     void fill(u64 rip, const u8* code);
+    // Only if nobody has to go.
+    void fill_if_empty(u64 rip, const u8* code);
     // True once for a page after the table was cleared.
     bool first_of_page(u64 rip) {
         const u64 page = rip / kPageBytes % kPageBits;
@@ -56,13 +64,17 @@ class OwnedJumpTable {
     friend class JumpTables;
     static constexpr u64 kPageBits = 4096;  // pages share them
     void clear();
+    void put(unsigned index, const JumpTable::Entry& entry);
+    unsigned empty_in_row(unsigned index) const;
 
-    std::unique_ptr<JumpTable, FreeMemory> table_;
-    HalfEpochs execute_epochs_;  // TlbContext::execute_epochs
-    bool has_lower_ = false;     // an address without bit 63
-    u64 code_epoch_ = 0;         // CodeCache::epoch()
-    u32 key_ = 0;                // no mode has this one
-    std::vector<u16> filled_;
+    std::unique_ptr<void, FreeMemory> memory_;
+    JumpTable* table_ = nullptr;  // in it
+    HalfEpochs execute_epochs_;   // TlbContext::execute_epochs
+    bool has_lower_ = false;      // an address without bit 63
+    u64 code_epoch_ = 0;          // CodeCache::epoch()
+    u32 key_ = 0;                 // no mode has this one
+    std::vector<u16> filled_;     // each once
+    unsigned next_moved_ = 0;     // to which place of a full row
     std::array<u64, kPageBits / 64> pages_{};
     void** owner_;  // where the address space keeps it
 };

@@ -4,6 +4,8 @@
 //   enter      saves what the ABI wants kept, remembers the stack, loads the guest's registers
 //   leave      the other way round
 //   interpret  stores the guest's registers, calls the engine on its own stack, loads them again
+//   leave_by_row  to the address in t1 if a row of the jump table has it that is not its own place,
+//              where t0 points; else as leave
 //   load_vector, load_x87  load those registers, which the ways to C++ store (vector_state.hpp,
 //              x87_state.hpp)
 //
@@ -88,6 +90,14 @@ make_trampolines(CodeMemory& memory, bool avx, InterpretFn interpret, Trampoline
     e.jmp_mem(at_rsp(layout::kTarget));
 
     align();
+    out.leave_by_row = here();
+    for (const u8 step : JumpTable::kSteps) {
+        e.alu_imm(6, kT0, step);  // xor
+        e.rm({.opcode = 0x3B, .w = true}, kT1, {.base = kT0});
+        u8* another = e.jcc(cc::kNE);
+        e.jmp_mem({.base = kT0, .disp = 8});
+        e.lands_here(another);
+    }
     out.leave = here();
     store_registers(e);
     store_vector_if_native(e, avx);

@@ -21,7 +21,9 @@ struct Trampolines {
     // Runs translated code from `code` on. Returns the exit it left by, or kNoSite when it left
     // behind an interpreted instruction.
     u32 (*enter)(Vcpu* cpu, const u8* code) = nullptr;
-    const u8* leave = nullptr;        // TranslatedCode::site names the exit
+    const u8* leave = nullptr;  // TranslatedCode::site names the exit
+    // The same, unless a row of the jump table has t1, from the place on that t0 points at.
+    const u8* leave_by_row = nullptr;
     const u8* interpret = nullptr;    // TranslatedCode::site names the instruction
     const u8* load_x87 = nullptr;     // goes on at t0; changes flags
     const u8* load_vector = nullptr;  // goes on at t0; changes no flag
