@@ -138,8 +138,10 @@ Statistics CodeCache::statistics() const {
 void CodeCache::commit(const Emitter& emitter) {
     counted_.made_code_bytes += emitter.size();
     Region& region = regions_[current_];
+    const std::size_t first = region.first + region.used;
     region.used = (region.used + emitter.size() + 15) & ~std::size_t{15};
     DROSTE_ASSERT(region.used <= region_bytes_);
+    memory_.written(first, region.first + region.used);
 }
 
 Translation& CodeCache::new_translation() {

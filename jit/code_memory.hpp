@@ -22,6 +22,12 @@ class CodeMemory {
     CodeMemory& operator=(const CodeMemory&) = delete;
     CodeMemory& operator=(CodeMemory&&) = delete;
 
+    // Code was written there, behind other code. Where that has filled a large page the native kernel
+    // is asked to make it one, and the next one, too: a guest's code is spread widely, and the native
+    // TLB is small.
+    static constexpr std::size_t kLargePageBytes = std::size_t{2} << 20;
+    void written(std::size_t first, std::size_t end);
+
     const u8* executable() const { return executable_; }
     u8* writable() const { return writable_; }
     std::size_t bytes() const { return bytes_; }
