@@ -133,16 +133,21 @@ class ProgramWriter {
         pieces().back().bytes.push_back(0x9D);
     }
     // Into a byte of another piece: mostly the last one, which is often a constant. MOV byte [...],
-    // imm8, whose operand without a register is `reference`.
+    // imm8, whose operand without a register is `reference`. A CMP follows that stays as it is:
+    // flags that are dead at the store must not be read by what it makes of the code behind it
+    // (docs/quirks.md, dead-status-flags).
     void store_to_code(Reference reference) {
-        const u32 target =
+        u32 target =
             one_in(2) ? here() + static_cast<u32>(below(4)) : static_cast<u32>(below(here() + 1));
+        target += target == here() + 1 ? 1 : 0;
         Piece& p = branch({0xC6, 0x05}, reference, target);
         const u32 known = target < here() - 1 ? target : here() - 1;
         const std::size_t bytes = pieces()[known].bytes.size();
         p.target_at =
             one_in(6) ? static_cast<u32>(below(12)) : static_cast<u32>(bytes == 0 ? 0 : bytes - 1);
         p.bytes.push_back(one_in(2) ? static_cast<u8>(below(16)) : static_cast<u8>(rng_()));
+        Piece& compare = piece({0x3C, static_cast<u8>(rng_())});
+        compare.fixed = true;
     }
 
     Rng rng_;
