@@ -35,6 +35,9 @@ void Clock::rebase() {
 }
 
 u64 Clock::instructions_until(u64 deadline_ns) const {
+    if (mode_ == Mode::Native) {
+        return ~u64{0};  // whoever waits for the deadline is not the vCPU
+    }
     const u64 now = now_ns();
     if (deadline_ns <= now) {
         return 1;
@@ -44,6 +47,9 @@ u64 Clock::instructions_until(u64 deadline_ns) const {
 }
 
 void Clock::set_counter(const u64* counter, Ahead ahead, const void* context) {
+    if (mode_ == Mode::Native) {
+        return;
+    }
     rebase();
     retired_before_ += count() - counter_start_;
     counter_ = counter != nullptr ? counter : &zero_counter_;
@@ -58,7 +64,7 @@ u64 Clock::total_retired() const {
 }
 
 void Clock::synchronize() {
-    if (mode_ == Mode::Counting) {
+    if (mode_ != Mode::FreeRunning) {
         return;
     }
     const u64 native = native_ns();
@@ -97,13 +103,17 @@ u64 Clock::native_sleep_ns(u64 deadline_ns) const {
     if (mode_ == Mode::Counting) {
         return 0;
     }
+    if (mode_ == Mode::Native) {
+        const u64 now = native_ns() - native_origin_ns_;
+        return deadline_ns > now ? deadline_ns - now : 0;
+    }
     const u64 virtual_now_by_native = native_ns() - native_origin_ns_;
     const u64 now = std::max(now_ns(), virtual_now_by_native);
     return deadline_ns > now ? deadline_ns - now : 0;
 }
 
 void Clock::resume_from_sleep(u64 limit_ns) {
-    if (mode_ == Mode::Counting) {
+    if (mode_ != Mode::FreeRunning) {
         return;
     }
     rebase();

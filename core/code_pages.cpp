@@ -2,6 +2,7 @@
 
 #include "core/assert.hpp"
 #include "core/guest_memory.hpp"
+#include "core/machine_lock.hpp"
 
 #include <algorithm>
 
@@ -22,6 +23,16 @@ void CodePages::remove(Watcher& watcher) {
     watchers_.erase(std::remove(watchers_.begin(), watchers_.end(), &watcher), watchers_.end());
 }
 
+void CodePages::about_to_read(PhysAddr page) {
+    if (lock_ == nullptr) {
+        return;
+    }
+    const u8* flags = memory_.lookup(page).flags;
+    if (flags != nullptr && (*flags & kPageHasCode) == 0) {
+        lock_->stop_others();
+    }
+}
+
 void CodePages::became_code(PhysAddr page, u8 mark) {
     u8* flags = memory_.lookup(page).flags;
     if (flags == nullptr) {
@@ -30,6 +41,9 @@ void CodePages::became_code(PhysAddr page, u8 mark) {
     const bool was_plain = (*flags & kPageHasCode) == 0;
     *flags |= mark;
     if (was_plain) {
+        if (lock_ != nullptr) {
+            lock_->stop_others();
+        }
         for (Watcher* watcher : watchers_) {
             watcher->page_became_code(page);
         }
@@ -57,6 +71,9 @@ void CodePages::tell_keepers(PhysAddr address, unsigned bytes, u8 flags) {
 }
 
 void CodePages::layout_changing() {
+    if (lock_ != nullptr) {
+        lock_->stop_others();
+    }
     for (Keeper* keeper : keepers_) {
         if (keeper != nullptr) {
             keeper->layout_changing();

@@ -34,6 +34,7 @@
 namespace droste {
 
 class GuestMemory;
+class MachineLock;
 
 // Flag byte of a page: a bit for each keeper. Not zero under the mask: no TLB may hold a write tag.
 inline constexpr u8 kPageHasCode = 0x0F;
@@ -75,6 +76,11 @@ class CodePages {
     // Requires: the keeper has unmarked its pages.
     void remove(Keeper& keeper);
     void add(Watcher& watcher) { watchers_.push_back(&watcher); }
+    // Of a machine with several threads; borrowed.
+    void set_lock(MachineLock* lock) { lock_ = lock; }
+    // Before bytes of the page are read to make something of them: nobody writes there from now on
+    // but through written(), or while the caller has the machine's lock.
+    void about_to_read(PhysAddr page);
     void remove(Watcher& watcher);
 
     // The keeper with this mark starts, or has ceased, to keep code of the page.
@@ -103,6 +109,7 @@ class CodePages {
     const GuestMemory& memory_;
     std::array<Keeper*, kMaxKeepers> keepers_{};  // the one at n has mark 1 << n
     std::vector<Watcher*> watchers_;
+    MachineLock* lock_ = nullptr;
 };
 
 }  // namespace droste

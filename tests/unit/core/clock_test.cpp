@@ -117,3 +117,34 @@ TEST_CASE("free-running: a sleep ends at the deadline, or before it with the nat
     clock.resume_from_sleep(kDeadline + 1);
     CHECK(clock.now_ns() <= kDeadline + 1);
 }
+
+TEST_CASE("native: the monotonic clock, without what passed while it stood", "[core][clock]") {
+    Clock clock(Clock::Mode::Native);
+    u64 retired = 0;
+    clock.set_counter(&retired);
+    const u64 first = clock.now_ns();
+    retired = 1'000'000'000;  // says nothing
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    CHECK(clock.now_ns() == first);
+    clock.move_on();
+    const u64 second = clock.now_ns();
+    CHECK(second >= first + 2'000'000);
+    CHECK(clock.ns_at(0) >= second);
+    CHECK(clock.line(&retired) == nullptr);
+
+    const auto begin = std::chrono::steady_clock::now();
+    clock.stop();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    clock.go_on();
+    const u64 third = clock.now_ns();
+    const auto passed = std::chrono::steady_clock::now() - begin;
+    CHECK(third >= second);
+    CHECK(third - second <=
+          static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(passed).count()) -
+              15'000'000);
+
+    const u64 far = clock.now_ns() + 50'000'000;
+    CHECK(clock.native_sleep_ns(far) <= 50'000'000);
+    CHECK(clock.native_sleep_ns(far) != 0);
+    CHECK(clock.native_sleep_ns(0) == 0);
+}
