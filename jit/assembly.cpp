@@ -518,7 +518,12 @@ void Assembly::prologue() {
 
 u8* Assembly::take_budget() {
     e_.alu_imm(5, kBudget, static_cast<i32>(count()));  // sub
-    return e_.jcc(cc::kS);
+    if (cache_.lock() == nullptr) {
+        return e_.jcc(cc::kS);
+    }
+    // The same, unless others ask to leave.
+    e_.rm({.opcode = 0x3B, .w = true}, kBudget, at_rsp(layout::kBudgetFloor));  // cmp
+    return e_.jcc(cc::kL);
 }
 
 // Where to go from `spent`, a branch of take_budget(): by the exit of that number.

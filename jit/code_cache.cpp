@@ -24,8 +24,10 @@ constexpr std::size_t kMostTablesOfInsn = 320;
 CodeCache::CodeCache(BlockCache& blocks,
                      CodeMemory&& memory,
                      std::size_t bytes,
-                     const NativeFeatures& native)
+                     const NativeFeatures& native,
+                     MachineLock* lock)
     : block_cache_(blocks)
+    , lock_(lock)
     , native_(native)
     , native_choices_(native)
     , memory_(std::move(memory))
@@ -35,13 +37,14 @@ CodeCache::CodeCache(BlockCache& blocks,
 Expected<std::unique_ptr<CodeCache>> CodeCache::create(BlockCache& blocks,
                                                        std::size_t bytes,
                                                        const NativeFeatures& native,
-                                                       InterpretFn interpret) {
+                                                       InterpretFn interpret,
+                                                       MachineLock* lock) {
     auto memory = CodeMemory::create(bytes - tables_share(bytes) - jump_tables_share(bytes));
     if (!memory) {
         return memory.error();
     }
     std::unique_ptr<CodeCache> cache{
-        new CodeCache(blocks, std::move(memory).value(), bytes, native)};
+        new CodeCache(blocks, std::move(memory).value(), bytes, native, lock)};
     cache->fixed_ =
         make_trampolines(cache->memory_, native.has(Feature::AVX), interpret, cache->trampolines_);
     const std::size_t room = cache->memory_.bytes() - cache->fixed_;
@@ -179,6 +182,10 @@ u32 CodeCache::add_insns(const std::vector<const Insn*>& insns) {
 void CodeCache::link(u32 number, Translation& to) {
     Exit& exit = this->exit(number);
     const u8* target = exit.native_status ? to.entry_native : to.entry_linked;
+    constexpr std::uintptr_t kLine = 64;
+    if (reinterpret_cast<std::uintptr_t>(exit.place) % kLine > kLine - sizeof(u32)) {
+        stop_others();  // it is two stores
+    }
     Emitter::patch(memory_.writable(exit.place), exit.place, target);
     exit.next_incoming = to.incoming;
     to.incoming = number;
@@ -187,6 +194,7 @@ void CodeCache::link(u32 number, Translation& to) {
 
 // Overwrites what is at `place` with a jump.
 void CodeCache::jump_at(const u8* place, const u8* target) {
+    stop_others();
     u8* at = memory_.writable(place);
     *at = 0xE9;
     Emitter::patch(at + 1, place + 1, target);
@@ -194,6 +202,7 @@ void CodeCache::jump_at(const u8* place, const u8* target) {
 
 // Whoever was linked to it leads to the engine again.
 void CodeCache::unlink(Translation& translation) {
+    stop_others();
     for (u32 number = translation.incoming; number != kNoExit;) {
         Exit& exit = this->exit(number);
         Emitter::patch(memory_.writable(exit.place), exit.place, exit.unlinked);

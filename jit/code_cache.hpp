@@ -55,14 +55,21 @@ class CodeCache final : public BlockCache::Listener {
     static Expected<std::unique_ptr<CodeCache>> create(BlockCache& blocks,
                                                        std::size_t bytes,
                                                        const NativeFeatures& native,
-                                                       InterpretFn interpret);
+                                                       InterpretFn interpret,
+                                                       MachineLock* lock);
     ~CodeCache() override;
 
     static Translation* find(const Block& block, u64 rip, u32 key);
 
     // --- the translator's ---
-    // Makes room for another translation, by evicting others if need be.
+    // Makes room for another translation, by evicting others if need be. Requires: no other vCPU is
+    // within translated code if lacks_room().
     void reserve(std::size_t instructions);
+    bool lacks_room(std::size_t instructions) const {
+        return full(regions_[current_], instructions);
+    }
+    // The machine's, if its vCPUs have threads of their own; else null.
+    MachineLock* lock() const { return lock_; }
     Emitter emitter() const {
         const Region& region = regions_[current_];
         return {memory_.writable() + region.first + region.used, region_bytes_ - region.used};
@@ -125,7 +132,14 @@ class CodeCache final : public BlockCache::Listener {
     CodeCache(BlockCache& blocks,
               CodeMemory&& memory,
               std::size_t bytes,
-              const NativeFeatures& native);
+              const NativeFeatures& native,
+              MachineLock* lock);
+
+    void stop_others() {
+        if (lock_ != nullptr) {
+            lock_->stop_others();
+        }
+    }
 
     // What belongs together: translations, their code, and what they are known by.
     struct Region {
@@ -164,6 +178,7 @@ class CodeCache final : public BlockCache::Listener {
     }
 
     BlockCache& block_cache_;
+    MachineLock* const lock_;
     const NativeFeatures native_;
     const NativeChoices native_choices_;
     CodeMemory memory_;

@@ -66,7 +66,7 @@ struct VexOpcode {
 // Conditions by the low nibble of Jcc.
 namespace cc {
 inline constexpr u8 kO = 0, kNO = 1, kB = 2, kAE = 3, kE = 4, kNE = 5, kBE = 6, kA = 7, kS = 8,
-                    kNS = 9, kP = 10;
+                    kNS = 9, kP = 10, kL = 12;
 }  // namespace cc
 
 class Emitter {

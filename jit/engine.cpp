@@ -7,9 +7,11 @@
 #include "cpu/x86/interp/interpreter.hpp"
 #include "cpu/x86/vcpu.hpp"
 #include "jit/code_cache.hpp"
+#include "jit/empty_slot.hpp"
 #include "jit/jump_tables.hpp"
 #include "jit/layout.hpp"
 #include "jit/native_cpu.hpp"
+#include "jit/standing.hpp"
 #include "jit/translator.hpp"
 #include "jit/windows.hpp"
 #include "jit/x87_state.hpp"
@@ -32,31 +34,6 @@ LazyFlags unpack_status(u32 packed) {
     return LazyFlags::from_status((packed >> 8 & 0xFF) | u64{packed & 1} << 11);
 }
 
-// Whether an instruction in the midst of a translation has left everything as it was that the code
-// behind it stands on.
-class Standing {
-  public:
-    Standing(Vcpu& cpu, u32 key)
-        : context_(cpu.tlb.current())
-        , data_tlb_(cpu.mode.data_tlb)
-        , generation_(cpu.tlb.generation())
-        , epochs_(context_.data_epochs)
-        , key_(key) {
-        DROSTE_DEBUG_ASSERT(translation_key(cpu) == key);
-    }
-    bool holds(const Vcpu& cpu) const {
-        return cpu.tlb.generation() == generation_ && translation_key(cpu) == key_ &&
-               cpu.mode.data_tlb == data_tlb_ && context_.data_epochs == epochs_;
-    }
-
-  private:
-    const TlbContext& context_;
-    const DataTlb* const data_tlb_;
-    const u64 generation_;
-    const HalfEpochs epochs_;
-    const u32 key_;
-};
-
 bool attention_wanted(const Vcpu& cpu) {
     return (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask) != 0;
 }
@@ -72,20 +49,6 @@ constexpr u64 kSlice = u64{1} << 18;
 // with page slots: before that they cost more, in code and in misses, than they gain.
 constexpr u32 kHotSamples = 8;
 constexpr i64 kSliceEnds = 64;  // no translation is longer
-
-// What an empty slot of a kernel's stack holds. The check of an access takes any page for one that
-// is reached by some address, and ~0 would be reached by a null pointer with a small displacement;
-// so it is one whose addresses are not canonical.
-// QUIRK(empty-page-slot): what reaches it all the same reads zeros and writes to nobody's page,
-// where it should fault.
-struct EmptySlot {
-    alignas(kPageBytes) std::array<u8, kPageBytes> nobodys{};
-
-    TranslatedCode::PageSlot slot() {
-        constexpr u64 kPage = 0x5A5A'5A5A'5A5A'5000;
-        return {.page = kPage, .addend = reinterpret_cast<std::uintptr_t>(nobodys.data()) - kPage};
-    }
-};
 
 class Engine final : public ExecutionEngine {
   public:
@@ -106,7 +69,9 @@ class Engine final : public ExecutionEngine {
     }
 
     static const u8* interpret(Vcpu& cpu) {
-        return static_cast<Engine*>(cpu.translated.engine)->interpret_site(cpu);
+        Engine& engine = *static_cast<Engine*>(cpu.translated.engine);
+        return cpu.machine_lock == nullptr ? engine.interpret_site(cpu)
+                                           : engine.interpret_under_lock(cpu);
     }
 
   private:
@@ -115,6 +80,12 @@ class Engine final : public ExecutionEngine {
     Block* behind_tracked_branch(Vcpu& cpu, Block& block);
     void note_target(Vcpu& cpu, OwnedJumpTable& jumps, const Translation& to, bool tracked);
     const u8* interpret_site(Vcpu& cpu);
+    [[gnu::noinline]] const u8* interpret_under_lock(Vcpu& cpu);
+    bool give_up_lock(Vcpu& cpu);
+    static void take_lock(Vcpu& cpu);
+    void evict_among_threads(Vcpu& cpu);
+    u32 run_code(Vcpu& cpu, const u8* code);
+    static void leave_before(Vcpu& cpu, const Site& site);
     const u8* resume(Vcpu& cpu, const Site& site);
     const u8* go_on(Vcpu& cpu);
     [[gnu::noinline]] const u8* go_on_anywhere(Vcpu& cpu);
@@ -157,6 +128,9 @@ class Engine final : public ExecutionEngine {
     const bool link_;
     u32 last_exit_ = kNoExit;  // by which translated code was left, if it can be linked
     Status last_status_ = Status::Next;
+    u32 asked_ = 0;  // what kept give_up_lock() from it, and where
+    u64 asked_at_ = 0;
+    bool gave_way_ = false;         // others had the machine's lock meanwhile
     Status behind_ = Status::Next;  // the highest of those that go_on() has left behind
 };
 
@@ -172,6 +146,10 @@ Translation* Engine::translation_of(Vcpu& cpu, Block& block) {
     }
     if (block.heat < threshold_) {
         ++block.heat;
+        return nullptr;
+    }
+    if (cpu.machine_lock != nullptr && code_->lacks_room(kMaxBlockInsns)) [[unlikely]] {
+        evict_among_threads(cpu);
         return nullptr;
     }
     const u64 epoch = code_->epoch();
@@ -271,9 +249,10 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
     if (sampled_rip_ != kNoTag && cpu.blocks->flushes() == flushes) [[unlikely]] {
         with_slots_if_hot(cpu, block, translation);
     }
-    if (cpu.blocks->flushes() != flushes) [[unlikely]] {
+    if (cpu.blocks->flushes() != flushes || gave_way_) [[unlikely]] {
+        gave_way_ = false;
         last_exit_ = kNoExit;
-        return Status::Switched;  // the block is gone, nothing was executed
+        return Status::Switched;  // the block may be gone, nothing was executed
     }
     if (translation == nullptr || translation->count > limit - cpu.icount) {
         last_exit_ = kNoExit;
@@ -305,6 +284,77 @@ Status Engine::execute(Vcpu& cpu, Block& at_rip, u64 limit) {
     return enter(cpu, translation->entry);
 }
 
+// Others may run until take_lock(). False, with the lock: something is to be looked at first.
+bool Engine::give_up_lock(Vcpu& cpu) {
+    // In this order: whoever asks for attention now is seen here or there.
+    cpu.thread.budget_floor.exchange(0);
+    if (cpu.machine_lock->barred()) {
+        cpu.request(attention::kStop);
+    }
+    // kLeave is this thread's own affair, and the loop between blocks may leave other wishes as they
+    // are: it is asked once.
+    const u32 wanted = cpu.attention.load() & cpu.attention_mask & ~attention::kLeave;
+    if (wanted != 0 && (wanted != asked_ || cpu.icount != asked_at_)) {
+        asked_ = wanted;
+        asked_at_ = cpu.icount;
+        return false;
+    }
+    cpu.thread.within = true;
+    cpu.thread.in_guest.store(true, std::memory_order_relaxed);
+    cpu.machine_lock->unlock();
+    return true;
+}
+
+void Engine::take_lock(Vcpu& cpu) {
+    cpu.thread.in_guest.store(false, std::memory_order_release);
+    cpu.machine_lock->lock();
+    cpu.clock.move_on();
+}
+
+u32 Engine::run_code(Vcpu& cpu, const u8* code) {
+    if (cpu.machine_lock == nullptr) {
+        return code_->trampolines().enter(&cpu, code);
+    }
+    if (!give_up_lock(cpu)) {
+        last_status_ = Status::Branch;
+        return kNoSite;
+    }
+    const u32 left_by = code_->trampolines().enter(&cpu, code);
+    if (left_by != kNoSite) {
+        take_lock(cpu);
+    }
+    cpu.thread.within = false;
+    return left_by;
+}
+
+// From guest code: as interpret_site(), but that others may have changed the world while this thread
+// waited for the lock. Returns without the lock unless null.
+const u8* Engine::interpret_under_lock(Vcpu& cpu) {
+    const u64 generation =
+        cpu.tlb.generation();  // nobody else changes it as long as guest code runs
+    take_lock(cpu);
+    const Site& site = code_->site(cpu.translated.site);
+    const u8* code = nullptr;
+    if (site.translation->dead || cpu.tlb.generation() != generation) {
+        leave_before(cpu, site);
+        if ((cpu.state.interruptibility & blocking::kSti) != 0) {
+            cpu.request(attention::kStep);
+        }
+        last_status_ = Status::Branch;
+    } else {
+        code = interpret_site(cpu);
+    }
+    return code != nullptr && give_up_lock(cpu) ? code : nullptr;
+}
+
+// Regions are evicted while nobody will go back to one.
+void Engine::evict_among_threads(Vcpu& cpu) {
+    cpu.machine_lock->wait_until_alone(cpu.thread);
+    code_->reserve(kMaxBlockInsns);
+    cpu.machine_lock->let_in();
+    gave_way_ = true;
+}
+
 // Returns the status for the loop between blocks.
 Status Engine::enter(Vcpu& cpu, const u8* code) {
     const u64 rip = cpu.state.rip();
@@ -313,7 +363,7 @@ Status Engine::enter(Vcpu& cpu, const u8* code) {
     while (code != nullptr) {
         ++counted_.entries;
         const u64 before = cpu.icount;
-        const u32 left_by = code_->trampolines().enter(&cpu, code);
+        const u32 left_by = run_code(cpu, code);
         if (left_by == kNoSite) {
             status = last_status_;
             break;
@@ -441,14 +491,19 @@ bool led_on(const Vcpu& cpu, const Insn& insn, Status status, u64 start) {
     return status == Status::Branch && rip == start;
 }
 
+// The vCPU as it is before the site's instruction.
+void Engine::leave_before(Vcpu& cpu, const Site& site) {
+    cpu.state.rip() = site.rip;
+    cpu.state.flags = unpack_status(cpu.translated.status);
+    cpu.icount = cpu.translated.end - (static_cast<u64>(cpu.translated.remaining) + site.left);
+}
+
 // Instructions of a translation by the interpreter: because they are not translated, or because an
 // access needs more than a hit in the TLB. Returns where to go on.
 const u8* Engine::interpret_site(Vcpu& cpu) {
     const Site& site = code_->site(cpu.translated.site);
     const Standing before{cpu, site.translation->key};
-    cpu.state.rip() = site.rip;
-    cpu.state.flags = unpack_status(cpu.translated.status);
-    cpu.icount = cpu.translated.end - (static_cast<u64>(cpu.translated.remaining) + site.left);
+    leave_before(cpu, site);
     const Insn* insn = site.insn;
     for (u32 done = 0;;) {
         ++(site.carried_over ? counted_.slow : counted_.not_carried);
@@ -512,12 +567,14 @@ const u8* Engine::resume(Vcpu& cpu, const Site& site) {
 
 }  // namespace
 
-Expected<std::shared_ptr<CodeCache>>
-make_code_cache(BlockCache& blocks, const Options& options, const NativeFeatures& native) {
+Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks,
+                                                     const Options& options,
+                                                     const NativeFeatures& native,
+                                                     MachineLock* lock) {
     if (const auto checked = check_native_cpu(native); !checked) {
         return checked.error();
     }
-    auto cache = CodeCache::create(blocks, options.code_bytes, native, &Engine::interpret);
+    auto cache = CodeCache::create(blocks, options.code_bytes, native, &Engine::interpret, lock);
     if (!cache) {
         return cache.error();
     }

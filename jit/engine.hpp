@@ -14,6 +14,7 @@
 
 namespace droste {
 class BlockCache;
+class MachineLock;
 }  // namespace droste
 
 namespace droste::jit {
@@ -35,10 +36,12 @@ struct Options {
 };
 
 // The code of a machine, shared by the engines of its vCPUs, made of what `native` has. `blocks` is
-// told about it and must not outlive it. An Error if the native machine gives no executable memory, or its CPU is below
+// told about it and must not outlive it. `lock`: the machine's, if its vCPUs run on threads of their own. An Error if the native machine gives no executable memory, or its CPU is below
 // x86-64-v2.
-Expected<std::shared_ptr<CodeCache>>
-make_code_cache(BlockCache& blocks, const Options& options, const NativeFeatures& native = {});
+Expected<std::shared_ptr<CodeCache>> make_code_cache(BlockCache& blocks,
+                                                     const Options& options,
+                                                     const NativeFeatures& native = {},
+                                                     MachineLock* lock = nullptr);
 
 // Of the code and of all engines that use it.
 Statistics statistics(const CodeCache& code);

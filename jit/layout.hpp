@@ -78,6 +78,8 @@ inline constexpr i32 kIntercepts =
     static_cast<i32>(offsetof(Vcpu, non_root) + offsetof(NonRootView, intercepts));
 inline constexpr i32 kRepeatingAt =
     static_cast<i32>(offsetof(Vcpu, step) + offsetof(StepMemory, repeating_at));
+inline constexpr i32 kBudgetFloor =
+    static_cast<i32>(offsetof(Vcpu, thread) + offsetof(MachineLock::Thread, budget_floor));
 inline constexpr i32 kOthersWait = offsetof(Vcpu, others_wait);
 inline constexpr i32 kVmx = offsetof(Vcpu, vmx);
 inline constexpr i32 kVmcsView = offsetof(VmxInstructions, view);

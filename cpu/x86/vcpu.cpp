@@ -119,6 +119,7 @@ Expected<void> own_code(Vcpu& cpu, const NativeFeatures& native) {
 
 void set_a20(Vcpu& cpu, bool enabled) {
     if (cpu.a20_enabled != enabled) {
+        stop_other_vcpus(cpu);
         cpu.a20_enabled = enabled;
         cpu.tlb.flush_all(cpu);
     }

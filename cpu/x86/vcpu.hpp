@@ -8,6 +8,7 @@
 // free functions over Vcpu&, one file an idea.
 
 #include "core/error.hpp"
+#include "core/machine_lock.hpp"
 #include "core/types.hpp"
 #include "cpu/x86/mmu/tlb.hpp"
 #include "cpu/x86/state/cpu_state.hpp"
@@ -267,12 +268,23 @@ class Vcpu {
     bool native_random = true;  // else they find the native kernel without random numbers
     // PAUSE / MONITOR-MWAIT: run() returns Yielded at the next boundary
     bool yield_requested = false;
-    // Whether another vCPU waits for its turn on this one's thread: else PAUSE yields to nobody.
+    // Whether another vCPU waits for its turn on this one's thread, or for a core of the native
+    // machine: else PAUSE yields to nobody.
     bool others_wait = true;
+    // The machine's, if each vCPU has a thread of its own; null otherwise. Whoever calls a function
+    // of the CPU, or touches what is the vCPU's, has it.
+    MachineLock* machine_lock = nullptr;
+    MachineLock::Thread thread;
+    std::atomic<bool> asleep{false};  // its thread waits for a request()
 
     u64 tsc() const;  // what RDTSC yields outside VMX non-root operation
+    // From any thread, and from a signal handler.
     void request(u32 attention_bits) {
-        attention.fetch_or(attention_bits, std::memory_order_relaxed);
+        attention.fetch_or(attention_bits);
+        thread.budget_floor.store(MachineLock::kLeave, std::memory_order_relaxed);
+        if (asleep.load()) [[unlikely]] {
+            attention.notify_one();
+        }
     }
     bool stop_requested() const {
         return (attention.load(std::memory_order_relaxed) & attention::kStop) != 0;
@@ -301,6 +313,13 @@ class Vcpu {
 Expected<void> own_code(Vcpu& cpu);
 Expected<void> own_code(Vcpu& cpu, const NativeFeatures& native);
 void share_code(Vcpu& first, Vcpu& other);
+// For what must be one step for all vCPUs: none executes guest code until the present function of the
+// CPU is over.
+inline void stop_other_vcpus(Vcpu& cpu) {
+    if (cpu.machine_lock != nullptr) {
+        cpu.machine_lock->stop_others();
+    }
+}
 // Virtual time goes on with this vCPU's instructions from now on.
 void drive_clock(Vcpu& cpu);
 // The A20 gate (i8042 output port, port 92h): masks physical address bit 20 when disabled.

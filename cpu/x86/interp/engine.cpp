@@ -104,6 +104,7 @@ Status Interpreter::decode_one(Vcpu& cpu,
             if (const Status status = fetch_page(cpu, next, second); status != Status::Next) {
                 return status;
             }
+            cpu.memory.code_pages().about_to_read(second.page & kPageMask);
             result = extend(cpu, second, next, mode, bytes, insn);
             second_page = second.page;
         }
@@ -128,6 +129,7 @@ Status Interpreter::decode_block(
     unsigned bytes = 0;
     PhysAddr second_page = Block::kInvalid;
     ++cpu.counters.block_misses;
+    cpu.memory.code_pages().about_to_read(page.page & kPageMask);
     while (count < block_insns_) {
         const LinearAddr at = linear + bytes;
         if (count != 0 && ((at ^ linear) & kPageMask) != 0) {

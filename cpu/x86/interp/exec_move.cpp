@@ -284,6 +284,9 @@ Status exec_cmpxchg16b(Vcpu& cpu, const Insn& insn) {
     if (const DataTlb& tlb = *cpu.mode.data_tlb; tlb.hits_write(linear, sizeof(Pair))) {
         old = compare_exchange_pair(tlb.native(linear), expected, desired);
     } else {
+        if (insn.lock()) {
+            stop_other_vcpus(cpu);
+        }
         status = probe_store(cpu, linear, sizeof(Pair), seg);
         if (status != Status::Next) {
             return status;

@@ -7,6 +7,7 @@
 // looked at between blocks, and in which order, is written once: events, budgets, idling and faults
 // cannot drift apart.
 
+#include "core/clock.hpp"
 #include "cpu/x86/decode/decoder.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
 #include "cpu/x86/mmu/paging.hpp"
@@ -171,6 +172,9 @@ RunResult Interpreter::run_loop(Vcpu& cpu, u64 budget, Execute&& execute) {
         generation = cpu.tlb.generation();
         if (log_entries) [[unlikely]] {
             log_entered(cpu, block != nullptr ? block->count : 1);
+        }
+        if (cpu.machine_lock != nullptr) [[unlikely]] {
+            cpu.clock.move_on();
         }
         if (block == nullptr) [[unlikely]] {
             step(cpu);

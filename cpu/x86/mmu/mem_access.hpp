@@ -198,9 +198,16 @@ modify_linear(Vcpu& cpu, LinearAddr linear, SegReg seg, bool locked, Compute&& c
             }
             return Status::Next;
         }
+        if (locked) [[unlikely]] {
+            stop_other_vcpus(cpu);
+            std::memcpy(&old, native, sizeof(T));
+        }
         const T desired = compute(old);
         std::memcpy(native, &desired, sizeof(T));
         return Status::Next;
+    }
+    if (locked) {
+        stop_other_vcpus(cpu);
     }
     T old;
     if (const Status status = probe_store(cpu, linear, sizeof(T), seg); status != Status::Next) {
