@@ -291,6 +291,13 @@ Expected<void> finish(Parse& parse, Purpose purpose) {
         return Error{
             "-bios with -kernel: a kernel is started without firmware, give only one of them"};
     }
+    if (line.machine.threads) {
+        if (line.machine.clock_mode == Clock::Mode::Counting) {
+            return Error{"-accel thread=multi with --icount: instructions are counted on one "
+                         "thread; leave thread=multi out"};
+        }
+        line.machine.clock_mode = Clock::Mode::Native;
+    }
     if (auto checked = check_translator_options(line); !checked) {
         return checked;
     }

@@ -15,6 +15,7 @@
 #include "frontends/headless/terminal_posix.hpp"
 #include "frontends/machine/pc.hpp"
 #include "frontends/machine/run_loop.hpp"
+#include "frontends/machine/run_threads.hpp"
 
 #include <chrono>
 #include <cstdio>
@@ -212,12 +213,19 @@ int run(CommandLine& line) {
             consoles.mux()->set_on_monitor_focus([&] { monitor->prompt(); });
         }
         const RunLimits limits = {line.timeout, !line.no_reboot, !line.no_shutdown};
-        RunLoop run_loop(pc, loop, control, limits);
-        run_loop.set_shadow(lockstep ? &*lockstep : nullptr);
         control.set_paused(line.start_paused);
         consoles.enter_raw_mode();
         start = std::chrono::steady_clock::now();
-        run_loop.run();
+        if (pc.lock() != nullptr) {
+            RunThreads threads(pc, loop, control, limits);
+            if (const auto ran = threads.run(); !ran) {
+                return user_error(ran.error());
+            }
+        } else {
+            RunLoop run_loop(pc, loop, control, limits);
+            run_loop.set_shadow(lockstep ? &*lockstep : nullptr);
+            run_loop.run();
+        }
         explanation_notes = explainer.value()->detach();
         if (lockstep) {
             lockstep->finish();

@@ -139,6 +139,7 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
             "Accelerators:\njit       translator to native code (default where it can run)\n"
             "          tb-size=1..2047  MiB for translated code and its tables (256)\n"
             "          threshold=N  rounds a block is interpreted before it is translated (16)\n"
+            "          thread=multi  a thread for each vCPU (single: all in turn)\n"
             "interp    interpreter (tcg is another name for it)\n"
             "          block=1..64  instructions decoded into a block at most (64)\n";
         return {};
@@ -150,6 +151,13 @@ Expected<void> set_accelerator(CommandLine& line, std::string_view value) {
             }
             line.machine.accelerator =
                 property.value == "jit" ? Accelerator::Translator : Accelerator::Interpreter;
+        } else if (property.key == "thread") {
+            if (property.value != "single" && property.value != "multi") {
+                return Error{fmt::format("-accel thread={}: expected single (all vCPUs in turn) or "
+                                         "multi (a thread for each)",
+                                         property.value)};
+            }
+            line.machine.threads = property.value == "multi";
         } else if (auto set = set_accelerator_property(line, property); !set) {
             return set;
         }

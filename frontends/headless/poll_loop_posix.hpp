@@ -34,13 +34,20 @@ class PollLoop final : public NativeIo {
     void remove(PollClient& client);
     void set_interactive(bool interactive) { interactive_ = interactive; }
 
+    PollLoop();
+    ~PollLoop() override;
+
     void serve(u64 timeout_ns) override;
+    void set_lock(MachineLock* lock) override { lock_ = lock; }
+    void wake() override;
     bool output_blocked() const override;
     bool interactive() const override { return interactive_; }
 
   private:
     std::vector<PollClient*> clients_;
     bool interactive_ = false;
+    MachineLock* lock_ = nullptr;
+    const int wake_fd_;
 };
 
 }  // namespace droste

@@ -35,6 +35,7 @@ struct MachineConfig {
     Accelerator accelerator = Accelerator::Best;
     InterpreterOptions interpreter;
     jit::Options translator;
+    bool threads = false;  // each vCPU has one; with Clock::Mode::Native
     Clock::Mode clock_mode = Clock::Mode::FreeRunning;
     u64 counting_ns = Clock::kCountingNsPerInsn;  // ns an instruction in Mode::Counting
     i64 rtc_start_seconds = 0;                    // the wall clock at power-on, seconds since 1970

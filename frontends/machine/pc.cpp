@@ -75,11 +75,14 @@ Pc::create(const MachineConfig& config, Log& log, RunControl& control) {
 Pc::Pc(const MachineConfig& config, Log& log, std::unique_ptr<GuestMemory> memory)
     : config_(config)
     , log_(log)
+    , lock_(config.threads ? std::make_unique<MachineLock>() : nullptr)
     , clock_(config.clock_mode, config.counting_ns)
     , events_(clock_)
     , memory_(std::move(memory))
     , bus_(log)
-    , apic_bus_(log) {}
+    , apic_bus_(log) {
+    memory_->code_pages().set_lock(lock_.get());
+}
 
 Pc::~Pc() {
     clock_.set_counter(nullptr);
@@ -95,6 +98,10 @@ Expected<void> Pc::make_vcpus() {
     const Vcpu::Wiring wiring = {*memory_, bus_, clock_, events_, log_};
     for (u32 index = 0; index < config_.vcpu_count; ++index) {
         vcpus_.push_back(std::make_unique<Vcpu>(index, wiring, config_.cpu));
+        if (lock_ != nullptr) {
+            vcpus_.back()->machine_lock = lock_.get();
+            lock_->add(vcpus_.back()->thread);
+        }
         vcpus_.back()->native_random = config_.native.has(NativeFeatures::Trait::RandomNumbers);
         if (config_.cpu.has(Feature::VMX)) {
             vmx_.push_back(make_vmx(*vcpus_.back(), vmx));
@@ -119,8 +126,8 @@ Expected<void> Pc::make_vcpus() {
 Expected<void> Pc::make_engines() {
     std::shared_ptr<jit::CodeCache>& code = translated_code_;
     if (config_.accelerator != Accelerator::Interpreter) {
-        auto cache =
-            jit::make_code_cache(*vcpus_.front()->blocks, config_.translator, config_.native);
+        auto cache = jit::make_code_cache(*vcpus_.front()->blocks, config_.translator,
+                                          config_.native, lock_.get());
         if (cache) {
             code = std::move(cache).value();
         } else if (config_.accelerator == Accelerator::Translator) {

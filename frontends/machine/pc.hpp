@@ -8,6 +8,7 @@
 #include "core/event_queue.hpp"
 #include "core/guest_memory.hpp"
 #include "core/log.hpp"
+#include "core/machine_lock.hpp"
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/apic/apic_bus_x86.hpp"
 #include "cpu/x86/seams/execution_engine.hpp"
@@ -44,6 +45,8 @@ class Pc {
     GuestMemory& memory() { return *memory_; }
     Bus& bus() { return bus_; }
     LocalApicBus& apic_bus() { return apic_bus_; }
+    // Null if all vCPUs run on one thread.
+    MachineLock* lock() { return lock_.get(); }
     std::span<const std::unique_ptr<Vcpu>> vcpus() const { return vcpus_; }
     // One a vCPU; empty if the CPU model has no VMX.
     std::span<const std::unique_ptr<VmxState>> vmx() const { return vmx_; }
@@ -73,6 +76,7 @@ class Pc {
 
     MachineConfig config_;
     Log& log_;
+    std::unique_ptr<MachineLock> lock_;
     Clock clock_;
     EventQueue events_;
     std::unique_ptr<GuestMemory> memory_;

@@ -21,13 +21,13 @@ constexpr std::chrono::milliseconds kServePeriod{1};
 constexpr u64 kLookInstructions = 200'000;
 constexpr u64 kLongestWaitNs = 500'000'000;
 
+}  // namespace
+
 bool runnable(const Vcpu& cpu) {
     return cpu.state.activity == Activity::Active ||
            (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask &
             ~(attention::kStop | attention::kLeave)) != 0;
 }
-
-}  // namespace
 
 RunLoop::RunLoop(Pc& pc, NativeIo& io, RunControl& control, const RunLimits& limits)
     : pc_(pc)

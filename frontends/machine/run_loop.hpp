@@ -36,6 +36,9 @@ struct RunLimits {
     bool shutdown_allowed = true;  // otherwise a power-off pauses the machine
 };
 
+// It has something to do, or was asked for something that it may look at now.
+bool runnable(const Vcpu& cpu);
+
 // A second machine that makes the same steps (--lockstep). It follows the vCPUs by itself and is told
 // what else happens to the machine, just after it has happened there. Only in counting mode.
 class RunShadow {

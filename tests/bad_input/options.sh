@@ -56,6 +56,8 @@ refused "expected v2, -NAME, +NAME, NAME=on or NAME=off" --native-features ""
 refused "unknown; known: fpu" --native-features -
 refused "needs a value" --native-features
 refused "avx2: this machine's own CPU lacks it" --native-features v2,+avx2
+refused "thread=two: expected single" -accel jit,thread=two -kernel "$kernel"
+refused "thread=multi with --icount" -accel jit,thread=multi --icount -kernel "$kernel"
 refused "--lockstep without --icount" --lockstep -accel jit -kernel "$kernel"
 refused "--lockstep without -accel jit" --lockstep --icount -kernel "$kernel"
 refused "expected each, every=N or memory=N" --lockstep=often --icount -accel jit
