@@ -181,12 +181,16 @@ u32 CodeCache::add_insns(const std::vector<const Insn*>& insns) {
 
 void CodeCache::link(u32 number, Translation& to) {
     Exit& exit = this->exit(number);
+    if (exit.linked) {
+        return;  // by another vCPU, since this one left by it
+    }
     const u8* target = exit.native_status ? to.entry_native : to.entry_linked;
     constexpr std::uintptr_t kLine = 64;
     if (reinterpret_cast<std::uintptr_t>(exit.place) % kLine > kLine - sizeof(u32)) {
         stop_others();  // it is two stores
     }
     Emitter::patch(memory_.writable(exit.place), exit.place, target);
+    exit.linked = true;
     exit.next_incoming = to.incoming;
     to.incoming = number;
     ++counted_.links;
@@ -208,6 +212,7 @@ void CodeCache::unlink(Translation& translation) {
         Emitter::patch(memory_.writable(exit.place), exit.place, exit.unlinked);
         number = exit.next_incoming;
         exit.next_incoming = kNoExit;
+        exit.linked = false;
     }
     translation.incoming = kNoExit;
 }

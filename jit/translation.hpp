@@ -67,6 +67,7 @@ struct Exit {
     const u8* unlinked = nullptr;  // where that leads while it is not linked
     bool native_status = false;    // the status flags are in RFLAGS there
     bool waits = false;            // for ENDBR
+    bool linked = false;           // it is in the list of a translation's incoming exits
     u32 next_incoming = kNoExit;
 };
 
