@@ -13,6 +13,8 @@
 
 #include "cpu/vmx/vmx_state.hpp"
 #include "cpu/x86/interp/block_cache.hpp"
+#include "cpu/x86/interp/interpreter.hpp"
+#include "cpu/x86/mmu/paging.hpp"
 #include "cpu/x86/system/cet.hpp"
 #include "tests/fuzz/listening.hpp"
 #include "tests/support/describe_state.hpp"
@@ -100,7 +102,10 @@ class Fuzzer {
         while (cpu.icount < until) {
             const u64 before = cpu.icount;
             cpu.blocks->flush();
-            if (run(1) == RunResult::Idle && cpu.icount == before) {
+            // A repetition that writes over itself sees that when it is next fetched, so it is cut
+            // where the other run cuts it.
+            if (run(repetition_next() ? until - before : 1) == RunResult::Idle &&
+                cpu.icount == before) {
                 return false;
             }
         }
@@ -119,6 +124,23 @@ class Fuzzer {
     }
 
   private:
+    bool repetition_next() {
+        Vcpu& cpu = machine_.cpu();
+        constexpr unsigned kPrefixes = 4;
+        for (unsigned i = 0; i < kPrefixes; ++i) {
+            PhysAddr at = 0;
+            if (!translate_for_debug(cpu, Interpreter::linear_rip(cpu) + i, at)) {
+                return false;
+            }
+            u8 byte = 0;
+            (void)machine_.memory().read(at, {&byte, 1});
+            if (byte == 0xF2 || byte == 0xF3) {
+                return true;
+            }
+        }
+        return false;
+    }
+
     static CpuFeatures features() {
         CpuFeatures all = all_features();
         all.enable(Feature::VMX);
