@@ -103,10 +103,6 @@ u64 Clock::native_sleep_ns(u64 deadline_ns) const {
     if (mode_ == Mode::Counting) {
         return 0;
     }
-    if (mode_ == Mode::Native) {
-        const u64 now = native_ns() - native_origin_ns_;
-        return deadline_ns > now ? deadline_ns - now : 0;
-    }
     const u64 virtual_now_by_native = native_ns() - native_origin_ns_;
     const u64 now = std::max(now_ns(), virtual_now_by_native);
     return deadline_ns > now ? deadline_ns - now : 0;

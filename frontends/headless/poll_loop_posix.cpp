@@ -58,7 +58,6 @@ void PollLoop::serve(u64 timeout_ns) {
     sigset_t mask;
     sigprocmask(SIG_SETMASK, nullptr, &mask);
     sigaddset(&mask, SIGALRM);
-    // Interrupted or failed: the caller comes back soon anyway.
     if (lock_ != nullptr) {
         lock_->unlock();
     }
@@ -67,7 +66,7 @@ void PollLoop::serve(u64 timeout_ns) {
         lock_->lock();
     }
     if (ready <= 0) {
-        return;
+        return;  // interrupted or failed: the caller comes back soon anyway
     }
     if (fds[0].revents != 0) {
         u64 times = 0;

@@ -23,6 +23,14 @@ constexpr u64 kLongestWaitNs = 500'000'000;
 
 }  // namespace
 
+void reset_or_end(RunControl& control, const RunLimits& limits, EndReason reason) {
+    if (limits.reboot_allowed) {
+        control.request_reset();
+    } else {
+        control.end(reason);
+    }
+}
+
 bool runnable(const Vcpu& cpu) {
     return cpu.state.activity == Activity::Active ||
            (cpu.attention.load(std::memory_order_relaxed) & cpu.attention_mask &
@@ -145,15 +153,7 @@ void RunLoop::slice() {
     }
     // The board answers the shutdown cycle with a reset.
     if (cpu.state.activity == Activity::Shutdown) {
-        reset_or_end(EndReason::TripleFault);
-    }
-}
-
-void RunLoop::reset_or_end(EndReason reason) {
-    if (limits_.reboot_allowed) {
-        control_.request_reset();
-    } else {
-        control_.end(reason);
+        reset_or_end(control_, limits_, EndReason::TripleFault);
     }
 }
 
@@ -215,7 +215,7 @@ void RunLoop::run() {
             continue;
         }
         if (event == PowerEvent::Reset) {
-            reset_or_end(EndReason::GuestReset);
+            reset_or_end(control_, limits_, EndReason::GuestReset);
         }
         if (control_.take_reset()) {
             pc_.reset();

@@ -36,6 +36,10 @@ struct RunLimits {
     bool shutdown_allowed = true;  // otherwise a power-off pauses the machine
 };
 
+// The machine resets itself for this reason: it is reset, or the run ends where reboots are not
+// allowed.
+void reset_or_end(RunControl& control, const RunLimits& limits, EndReason reason);
+
 // It has something to do, or was asked for something that it may look at now.
 bool runnable(const Vcpu& cpu);
 
@@ -78,7 +82,6 @@ class RunLoop final : private RunObserver {
     void serve_now_and_then();
     void run_due_events();
     void wait_while_halted();
-    void reset_or_end(EndReason reason);
     u64 timeout_left_ns() const;
 
     Pc& pc_;

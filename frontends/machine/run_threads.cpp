@@ -69,14 +69,6 @@ void RunThreads::timer_is_earlier() {
     }
 }
 
-void RunThreads::reset_or_end(EndReason reason) {
-    if (limits_.reboot_allowed) {
-        control_.request_reset();
-    } else {
-        control_.end(reason);
-    }
-}
-
 void RunThreads::stay_parked(Hold& hold) {
     ++parked_;
     all_parked_.notify_one();
@@ -115,7 +107,7 @@ void RunThreads::run_vcpu(Vcpu& cpu) {
         const u64 before = cpu.icount;
         const RunResult result = pc_.engine(cpu).run(cpu, kTurn);
         if (cpu.state.activity == Activity::Shutdown) {
-            reset_or_end(EndReason::TripleFault);
+            reset_or_end(control_, limits_, EndReason::TripleFault);
         }
         if (result == RunResult::Idle && cpu.icount == before) {
             // It looks runnable and does nothing: what was asked for does not concern it now.
@@ -169,7 +161,7 @@ void RunThreads::carry_out_wishes(Hold& hold) {
     if (event == PowerEvent::Off) {
         control_.set_paused(true);
     } else if (event == PowerEvent::Reset) {
-        reset_or_end(EndReason::GuestReset);
+        reset_or_end(control_, limits_, EndReason::GuestReset);
     }
     if (control_.take_reset()) {
         park(hold);

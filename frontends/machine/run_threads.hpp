@@ -47,7 +47,6 @@ class RunThreads final : private RunObserver {
     void unpark();
     void carry_out_wishes(Hold& hold);
     void serve(u64 timeout_ns);
-    void reset_or_end(EndReason reason);
 
     Pc& pc_;
     NativeIo& io_;
